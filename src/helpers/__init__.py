@@ -1,0 +1,1 @@
+"""LLM Anti-Patterns Lab: what a lesson needs, in one import."""

@@ -1,0 +1,1 @@
+"""Runs an implementation against the mock server and records what happened."""

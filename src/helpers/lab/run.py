@@ -1,0 +1,224 @@
+"""What one arm did, and how several arms compare. Plain data: made by the lab, shown by the report.
+
+Times are seconds since the arm was started; lengths are seconds; counts are counts.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from pydantic import TypeAdapter
+
+from helpers.mock_llm import Connection, Request
+
+Outcome: TypeAlias = Literal["returned", "raised", "gave up"]
+"""How an arm ended. "gave up": it was still running at the lab's limit, and the lab ended it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A line of the learner's code."""
+
+    file: str
+    """"cell 5" in a notebook, else the file's name."""
+    line: int
+    """Counted from 1, as JupyterLab and editors show it."""
+    function: str
+    code: str
+    """The line itself, stripped."""
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One step of the loop (one callback, or a task between two awaits) that took too long."""
+
+    start: float
+    seconds: float
+    where: Where | None
+    """The guilty line; None when it was over before it could be seen."""
+    cpu_share: float | None
+    """Share of the step during which its thread computed, 0 to 1; None when not sampled."""
+
+    @property
+    def waiting(self) -> bool | None:
+        """True: it slept or waited for I/O. False: it computed. None: not sampled."""
+        return None if self.cpu_share is None else self.cpu_share < 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A stretch in which the loop was deaf: it ran steps and did not look for events once."""
+
+    start: float
+    seconds: float
+    steps: int | None
+    """Steps run in the stretch; None where the event loop does not tell (trio)."""
+    blocks: tuple[Block, ...] = ()
+
+    @property
+    def kind(self) -> Literal["blocked", "busy"]:
+        """"blocked": at least one step took too long. "busy": many short steps in a row."""
+        return "blocked" if self.blocks else "busy"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception that ended an arm."""
+
+    type: str
+    message: str
+    where: Where | None
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One arm, once."""
+
+    arm: str
+    outcome: Outcome
+    seconds: float
+    """From the arm's start to its end, or to the lab's limit."""
+    limit: float
+    backend: Literal["asyncio", "trio", "none"]
+    """The event loop; "none" for an arm that is a plain function."""
+    result: Any = None
+    """What the arm returned."""
+    failure: Failure | None = None
+    printed: str = ""
+    stalls: tuple[Stall, ...] = ()
+    beats: tuple[float, ...] = ()
+    """When a heartbeat task on the same loop got its turn."""
+    beat_interval: float = 0.02
+    """Seconds between two beats of a free loop."""
+    requests: tuple[Request, ...] = ()
+    """As the server saw them; a time of theirs may be a little before 0."""
+    connections: tuple[Connection, ...] = ()
+    peak_in_flight: int = 0
+    """Most requests at once, at the server."""
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """From the first request's arrival to the last answer's last byte.
+
+        A request that was never answered keeps the window open to the end of the run. Without any
+        request it is the whole run.
+        """
+        if not self.requests:
+            return 0.0, self.seconds
+        start = min(request.arrival for request in self.requests)
+        ends = [request.last_byte for request in self.requests]
+        return start, max(self.seconds if end is None else end for end in ends)
+
+    @property
+    def makespan(self) -> float:
+        """Seconds from the first request's arrival to the last answer's last byte."""
+        start, end = self.window
+        return end - start
+
+    @property
+    def answered(self) -> int:
+        """Requests that the server answered with status 200 to the last byte."""
+        return sum(r.status == 200 and r.last_byte is not None for r in self.requests)
+
+    @property
+    def deaf_share(self) -> float:
+        """Share of the window in which the loop was deaf, 0 to 1."""
+        start, end = self.window
+        overlaps = (min(s.start + s.seconds, end) - max(s.start, start) for s in self.stalls)
+        return sum(o for o in overlaps if o > 0) / (end - start) if end > start else 0.0
+
+    @property
+    def beats_during_calls(self) -> int:
+        """Beats of the heartbeat between the first arrival and the last byte."""
+        start, end = self.window
+        return sum(start <= beat <= end for beat in self.beats)
+
+    @property
+    def longest_stall(self) -> float:
+        """Longest stretch in which the loop was deaf; 0 if it never was."""
+        return max((stall.seconds for stall in self.stalls), default=0.0)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return tuple(block for stall in self.stalls for block in stall.blocks)
+
+    @property
+    def culprits(self) -> tuple[Culprit, ...]:
+        """The lines that blocked the loop, the worst first."""
+        found: dict[Where, list[Block]] = defaultdict(list)
+        for block in self.blocks:
+            if block.where is not None:
+                found[block.where].append(block)
+        lines = [
+            Culprit(where, len(blocks), sum(b.seconds for b in blocks), blocks[0].waiting)
+            for where, blocks in found.items()
+        ]
+        return tuple(sorted(lines, key=lambda line: -line.seconds))
+
+    def save(self, path: str | Path) -> None:
+        """Write the run as JSON. A result that JSON cannot hold is written as its ``repr``."""
+        Path(path).write_bytes(_RUN.dump_json(self, indent=1, fallback=repr))
+
+    @staticmethod
+    def load(path: str | Path) -> Run:
+        return _RUN.validate_json(Path(path).read_bytes())
+
+
+class Culprit(NamedTuple):
+    """A line of the learner's code and what it cost the loop."""
+
+    where: Where
+    times: int
+    seconds: float
+    """All its blocks together."""
+    waiting: bool | None
+
+
+class Spread(NamedTuple):
+    """Lowest, median and highest of the repeats."""
+
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two or more arms, each run several times, in turns."""
+
+    arms: dict[str, tuple[Run, ...]]
+    """Arm's name → its runs, in the order in which they were made."""
+
+    def __getitem__(self, arm: str) -> Run:
+        """The arm's typical run: the one with the median makespan."""
+        runs = sorted(self.arms[arm], key=lambda run: run.makespan)
+        return runs[(len(runs) - 1) // 2]
+
+    def spread(self, arm: str, measure: Callable[[Run], float]) -> Spread:
+        values = [measure(run) for run in self.arms[arm]]
+        return Spread(min(values), statistics.median(values), max(values))
+
+    def ratio(self, measure: Callable[[Run], float], over: str, under: str) -> float:
+        """Median of ``over`` ÷ median of ``under``."""
+        return self.spread(over, measure).median / self.spread(under, measure).median
+
+    def save(self, path: str | Path) -> None:
+        """Write the comparison as JSON. See ``Run.save``."""
+        Path(path).write_bytes(_COMPARISON.dump_json(self, indent=1, fallback=repr))
+
+    @staticmethod
+    def load(path: str | Path) -> Comparison:
+        return _COMPARISON.validate_json(Path(path).read_bytes())
+
+
+_RUN = TypeAdapter(Run)
+_COMPARISON = TypeAdapter(Comparison)
