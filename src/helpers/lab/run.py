@@ -65,7 +65,7 @@ class Stall:
 
     @property
     def kind(self) -> Literal["blocked", "busy"]:
-        """"blocked": at least one step took too long. "busy": many short steps in a row."""
+        """ "blocked": at least one step took too long. "busy": many short steps in a row."""
         return "blocked" if self.blocks else "busy"
 
 
@@ -173,6 +173,20 @@ class Run:
         return _RUN.validate_json(Path(path).read_bytes())
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run that is still going on, for a live view. Fields as in `Run`."""
+
+    elapsed: float
+    """Seconds since the arm was started."""
+    requests: tuple[Request, ...] = ()
+    stalls: tuple[Stall, ...] = ()
+    beats: tuple[float, ...] = ()
+    blocked_since: float | None = None
+    """When the step began that blocks the loop now; None while the loop is free."""
+    blocked_where: Where | None = None
+
+
 class Culprit(NamedTuple):
     """A line of the learner's code and what it cost the loop."""
 
@@ -197,6 +211,8 @@ class Comparison:
 
     arms: dict[str, tuple[Run, ...]]
     """Arm's name → its runs, in the order in which they were made."""
+    noise: float = 0.0
+    """Seconds: the machine's noise floor. A smaller difference between two times says nothing."""
 
     def __getitem__(self, arm: str) -> Run:
         """The arm's typical run: the one with the median makespan."""

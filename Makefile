@@ -1,0 +1,53 @@
+# `make lab` and `make test` do all the set-up they need: Python 3.11 or later, git and make.
+.PHONY: lab test setup notebooks lint bench browser soak lock
+.DEFAULT_GOAL := lab
+
+# The first of these that is Python 3.11 or later; `make PYTHON=/path/to/python3` overrides it.
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
+IS_NEW := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(IS_NEW)' 2>/dev/null && echo $(p))))
+RUN := .venv/bin/python
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or say make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Setting up .venv (a minute or two, once) ..."
+	@$(PYTHON) -m venv .venv || { echo "Python's venv module is needed: on Debian and Ubuntu, install python3-venv"; exit 1; }
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# JupyterLab, opened on the first page.
+lab: setup
+	@.venv/bin/llm-antipatterns lab
+
+# Everything that proves the course: lint, types, unit tests, server contract, the gates of every lesson.
+test: setup lint
+	@$(RUN) -m pytest
+
+lint: setup
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+# Builds and executes notebooks/*.ipynb from notebooks/source/*.py. Commit both.
+notebooks: setup
+	@$(RUN) -m helpers.lessons.notebook
+
+# JupyterLab in headless Chromium; screenshots go to artefacts/.
+browser: setup
+	@$(RUN) -m pytest browser
+
+# Ratios against a baseline of the same minute. Printed, never asserted.
+bench: setup
+	@$(RUN) bench/run.py
+
+# Every lesson ten times under nbval while another process burns a core.
+soak: setup
+	@$(RUN) tests/soak.py
+
+# After a change of pyproject.toml: the lock for all platforms, and environment.yml in step with it.
+lock: setup
+	@$(RUN) -m uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --quiet --output-file requirements.lock
+	@$(RUN) tests/environment.py

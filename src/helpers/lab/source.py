@@ -1,0 +1,47 @@
+"""Turns a file name and line of a frame into what the learner sees: "cell 5, line 4"."""
+
+from __future__ import annotations
+
+import linecache
+from pathlib import Path
+from typing import Any
+
+from helpers.lab.run import Where
+from helpers.lab.stall_meter import Frame
+
+
+def locate(frame: Frame | None) -> Where | None:
+    """Where a frame stands in the notebook, or in a file."""
+    if frame is None:
+        return None
+    file, line, function = frame
+    code = linecache.getline(file, line).strip()
+    cell = _cell(file)
+    if cell is None:
+        return Where(Path(file).name, line, function, code)
+    return Where(f"cell {cell}", line + _leading_blank_lines(cell), function, code)
+
+
+def _shell() -> Any:
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return None
+    return get_ipython()
+
+
+def _cell(file: str) -> int | None:
+    """The execution count of the cell that was compiled under this file name."""
+    shell = _shell()
+    if shell is None:
+        return None
+    name = shell.compile.format_code_name(file)  # ("Cell", "In[5]")
+    if not name:
+        return None
+    return int(name[1].removeprefix("In[").removesuffix("]"))
+
+
+def _leading_blank_lines(cell: int) -> int:
+    # IPython compiles a cell without its leading blank lines; JupyterLab numbers them.
+    lines = _shell().history_manager.input_hist_raw[cell].splitlines()
+    return next((i for i, line in enumerate(lines) if line.strip()), 0)

@@ -1,0 +1,1 @@
+"""What a learner works with: predictions, exercises, hints, progress, and the notebooks."""

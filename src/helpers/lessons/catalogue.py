@@ -1,0 +1,73 @@
+"""The lessons of the course, and where their files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    number: str
+    """Two digits."""
+    title: str
+    mistake: str
+    name: str | None
+    """Its notebook is ``notebooks/NUMBER_NAME.ipynb``; None while it is planned."""
+
+    @property
+    def stem(self) -> str:
+        return f"{self.number}_{self.name}"
+
+    @property
+    def notebook(self) -> Path:
+        return notebooks_folder() / f"{self.stem}.ipynb"
+
+    @property
+    def source(self) -> Path:
+        return notebooks_folder() / "source" / f"{self.stem}.py"
+
+    @property
+    def solution(self) -> Path:
+        return notebooks_folder() / "solutions" / f"{self.stem}.py"
+
+
+START = Lesson("00", "Start here", "how a lesson works", "start_here")
+LESSONS = (
+    Lesson("01", "Keep the event loop free", "a blocking call in async code", "event_loop"),
+    Lesson("02", "Share one client", "a new HTTP client per request", None),
+    Lesson("03", "Say it once, say it short", "over-prompting", None),
+    Lesson("04", "Set a deadline", "no timeout", None),
+    Lesson("05", "Wait when told to wait", "ignoring rate-limit headers", None),
+    Lesson("06", "Put the conversation in a store", "history only in the process", None),
+    Lesson("07", "Show the first token first", "blocking on streaming", None),
+    Lesson("08", "Draw error boundaries", "missing error boundaries", None),
+    Lesson("09", "Repair a chatbot", "all of the above", None),
+)
+
+
+def lesson(number: str | int) -> Lesson:
+    """The lesson of this number.
+
+    Raises `ValueError` with the choices if there is none, or it is only planned.
+    """
+    wanted = f"{number:0>2}"
+    ready = {each.number: each for each in (START, *LESSONS) if each.name}
+    if wanted not in ready:
+        raise ValueError(f"There is no lesson {number}. There are: {', '.join(ready)}.")
+    return ready[wanted]
+
+
+def notebooks_folder() -> Path:
+    """The folder ``notebooks`` of the checkout the package is installed from, or that we are in.
+
+    Raises `FileNotFoundError` with the remedy if there is none.
+    """
+    checkout = Path(__file__).parents[3] / "notebooks"
+    here = Path.cwd()
+    for folder in (checkout, here / "notebooks", here, here.parent / "notebooks"):
+        if (folder / "source").is_dir():
+            return folder
+    raise FileNotFoundError(
+        "The lessons are not here: clone the project and run the command in its folder."
+    )

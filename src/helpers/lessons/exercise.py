@@ -1,0 +1,127 @@
+"""Exercises: graded by measurement, with three hints and a solution each."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import inspect
+import types
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from helpers.lab import ArmError, Failure, Run
+from helpers.lessons import progress
+from helpers.lessons.catalogue import lesson
+
+Solution: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One thing an exercise asks for."""
+
+    what: str
+    met: bool
+    found: str = ""
+    """Where it is not met: what was found instead, with line numbers but without times."""
+
+    def __str__(self) -> str:
+        return f"PASS {self.what}" if self.met else f"FAIL {self.what}: {self.found}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    function: str
+    """Name of the function that the learner repairs."""
+    grade: Callable[[Solution], Awaitable[list[Criterion]]]
+    hints: tuple[str, str, str]
+
+
+def exercise(number: str | int) -> Exercise:
+    """The exercise of a lesson. Raises `ValueError` if there is none."""
+    found = lesson(number)
+    try:
+        module = importlib.import_module(f"helpers.lessons.exercise_{found.number}")
+    except ModuleNotFoundError:
+        raise ValueError(f"Lesson {found.number} has no exercise.") from None
+    exercise: Exercise = module.EXERCISE
+    return exercise
+
+
+async def grade(number: str | int, solution: Solution) -> list[Criterion]:
+    """Measure a solution and judge it. A solution that raises fails; it does not raise here."""
+    task = exercise(number)
+    if not inspect.isfunction(solution):
+        kind = type(solution).__name__
+        return [Criterion(f"`{task.function}` is a function", False, f"it is a {kind}")]
+    try:
+        return await task.grade(solution)
+    except ArmError as error:
+        return [Criterion("your code runs to its end", False, _raised(error.run.failure))]
+
+
+async def check(number: str | int, solution: Solution) -> None:
+    """Grade a solution, print a line per criterion, and remember it when all are met."""
+    criteria = await grade(number, solution)
+    print(*criteria, sep="\n")
+    if all(criterion.met for criterion in criteria):
+        progress.note_now(lesson(number).number, "exercise")
+        print("Solved.")
+    else:
+        print("Not yet. Change the code above, run it, and run this cell again.")
+
+
+def load_solution(number: str | int, file: Path) -> Solution:
+    """The exercise's function out of a Python file.
+
+    Raises `ValueError` with one sentence if the file cannot be read or run, or has no such function.
+    """
+    name = exercise(number).function
+    module = types.ModuleType("solution")
+    module.__file__ = str(file)
+    try:
+        code = compile(file.read_text("utf-8"), file, "exec")
+        exec(code, module.__dict__)  # noqa: S102 - the learner's own file
+    except Exception as error:
+        raise ValueError(f"{file} does not run: {type(error).__name__}: {error}") from error
+    solution = getattr(module, name, None)
+    if not inspect.isfunction(solution):
+        raise ValueError(f"{file} has no function `{name}`: that is what is graded.")
+    return solution
+
+
+def _raised(failure: Failure | None) -> str:
+    if failure is None:
+        return "it raised"
+    where = f" at {failure.where}" if failure.where else ""
+    return f"it raised {failure.type}{where}: {failure.message}"
+
+
+def ended(run: Run) -> Criterion:
+    """The criterion that a run came to its end within the lab's limit."""
+    found = f"it was still running when the lab gave up after {run.limit:g} s"
+    return Criterion("your code runs to its end", run.outcome == "returned", found)
+
+
+class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
+    """Three hints and a solution, each behind a click."""
+
+    def __init__(self, number: str | int) -> None:
+        self._number = lesson(number).number
+        self._hints = exercise(number).hints
+
+    def _repr_html_(self) -> str:
+        folds = [_fold(f"Hint {i}", html.escape(hint)) for i, hint in enumerate(self._hints, 1)]
+        solution = html.escape(lesson(self._number).solution.read_text("utf-8"))
+        return "".join([*folds, _fold("A solution", f"<pre>{solution}</pre>")])
+
+    def __repr__(self) -> str:
+        file = lesson(self._number).solution
+        lines = [f"Hint {i}: {hint}" for i, hint in enumerate(self._hints, 1)]
+        return "\n".join([*lines, f"A solution: notebooks/solutions/{file.name}"])
+
+
+def _fold(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary><p>{body}</p></details>"

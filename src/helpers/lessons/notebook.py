@@ -1,0 +1,134 @@
+"""Builds, executes and mutates the lessons' notebooks."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+from helpers.lessons.catalogue import LESSONS, START, Lesson, lesson
+from helpers.lessons.progress import HOME_VARIABLE
+
+Notebook: TypeAlias = Any
+"""An ``nbformat.NotebookNode``."""
+
+CELL_LIMIT = 120
+"""Seconds a cell may take; the lab's own limits are shorter."""
+_KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+def read_source(lesson: Lesson) -> Notebook:
+    """The notebook as its percent script says, without outputs.
+
+    Cell ids and metadata depend on the script alone, so that two builds differ in outputs only.
+    """
+    notebook = jupytext.read(lesson.source)
+    for index, cell in enumerate(notebook.cells):
+        cell.id = f"{lesson.number}-{index:02}"
+    notebook.metadata = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
+    return notebook
+
+
+def read(lesson: Lesson) -> Notebook:
+    """The notebook as it is committed."""
+    return nbformat.read(lesson.notebook, as_version=4)
+
+
+def write(lesson: Lesson, notebook: Notebook) -> None:
+    nbformat.write(notebook, lesson.notebook)
+
+
+def execute(
+    notebook: Notebook, folder: Path, progress: Callable[[int, int], None] = lambda done, all_: None
+) -> Notebook:
+    """A copy of the notebook, run from top to bottom in a fresh kernel.
+
+    ``folder`` is the kernel's working directory; ``progress`` hears the number of cells done.
+    What a learner has predicted and solved is neither read nor written. A cell that raises ends
+    the execution with nbclient's ``CellExecutionError``, which tells the cell and the traceback.
+    """
+    notebook = copy.deepcopy(notebook)
+    total = len(notebook.cells)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_LIMIT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        on_cell_complete=lambda cell, cell_index: progress(cell_index + 1, total),
+    )
+    with _no_learner():
+        client.execute()
+    return notebook
+
+
+def build(lesson: Lesson, progress: Callable[[int, int], None]) -> None:
+    """Make the committed notebook from its source, executed."""
+    notebook = execute(read_source(lesson), lesson.notebook.parent, progress)
+    for cell in notebook.cells:
+        cell.get("metadata", {}).pop("execution", None)
+    notebook.metadata = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
+    write(lesson, notebook)
+
+
+def up_to_the_verdict(notebook: Notebook) -> Notebook:
+    """A copy that ends with the lesson's verdict cell."""
+    notebook = copy.deepcopy(notebook)
+    (verdict,) = tagged(notebook, "verdict")
+    notebook.cells = notebook.cells[: notebook.cells.index(verdict) + 1]
+    return notebook
+
+
+def tagged(notebook: Notebook, tag: str) -> list[Any]:
+    """The cells with this tag."""
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def text_of(cell: Any) -> str:
+    """What a cell printed and showed, as plain text."""
+    parts = []
+    for output in cell.get("outputs", []):
+        if output.output_type == "stream":
+            parts.append(output.text)
+        elif "data" in output and "text/plain" in output.data:
+            parts.append(output.data["text/plain"] + "\n")
+    return "".join(parts)
+
+
+@contextmanager
+def _no_learner() -> Iterator[None]:
+    with tempfile.TemporaryDirectory() as home:
+        before = os.environ.get(HOME_VARIABLE)
+        os.environ[HOME_VARIABLE] = home
+        try:
+            yield
+        finally:
+            del os.environ[HOME_VARIABLE]
+            if before is not None:
+                os.environ[HOME_VARIABLE] = before
+
+
+def main() -> None:
+    """Build the lessons named on the command line, or all: ``make notebooks``."""
+    numbers = sys.argv[1:] or [each.number for each in (START, *LESSONS) if each.name]
+    for number in numbers:
+        found = lesson(number)
+
+        def show(done: int, total: int, name: str = found.notebook.name) -> None:
+            print(f"\r{name}: cell {done} of {total}", end="", flush=True)
+
+        build(found, show)
+        print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Run arms in a cell and watch them: the lab's runs with a live view."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from helpers.lab import ArmError, Comparison, Run, compare_arms, run_arm
+from helpers.lab.arm import Arm
+from helpers.mock_llm import MockLLM
+from helpers.report import LiveView
+
+
+async def run(
+    arm: Arm,
+    llm: MockLLM | None,
+    *args: Any,
+    limit: float = 20.0,
+    backend: Literal["asyncio", "trio"] = "asyncio",
+) -> Run:
+    """Call ``arm(llm.url, *args)`` in a process of its own and show what happens while it does.
+
+    Without a server (``llm=None``) the arm is called with ``args`` alone. ``limit`` is in seconds:
+    an arm that is still running then is ended, and the Run says so.
+
+    Raises `ArmError` if the arm raises, `TypeError` if something cannot be sent to its process.
+    """
+    name = getattr(arm, "__name__", type(arm).__name__)
+    view = LiveView(name, limit)
+    try:
+        done = await run_arm(arm, llm, *args, limit=limit, backend=backend, watch=view.update)
+    except ArmError as error:
+        view.finish(error.run)
+        raise
+    view.finish(done)
+    return done
+
+
+async def compare(
+    llm: MockLLM | None, *args: Any, repeats: int = 3, limit: float = 20.0, **arms: Arm
+) -> Comparison:
+    """Run the arms in turns, ``repeats`` times each: ``await compare(llm, wrong=wrong, right=right)``.
+
+    Arguments and errors as for `run`.
+    """
+    if len(arms) < 2:
+        raise ValueError(
+            "A comparison needs two arms: await compare(llm, wrong=wrong, right=right)."
+        )
+    view = LiveView("", limit)
+    ...

@@ -1,0 +1,77 @@
+"""What CI proves about every lesson, beside nbval: it can fail, and it can be solved."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nbclient.exceptions import CellExecutionError
+
+from helpers.lessons import notebook
+from helpers.lessons.catalogue import LESSONS, START, Lesson
+from helpers.lessons.exercise import Criterion, exercise, grade, load_solution
+from tests.guard import anatomy, problems
+
+READY = [each for each in LESSONS if each.name]
+each_lesson = pytest.mark.parametrize("lesson", READY, ids=lambda lesson: lesson.stem)
+
+
+@pytest.mark.parametrize("lesson", [START, *READY], ids=lambda lesson: lesson.stem)
+def test_static_guard(lesson: Lesson) -> None:
+    assert problems(notebook.read(lesson), notebook.read_source(lesson)) == []
+
+
+@each_lesson
+def test_anatomy(lesson: Lesson) -> None:
+    assert anatomy(notebook.read_source(lesson)) == []
+
+
+@each_lesson
+def test_verdict_gate(lesson: Lesson) -> None:
+    """The lesson's claims hold here and now, by the command a learner would use."""
+    command = [sys.executable, "-m", "helpers.cli", "run", lesson.number]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PASS" in done.stdout
+    assert "FAIL" not in done.stdout
+
+
+@each_lesson
+def test_mutation_gate(lesson: Lesson) -> None:
+    """With the fix replaced by the mistake, the verdict must fail, and nothing before it."""
+    mutant = notebook.up_to_the_verdict(notebook.read_source(lesson))
+    fixes = [cell for cell in mutant.cells if re.search(r"^(async )?def right\(", cell.source, re.M)]
+    assert len(fixes) == 1
+    fixes[0].source += "\n\nright = wrong"
+    with pytest.raises(CellExecutionError) as caught:
+        notebook.execute(mutant, lesson.notebook.parent)
+    assert caught.value.ename == "VerdictFailed"
+
+
+def _graded(lesson: Lesson, file: Path) -> list[Criterion]:
+    return asyncio.run(grade(lesson.number, load_solution(lesson.number, file)))
+
+
+@each_lesson
+def test_exercise_gate_the_starter_fails(lesson: Lesson, tmp_path: Path) -> None:
+    (cell,) = notebook.tagged(notebook.read_source(lesson), "exercise")
+    starter = tmp_path / "starter.py"
+    starter.write_text(cell.source)
+    criteria = _graded(lesson, starter)
+    assert not all(criterion.met for criterion in criteria)
+    assert any(criterion.met for criterion in criteria), "it fails for its mistakes, not outright"
+
+
+@each_lesson
+def test_exercise_gate_the_solution_passes(lesson: Lesson) -> None:
+    unmet = [str(criterion) for criterion in _graded(lesson, lesson.solution) if not criterion.met]
+    assert unmet == []
+
+
+@each_lesson
+def test_exercise_gate_three_hints(lesson: Lesson) -> None:
+    hints: tuple[Any, ...] = exercise(lesson.number).hints
+    assert len({hint for hint in hints if hint.strip()}) == 3
