@@ -1,5 +1,7 @@
 """A fake LLM provider, run as a process of its own."""
 
 from helpers.mock_llm.ledger import Connection, Ledger, Request
+from helpers.mock_llm.process import MockLLM
+from helpers.mock_llm.profiles import PROFILES, Profile
 
-__all__ = ["Connection", "Ledger", "Request"]
+__all__ = ["PROFILES", "Connection", "Ledger", "MockLLM", "Profile", "Request"]

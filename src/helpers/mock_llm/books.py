@@ -1,0 +1,103 @@
+"""The server's books: what it writes into while it serves, and hands out as a Ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from helpers.mock_llm.ledger import Connection, Ledger, Request
+
+_KEPT = 100_000
+"""Records kept of each kind, the newest: some 50 MiB."""
+_ADAPTER = TypeAdapter(Ledger)
+
+
+@dataclass(slots=True)
+class OpenConnection:
+    """A connection while it lasts."""
+
+    entry: Connection
+    transport: asyncio.Transport
+    in_progress: int = 0
+    idle_since: float = 0.0
+    control: bool = False
+    """It has only carried control requests."""
+
+
+class Books:
+    """One server's records since the last reset. Used by the serving thread alone."""
+
+    def __init__(self) -> None:
+        self.open: dict[Any, OpenConnection] = {}
+        """By the client's address."""
+        self._requests: deque[Request] = deque(maxlen=_KEPT)
+        self._closed: deque[Connection] = deque(maxlen=_KEPT)
+        self._count = 0
+        self._in_flight = 0
+        self._streams = 0
+        self._peak_in_flight = 0
+        self._peak_streams = 0
+
+    def connection_opened(self, client: Any, transport: asyncio.Transport) -> None:
+        now = perf_counter()
+        entry = Connection(id=client[1], opened=now)
+        self.open[client] = OpenConnection(entry, transport, idle_since=now)
+
+    def connection_closed(self, client: Any) -> None:
+        connection = self.open.pop(client)
+        connection.entry.closed = perf_counter()
+        if not connection.control:
+            self._closed.append(connection.entry)
+
+    def request_arrived(self, connection: OpenConnection, scope: Any) -> Request:
+        connection.control = False
+        connection.entry.requests += 1
+        self._count += 1
+        self._in_flight += 1
+        self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
+        request = Request(
+            id=self._count,
+            connection=connection.entry.id,
+            http_version=scope["http_version"],
+            tls=scope["scheme"] == "https",
+            method=scope["method"],
+            path=scope["path"],
+            arrival=perf_counter(),
+        )
+        self._requests.append(request)
+        return request
+
+    def request_over(self) -> None:
+        self._in_flight -= 1
+
+    def stream_began(self) -> None:
+        self._streams += 1
+        self._peak_streams = max(self._peak_streams, self._streams)
+
+    def stream_over(self) -> None:
+        self._streams -= 1
+
+    def reset(self) -> None:
+        """Forget everything but what is still going on."""
+        self._requests.clear()
+        self._closed.clear()
+        self._count = 0
+        self._peak_in_flight = self._in_flight
+        self._peak_streams = self._streams
+        for connection in self.open.values():
+            connection.entry.requests = 0
+
+    def to_json(self) -> bytes:
+        still_open = [c.entry for c in self.open.values() if not c.control]
+        ledger = Ledger(
+            requests=list(self._requests),
+            connections=sorted([*self._closed, *still_open], key=lambda entry: entry.opened),
+            peak_in_flight=self._peak_in_flight,
+            peak_streams=self._peak_streams,
+        )
+        return _ADAPTER.dump_json(ledger)

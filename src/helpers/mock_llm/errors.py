@@ -1,0 +1,130 @@
+"""Errors in the provider's own shape: ``{"error": {"message", "type", "param", "code"}}``.
+
+Statuses, types and codes are those of the OpenAI API's error codes guide and its published
+OpenAPI description; the sentences follow what the API answers.
+"""
+
+from __future__ import annotations
+
+import json
+
+
+class ApiError(Exception):
+    """Ends a request with an error body."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        type: str = "invalid_request_error",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+        self.body = error_body(message, type=type, param=param, code=code)
+
+
+def error_body(
+    message: str,
+    *,
+    type: str = "invalid_request_error",
+    param: str | None = None,
+    code: str | None = None,
+) -> bytes:
+    error = {"message": message, "type": type, "param": param, "code": code}
+    return json.dumps({"error": error}).encode()
+
+
+def malformed_json() -> ApiError:
+    return ApiError(
+        400,
+        "We could not parse the JSON body of your request. (HINT: This likely means you aren't "
+        "using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was "
+        "sent was not valid JSON.)",
+    )
+
+
+def unknown_url(method: str, path: str) -> ApiError:
+    return ApiError(404, f"Invalid URL ({method} {path})", code="unknown_url")
+
+
+def method_not_allowed(method: str, path: str, allow: str) -> ApiError:
+    return ApiError(
+        405,
+        f"Not allowed to {method} on {path}.",
+        code="method_not_supported",
+        headers=((b"allow", allow.encode()),),
+    )
+
+
+def unknown_model(model: str) -> ApiError:
+    return ApiError(
+        404,
+        f"The model `{model}` does not exist or you do not have access to it.",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def no_api_key() -> ApiError:
+    return ApiError(
+        401,
+        "You didn't provide an API key. You need to provide your API key in an Authorization "
+        "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+        code="invalid_api_key",
+    )
+
+
+def wrong_api_key(key: str) -> ApiError:
+    hidden = f"{key[:3]}***{key[-4:]}" if len(key) > 12 else "***"
+    return ApiError(401, f"Incorrect API key provided: {hidden}.", code="invalid_api_key")
+
+
+def context_too_long(window: int, prompt: int, answer: int) -> ApiError:
+    return ApiError(
+        400,
+        f"This model's maximum context length is {window} tokens. However, you requested "
+        f"{prompt + answer} tokens ({prompt} in the messages, {answer} in the completion). Please "
+        "reduce the length of the messages or completion.",
+        param="messages",
+        code="context_length_exceeded",
+    )
+
+
+def body_too_large(limit: int) -> ApiError:
+    return ApiError(
+        413, f"The request body is larger than {limit} bytes.", code="request_too_large"
+    )
+
+
+def body_too_slow(seconds: float) -> ApiError:
+    return ApiError(
+        408, f"The request body did not arrive within {seconds:g} s.", code="request_timeout"
+    )
+
+
+def not_loopback() -> ApiError:
+    return ApiError(
+        403, "This server answers only requests addressed to this machine.", code="host_not_allowed"
+    )
+
+
+def control_refused() -> ApiError:
+    return ApiError(
+        403,
+        "The control routes need the header x-mock-token with the token that whoever started the "
+        "server received, and no foreign Origin.",
+        code="invalid_mock_token",
+    )
+
+
+def internal() -> ApiError:
+    return ApiError(
+        500,
+        "The server had an error while processing your request. Sorry about that!",
+        type="server_error",
+    )

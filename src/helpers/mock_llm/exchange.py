@@ -1,0 +1,63 @@
+"""One API request and its answer, entered in the books as it goes."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from helpers.mock_llm.asgi import Headers, Reader, Receive, Send, read_body, respond
+from helpers.mock_llm.books import Books
+from helpers.mock_llm.ledger import Request
+
+_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+_NO_CACHE = (b"cache-control", b"no-cache")
+_VERSION = (b"openai-version", b"2020-10-01")
+
+
+@dataclass(slots=True)
+class Exchange:
+    record: Request
+    books: Books
+    reader: Reader
+    _receive: Receive
+    _send: Send
+    streaming: bool = False
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    async def body(self) -> bytes:
+        return await read_body(self._receive)
+
+    async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+        self.record.status = status
+        self.record.first_byte = perf_counter()
+        await respond(self._send, status, body, [*self._headers(), *(headers or ())])
+        self.record.last_byte = perf_counter()
+
+    async def write(self, data: bytes, *, more: bool = True) -> None:
+        """Send a piece of a streamed answer."""
+        if self.record.first_byte is None:
+            self.streaming = True
+            self.books.stream_began()
+            self.record.status = 200
+            self.record.first_byte = perf_counter()
+            headers = [_STREAM, _NO_CACHE, *self._headers()]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        if not more:
+            self.record.last_byte = perf_counter()
+
+    def close(self) -> None:
+        """The answer is complete, or nobody wants it any more."""
+        self.reader.stop_watching()
+        if self.streaming:
+            self.books.stream_over()
+        self.books.request_over()
+
+    def _headers(self) -> Headers:
+        processing = (perf_counter() - self.record.arrival) * 1000
+        return [
+            (b"x-request-id", b"req_" + self.id.encode()),
+            (b"openai-processing-ms", b"%d" % processing),
+            _VERSION,
+        ]
