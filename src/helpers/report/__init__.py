@@ -1,0 +1,30 @@
+"""Shows a `Run` or a `Comparison`: figure, table, live view, verdict. Never makes one."""
+
+from helpers.lab.run import Snapshot
+from helpers.report.figure import Prediction, figure
+from helpers.report.live import LiveView
+from helpers.report.picture import Picture
+from helpers.report.sinks import Sink
+from helpers.report.table import Table, table
+from helpers.report.verdict import Claim, VerdictFailed, at_least, at_most, equals, verdict
+from helpers.report.words import percent, seconds, sentence
+
+__all__ = [
+    "Claim",
+    "LiveView",
+    "Picture",
+    "Prediction",
+    "Sink",
+    "Snapshot",
+    "Table",
+    "VerdictFailed",
+    "at_least",
+    "at_most",
+    "equals",
+    "figure",
+    "percent",
+    "seconds",
+    "sentence",
+    "table",
+    "verdict",
+]

@@ -1,0 +1,289 @@
+"""The closing figure: arms side by side on one time axis, as the server and the loop saw them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from helpers.lab.run import Comparison, Culprit, Run, Where
+from helpers.report.palette import INK, MUTED, Look, looks
+from helpers.report.panels import draw_lanes, draw_loop, legend_entries
+from helpers.report.picture import CSS_DPI, Picture, small_png
+from helpers.report.sheet import Sheet, fitted, height_of, text_width, wrapped
+from helpers.report.timeline import Timeline, timeline
+from helpers.report.words import call, ending, guilt, percent, seconds, sentence
+
+# Inches on the sheet.
+_LEFT, _RIGHT, _BETWEEN = 0.72, 0.22, 0.34
+_TITLE, _NUMBER, _SMALL = 12.5, 15.0, 9.0
+"""Font sizes, in points as displayed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the learner said beforehand: ``arm`` will have all its answers after ``seconds``."""
+
+    arm: str
+    seconds: float
+
+
+def figure(
+    shown: Comparison | Run,
+    *,
+    prediction: Prediction | None = None,
+    titles: Mapping[str, str] | None = None,
+) -> Picture:
+    """Draw a comparison's arms side by side (each arm's typical run), or one run.
+
+    All columns share one axis: seconds since the arm's first request arrived. ``titles`` replaces
+    the arms' names above the columns.
+    """
+    runs = [shown] if isinstance(shown, Run) else [shown[arm] for arm in shown.arms]
+    width = 6.6 if len(runs) == 1 else max(9.375, 3.1 * len(runs))
+    column_width = (width - _LEFT - _RIGHT - _BETWEEN * (len(runs) - 1)) / len(runs)
+    look = looks([run.arm for run in runs])
+    columns = [
+        _column(
+            run,
+            x=_LEFT + i * (column_width + _BETWEEN),
+            width=column_width,
+            look=look[run.arm],
+            title=(titles or {}).get(run.arm, run.arm),
+            prediction=prediction if prediction and prediction.arm == run.arm else None,
+        )
+        for i, run in enumerate(runs)
+    ]
+    # A lesson may have set a style of its own, a dark one even.
+    with style.context("default"):
+        sheet = _draw(columns, width)
+        png = small_png(sheet.png())
+    return Picture(png, sentence(shown), round(width * CSS_DPI))
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One arm, with its texts cut to the column's width."""
+
+    run: Run
+    line: Timeline
+    look: Look
+    x: float
+    width: float
+    title: str
+    notice: str
+    """How the arm ended, if it did not return."""
+    callout: str
+    """The guilty line."""
+    prediction: Prediction | None
+
+    @property
+    def culprit(self) -> Culprit | None:
+        return self.run.culprits[0] if self.run.culprits else None
+
+
+def _column(
+    run: Run, *, x: float, width: float, look: Look, title: str, prediction: Prediction | None
+) -> _Column:
+    notice = "" if run.outcome == "returned" else wrapped(ending(run), width, bold=True)
+    callout = ""
+    if run.culprits:
+        worst = run.culprits[0]
+        callout = f"{fitted(guilt(worst), width)}\n{_guilty_line(worst.where, width)}"
+    title = wrapped(title, width, _TITLE, bold=True)
+    return _Column(run, timeline(run), look, x, width, title, notice, callout, prediction)
+
+
+def _guilty_line(where: Where, width: float) -> str:
+    whole = f"{where}: {where.code}"
+    return whole if text_width(whole) <= width else fitted(f"{where}: {call(where)}(…)", width)
+
+
+def _draw(columns: list[_Column], width: float) -> Sheet:
+    rows = _rows(columns)
+    sheet = Sheet(width, rows.bottom)
+    span = _span(columns)
+    for column in columns:
+        _heading(sheet, column, rows, _number_widths(columns))
+        lanes = sheet.axes(column.x, rows.lanes, column.width, rows.callout - rows.lanes - 0.1)
+        loop = sheet.axes(column.x, rows.loop, column.width, _LOOP)
+        _lanes_panel(lanes, column, rows)
+        _loop_panel(loop, column, span)
+        ticks = max(3, int(column.width / 0.6))
+        for axes in (lanes, loop):
+            axes.set_xlim(0, span)
+            axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        lanes.tick_params(axis="x", length=0, labelbottom=False)
+        _notice(sheet, column, rows, span)
+        _callout(sheet, column, rows, span)
+        _predicted(sheet, column, rows, span, (lanes, loop))
+    _margins(sheet, columns, rows)
+    return sheet
+
+
+_LOOP = 0.36
+"""Height of the loop's panel."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Where each row of the sheet begins, in inches from the top."""
+
+    numbers: float
+    notice: float
+    prediction: float
+    lanes: float
+    callout: float
+    loop: float
+    bottom: float
+    pitch: float
+    """Height of one lane."""
+    most: int
+    """Lanes that the panels have room for."""
+
+
+def _rows(columns: list[_Column]) -> _Rows:
+    most = max(4, *(len(column.line.lanes) for column in columns))
+    panel = min(0.22 * most, 3.1)
+    numbers = 0.12 + max(height_of(column.title, _TITLE) for column in columns) + 0.06
+    notice = numbers + 0.58
+    prediction = notice + max(height_of(column.notice) for column in columns)
+    lanes = prediction + (0.2 if any(column.prediction for column in columns) else 0.0) + 0.03
+    callout = lanes + panel + 0.1
+    called = max(height_of(column.callout) for column in columns)
+    loop = callout + (called + 0.12 if called else 0.0)
+    pitch = panel / most
+    return _Rows(
+        numbers, notice, prediction, lanes, callout, loop, loop + _LOOP + 0.76, pitch, most
+    )
+
+
+def _span(columns: list[_Column]) -> float:
+    """Seconds on the shared axis. A prediction far beyond does not squeeze what happened."""
+    end = max(column.line.end for column in columns) or 0.1
+    predicted = [column.prediction.seconds for column in columns if column.prediction]
+    return max([end, *(p for p in predicted if p <= 1.5 * end)]) * 1.04
+
+
+def _at(column: _Column, span: float, time: float) -> float:
+    """Inches from the sheet's left edge."""
+    return column.x + column.width * min(max(time / span, 0.0), 1.0)
+
+
+def _numbers(run: Run) -> tuple[tuple[str, str], ...]:
+    deaf = percent(run.deaf_share) if run.backend != "none" else "no loop"
+    return (
+        (str(run.peak_in_flight), "peak in flight"),
+        (deaf, "loop deaf"),
+        _answers_after(run),
+    )
+
+
+def _answers_after(run: Run) -> tuple[str, str]:
+    ended = [request for request in run.requests if request.last_byte is not None]
+    if run.requests and len(ended) == len(run.requests):
+        return seconds(run.makespan), "all answers after"
+    if run.outcome == "gave up" and run.requests:
+        return f"> {seconds(run.limit)}", "all answers after"
+    return seconds(run.makespan), "ended after"
+
+
+def _number_widths(columns: list[_Column]) -> list[float]:
+    blocks = [_numbers(column.run) for column in columns]
+    return [
+        max(max(text_width(n, _NUMBER, bold=True), text_width(label)) for n, label in block)
+        for block in zip(*blocks, strict=True)
+    ]
+
+
+def _heading(sheet: Sheet, column: _Column, rows: _Rows, widths: list[float]) -> None:
+    colour = column.look.colour
+    sheet.text(column.x, 0.12, column.title, _TITLE, color=colour, weight="bold")
+    spare = (column.width - sum(widths)) / (len(widths) - 1)
+    x = column.x
+    for (number, label), width in zip(_numbers(column.run), widths, strict=True):
+        sheet.text(x, rows.numbers, number, _NUMBER, weight="bold")
+        sheet.text(x, rows.numbers + 0.3, label, _SMALL, color=MUTED)
+        x += width + min(spare, 0.45)
+
+
+def _lanes_panel(axes: Axes, column: _Column, rows: _Rows) -> None:
+    lanes = column.line.lanes
+    draw_lanes(axes, lanes, column.look, rows.pitch)
+    axes.set_ylim(rows.most - 0.5, -0.5)
+    axes.set_yticks(sorted({0, len(lanes) - 1}) if lanes else [])
+    axes.set_yticklabels([str(row + 1) for row in axes.get_yticks().astype(int)])
+    axes.tick_params(axis="y", length=0)
+    if not lanes:
+        note = "no request reached the server"
+        axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", va="center", fontsize=9)
+    if column.run.outcome != "returned":
+        axes.axvline(column.line.end, color=INK, linewidth=1, ymax=1.02, clip_on=False)
+
+
+def _loop_panel(axes: Axes, column: _Column, span: float) -> None:
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    if column.run.backend == "none":
+        axes.text(0.01, 0.5, "no event loop", transform=axes.transAxes, va="center", fontsize=9)
+    else:
+        draw_loop(axes, column.line, span, column.width)
+
+
+def _notice(sheet: Sheet, column: _Column, rows: _Rows, span: float) -> None:
+    """How the arm ended, above the line that marks the moment."""
+    width = max(text_width(line, bold=True) for line in column.notice.split("\n"))
+    x = _beside(column, _at(column, span, column.line.end) + 0.04, width, "right")
+    y = rows.prediction - height_of(column.notice)
+    if column.notice:
+        sheet.text(x, y, column.notice, _SMALL, weight="bold")
+
+
+def _callout(sheet: Sheet, column: _Column, rows: _Rows, span: float) -> None:
+    """The guilty line, with a pointer down to the longest stretch it caused."""
+    worst = column.culprit
+    if worst is None:
+        return
+    start = column.run.window[0]
+    longest = max(
+        (block for block in column.run.blocks if block.where == worst.where),
+        key=lambda block: block.seconds,
+    )
+    point = _at(column, span, longest.start - start + longest.seconds / 2)
+    width = max(text_width(line) for line in column.callout.split("\n"))
+    sheet.text(_beside(column, point, width, "left"), rows.callout, column.callout, _SMALL)
+    tip = rows.loop + 0.05
+    sheet.pointer(point, tip - 0.15, tip)
+
+
+def _predicted(
+    sheet: Sheet, column: _Column, rows: _Rows, span: float, panels: tuple[Axes, ...]
+) -> None:
+    if column.prediction is None:
+        return
+    said = column.prediction.seconds
+    text = f"you predicted {seconds(said)}" + (" →" if said > span else "")
+    if said <= span:
+        for axes in panels:
+            axes.axvline(said, color=INK, linewidth=1.2, linestyle=(0, (1.5, 2)))
+    x = _beside(column, _at(column, span, said), text_width(text), "centre")
+    sheet.text(x, rows.prediction + 0.02, text, _SMALL)
+
+
+def _beside(column: _Column, point: float, width: float, side: str) -> float:
+    """Left edge of a text near ``point`` that stays inside the column."""
+    x = point - {"left": 0.08, "centre": width / 2, "right": width}[side]
+    return min(max(x, column.x), column.x + column.width - width)
+
+
+def _margins(sheet: Sheet, columns: list[_Column], rows: _Rows) -> None:
+    middle = (rows.lanes + rows.callout - 0.1) / 2
+    sheet.label(0.22, middle, "requests, as the\nserver saw them", rotation=90, ha="center")
+    sheet.label(_LEFT - 0.08, rows.loop + _LOOP / 2, "event\nloop", ha="right")
+    centre = (columns[0].x + columns[-1].x + columns[-1].width) / 2
+    sheet.text(centre, rows.loop + _LOOP + 0.24, "seconds since the first request", ha="center")
+    sheet.legend(legend_entries(column.line for column in columns))

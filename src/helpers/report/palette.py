@@ -1,0 +1,38 @@
+"""The colours of the course (Okabe–Ito, told apart with any colour vision) and each arm's look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+INK = "#222222"
+MUTED = "#595959"
+FAINT = "#e4e4e4"
+PAPER = "#ffffff"
+DEAF = "#CC79A7"
+ALARM = "#B00020"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How an arm is drawn: never told apart by colour alone."""
+
+    colour: str
+    hatch: str
+    """matplotlib's hatch of the waiting part."""
+
+    @property
+    def light(self) -> str:
+        """The colour at 30 % on white, opaque: overlapping bars keep one tone."""
+        channels = (int(self.colour[i : i + 2], 16) for i in (1, 3, 5))
+        return "#" + "".join(f"{round(255 - 0.3 * (255 - c)):02x}" for c in channels)
+
+
+_NAMED = {"wrong": Look("#D55E00", "////"), "right": Look("#0072B2", "")}
+_OTHERS = (Look("#009E73", "...."), Look("#000000", "----"), Look("#56B4E9", "xxxx"))
+
+
+def looks(arms: Sequence[str]) -> dict[str, Look]:
+    """Each arm's look. "wrong" and "right" look the same in every figure of the course."""
+    others = [arm for arm in arms if arm not in _NAMED]
+    return _NAMED | {arm: _OTHERS[i % len(_OTHERS)] for i, arm in enumerate(others)}

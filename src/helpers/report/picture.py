@@ -1,0 +1,51 @@
+"""A finished figure: small, with alternative text, shown by JupyterLab, GitHub and nbconvert."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+CSS_DPI = 96
+"""A browser's pixels per inch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG and the sentence that says what it shows."""
+
+    png: bytes = field(repr=False)
+    alt: str
+    width: int
+    """In CSS pixels: the PNG has more, for sharp screens."""
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        encoded = base64.b64encode(self.png).decode()
+        alt = html.escape(self.alt)
+        # JupyterLab shows no alternative text for image/png, so it gets the figure as HTML.
+        page = (
+            f'<figure style="margin: 0; width: {self.width}px; max-width: 100%">'
+            f'<img alt="{alt}" src="data:image/png;base64,{encoded}" width="{self.width}" '
+            f'style="width: 100%; height: auto">'
+            f"<figcaption>{alt}</figcaption></figure>"
+        )
+        data = {"image/png": encoded, "text/html": page, "text/plain": self.alt}
+        return data, {"image/png": {"alt": self.alt, "width": self.width}}
+
+
+def small_png(png: bytes) -> bytes:
+    """The same image with a palette of 128 colours: a third of the bytes, and no visible loss."""
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        flat = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        flat.save(out, "PNG", optimize=True)
+    return out.getvalue()

@@ -1,0 +1,157 @@
+"""A sheet of paper measured in inches from its top left corner, on which matplotlib draws."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.patches import FancyArrowPatch
+
+from helpers.report.palette import FAINT, INK, MUTED, PAPER
+from helpers.report.words import shortened
+
+DPI = 144
+LINE = 1.3
+"""Height of a line of text, in font sizes."""
+_FONT = "DejaVu Sans"
+
+
+class Sheet:
+    """Made without pyplot: nothing global is kept, and nothing has to be closed."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
+        FigureCanvasAgg(self.figure)
+
+    def text(self, x: float, y: float, text: str, size: float = 9, **look: Any) -> None:
+        """Lines of text below y. They stand on their baselines, so neighbours line up."""
+        for i, line in enumerate(text.split("\n")):
+            baseline = y + (0.93 + i * LINE) * size / 72
+            self._place(x, baseline, line, size, va="baseline", **look)
+
+    def label(self, x: float, y: float, text: str, **look: Any) -> None:
+        """Small text whose middle is at the height y."""
+        self._place(x, y, text, 9, va="center", **look)
+
+    def _place(self, x: float, y: float, text: str, size: float, **look: Any) -> None:
+        # parse_math: a learner's line may hold two dollar signs.
+        self.figure.text(
+            x / self.width,
+            1 - y / self.height,
+            printable(text),
+            fontsize=size,
+            fontfamily=_FONT,
+            parse_math=False,
+            **({"color": INK} | look),
+        )
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        """Axes without a frame whose top left corner is at x, y."""
+        bottom = 1 - (y + height) / self.height
+        box = (x / self.width, bottom, width / self.width, height / self.height)
+        axes = self.figure.add_axes(box)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(MUTED)
+        axes.tick_params(labelsize=9, colors=INK, labelfontfamily=_FONT)
+        axes.grid(axis="x", color=FAINT, linewidth=0.7)
+        axes.set_axisbelow(True)
+        return axes
+
+    def pointer(self, x: float, top: float, tip: float) -> None:
+        """A small arrow that points down."""
+        self.figure.add_artist(
+            FancyArrowPatch(
+                (x / self.width, 1 - top / self.height),
+                (x / self.width, 1 - tip / self.height),
+                arrowstyle="-|>",
+                mutation_scale=7,
+                shrinkA=0,
+                shrinkB=0,
+                color=INK,
+                linewidth=0.9,
+            )
+        )
+
+    def legend(self, entries: Sequence[Artist]) -> None:
+        """A legend along the bottom, on as many rows as it needs."""
+        for columns in range(len(entries), 0, -1):
+            legend = self.figure.legend(
+                handles=list(entries),
+                loc="lower center",
+                ncols=columns,
+                frameon=False,
+                prop={"family": _FONT, "size": 9},
+                columnspacing=1.6,
+                handletextpad=0.5,
+                borderaxespad=0.2,
+            )
+            if legend.get_window_extent().width <= self.figure.bbox.width:
+                return
+            legend.remove()
+
+    def png(self) -> bytes:
+        out = io.BytesIO()
+        self.figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+        return out.getvalue()
+
+
+def text_width(text: str, size: float = 9, *, bold: bool = False) -> float:
+    """Width of one line, in inches."""
+    font = FontProperties(family=_FONT, size=size, weight="bold" if bold else "normal")
+    width, _, _ = _renderer().get_text_width_height_descent(printable(text), font, ismath=False)
+    return float(width) / DPI
+
+
+def wrapped(text: str, width: float, size: float = 9, *, bold: bool = False, most: int = 2) -> str:
+    """The text on at most ``most`` lines of ``width`` inches, with … where that is not enough."""
+    lines: list[str] = []
+    words = text.split()
+    while words and len(lines) < most:
+        taken = len(words) if len(lines) == most - 1 else 1
+        while taken < len(words) and _fits(words[: taken + 1], width, size, bold):
+            taken += 1
+        lines.append(fitted(" ".join(words[:taken]), width, size, bold=bold))
+        words = words[taken:]
+    return "\n".join(lines)
+
+
+def fitted(text: str, width: float, size: float = 9, *, bold: bool = False) -> str:
+    """As much of one line as ``width`` inches hold."""
+    most = len(text)
+    while most > 1 and text_width(shortened(text, most), size, bold=bold) > width:
+        most -= 1
+    return shortened(text, most)
+
+
+def height_of(text: str, size: float = 9) -> float:
+    """Inches that the lines of a text take."""
+    return (text.count("\n") + 1) * size * LINE / 72 if text else 0.0
+
+
+def printable(text: str) -> str:
+    """The text with a box for each character that the font lacks; matplotlib would warn."""
+    known = _characters()
+    return "".join(c if c == "\n" or ord(c) in known else "□" for c in text)
+
+
+def _fits(words: list[str], width: float, size: float, bold: bool) -> bool:
+    return text_width(" ".join(words), size, bold=bold) <= width
+
+
+@functools.cache
+def _renderer() -> Any:
+    canvas: Any = FigureCanvasAgg(Figure(dpi=DPI))  # its methods have no types
+    return canvas.get_renderer()
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    return frozenset(get_font(findfont(_FONT)).get_charmap())

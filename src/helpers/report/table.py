@@ -1,0 +1,140 @@
+"""A comparison in figures: what was counted and timed, one column per arm."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from helpers.lab.run import Comparison, Run
+from helpers.report.words import ending, percent, seconds, shortened, times
+
+_Cell: TypeAlias = Callable[[Comparison, str], str]
+_BORDER = "border-bottom: 1px solid #999999; padding: 4px 12px 4px 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text, shown as HTML in a notebook and as aligned text anywhere else."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """Each begins with its own heading."""
+
+    def __str__(self) -> str:
+        lines = (self.head, *self.rows)
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        aligned = (
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+        return "\n".join([*aligned, self.caption])
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        return {"text/html": self._html(), "text/plain": str(self)}, {}
+
+    def _html(self) -> str:
+        head = "".join(_cell("th", cell, "col") for cell in self.head)
+        rows = "".join(
+            f"<tr>{_cell('th', name, 'row')}{''.join(_cell('td', cell) for cell in cells)}</tr>"
+            for name, *cells in self.rows
+        )
+        return (
+            '<table style="border-collapse: collapse">'
+            f'<caption style="caption-side: bottom; text-align: left">{html.escape(self.caption)}'
+            f"</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        )
+
+
+def table(comparison: Comparison) -> Table:
+    """The comparison's arms side by side; times with the spread of the repeats."""
+    arms = list(comparison.arms)
+    rows = tuple((name, *(cell(comparison, arm) for arm in arms)) for name, cell in _ROWS)
+    return Table(_caption(comparison), ("", *arms), rows)
+
+
+def _caption(comparison: Comparison) -> str:
+    text = "Times and shares: median (lowest – highest) of n runs."
+    if comparison.noise:
+        text += (
+            f" Timers on this machine come up to {seconds(comparison.noise)} late: "
+            "smaller differences say nothing."
+        )
+    return text
+
+
+def _cell(tag: str, text: str, scope: str = "") -> str:
+    scoped = f' scope="{scope}"' if scope else ""
+    return f'<{tag}{scoped} style="text-align: left; {_BORDER}">{html.escape(text)}</{tag}>'
+
+
+def _spread(measure: Callable[[Run], float], write: Callable[[float], str]) -> _Cell:
+    def cell(comparison: Comparison, arm: str) -> str:
+        low, median, high = comparison.spread(arm, measure)
+        n = len(comparison.arms[arm])
+        spread = f" ({write(low)} – {write(high)})" if write(low) != write(high) else ""
+        return f"{write(median)}{spread}, n = {n}"
+
+    return cell
+
+
+def _count(measure: Callable[[Run], int]) -> _Cell:
+    def cell(comparison: Comparison, arm: str) -> str:
+        low, median, high = comparison.spread(arm, measure)
+        return f"{median:g}" if low == high else f"{median:g} ({low:g} – {high:g})"
+
+    return cell
+
+
+def _loop_only(cell: _Cell) -> _Cell:
+    """For an arm that is a plain function there is no loop to speak of."""
+
+    def answer(comparison: Comparison, arm: str) -> str:
+        return "no event loop" if comparison[arm].backend == "none" else cell(comparison, arm)
+
+    return answer
+
+
+def _beats(comparison: Comparison, arm: str) -> str:
+    run = comparison[arm]
+    return f"{run.beats_during_calls} of {round(run.makespan / run.beat_interval)}"
+
+
+def _guilty(comparison: Comparison, arm: str) -> str:
+    culprits = comparison[arm].culprits
+    if not culprits:
+        return "none"
+    worst = culprits[0]
+    cost = f"{times(worst.times)}, {seconds(worst.seconds)} in all"
+    return f"{worst.where}: {shortened(worst.where.code, 40)} ({cost})"
+
+
+def _makespan(comparison: Comparison, arm: str) -> str:
+    run = comparison[arm]
+    if run.outcome == "gave up" and any(r.last_byte is None for r in run.requests):
+        return f"> {seconds(run.limit)}"
+    return _spread(lambda run: run.makespan, seconds)(comparison, arm)
+
+
+def _ended(comparison: Comparison, arm: str) -> str:
+    run = comparison[arm]
+    return "returned" if run.outcome == "returned" else ending(run)
+
+
+_ROWS: tuple[tuple[str, _Cell], ...] = (
+    ("peak requests in flight", _count(lambda run: run.peak_in_flight)),
+    ("requests", _count(lambda run: len(run.requests))),
+    ("answers (status 200)", _count(lambda run: run.answered)),
+    ("first request to last answer", _makespan),
+    ("loop deaf", _loop_only(_spread(lambda run: run.deaf_share, percent))),
+    ("longest stall", _loop_only(_spread(lambda run: run.longest_stall, seconds))),
+    ("heartbeats, of a free loop", _loop_only(_beats)),
+    ("guilty line", _loop_only(_guilty)),
+    ("the arm", _ended),
+)

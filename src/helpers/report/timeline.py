@@ -1,0 +1,91 @@
+"""A run as something to draw: one lane per request, with its phases, and what the loop did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from helpers.lab.run import Run, Stall
+from helpers.mock_llm import Request
+
+Fate: TypeAlias = Literal["answered", "refused", "left", "open"]
+"""How a request ended: with an answer, with an error status, without its client, or not at all."""
+Stretch: TypeAlias = tuple[float, float]
+"""Start and length, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One request. Queue up to ``slot``, waiting up to ``first``, generating up to ``end``."""
+
+    arrival: float
+    slot: float
+    first: float
+    end: float
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A run in seconds since its first request arrived."""
+
+    lanes: tuple[Lane, ...]
+    blocked: tuple[Stretch, ...]
+    busy: tuple[Stretch, ...]
+    beats: tuple[float, ...]
+    end: float
+    """The last answer; for an arm that did not return, its end."""
+
+
+def timeline(run: Run) -> Timeline:
+    start, last = run.window
+    end = (last if run.outcome == "returned" else max(last, run.seconds)) - start
+    return Timeline(
+        lanes=lanes(run.requests, start, run.seconds),
+        blocked=_stretches(run.stalls, "blocked", start, end),
+        busy=_stretches(run.stalls, "busy", start, end),
+        beats=tuple(beat - start for beat in run.beats if start <= beat <= start + end),
+        end=end,
+    )
+
+
+def lanes(requests: Iterable[Request], zero: float, now: float) -> tuple[Lane, ...]:
+    """The requests in order of arrival, in seconds since ``zero``; open ones last until ``now``."""
+    return tuple(_lane(request, zero, now) for request in sorted(requests, key=_arrival))
+
+
+def _arrival(request: Request) -> float:
+    return request.arrival
+
+
+def _lane(request: Request, zero: float, now: float) -> Lane:
+    fate = _fate(request)
+    ends = {"left": request.client_left, "open": now}.get(fate, request.last_byte)
+    arrival = request.arrival - zero
+    end = max((now if ends is None else ends) - zero, arrival)
+    slot, first = _slot(request, end, zero), request.first_token or request.first_byte
+    first = end if first is None or fate == "refused" else min(first - zero, end)
+    return Lane(arrival, min(slot, first), first, end, fate)
+
+
+def _slot(request: Request, end: float, zero: float) -> float:
+    if request.slot is not None:
+        return request.slot - zero
+    # Without a slot it is still in the queue, unless the server meant to answer without one.
+    queued = request.status is None and request.fault is None
+    return end if queued else request.arrival - zero
+
+
+def _fate(request: Request) -> Fate:
+    if request.status is not None and request.status >= 400:
+        return "refused"
+    if request.client_left is not None:
+        return "left"
+    return "open" if request.last_byte is None else "answered"
+
+
+def _stretches(stalls: Iterable[Stall], kind: str, start: float, end: float) -> tuple[Stretch, ...]:
+    chosen = (stall for stall in stalls if stall.kind == kind)
+    clipped = ((max(s.start - start, 0), min(s.start + s.seconds - start, end)) for s in chosen)
+    return tuple((a, b - a) for a, b in clipped if b > a)

@@ -1,0 +1,131 @@
+"""Runs in plain English: one wording for figures, tables, the live view and alternative text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from helpers.lab.run import Comparison, Culprit, Run, Where
+
+_WORTH_SAYING = 0.05
+"""A loop that was deaf for a smaller share of the time is not worth a clause."""
+_SAME = 1.1
+"""Times closer than this ratio are "about as soon"."""
+
+
+def seconds(length: float) -> str:
+    """A length in seconds, to two digits: "12 ms", "0.36 s", "3.8 s"."""
+    if 0 < length < 0.0995:
+        ms = length * 1000
+        return f"{ms:.0f} ms" if ms >= 9.95 else f"{ms:.1f} ms"
+    if abs(length - round(length)) < 1e-6:
+        return f"{round(length)} s"
+    return f"{length:.2f} s" if length < 0.995 else f"{length:.1f} s"
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1: "98 %", and "< 1 %" for a little that is not nothing."""
+    return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
+
+
+def times(count: int) -> str:
+    """ "once", "12 times"."""
+    return "once" if count == 1 else f"{count} times"
+
+
+def shortened(text: str, most: int) -> str:
+    """At most ``most`` characters, with … for what was cut off."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def call(where: Where) -> str:
+    """What the line calls: "httpx.post" for ``reply = httpx.post(url, json=body)``."""
+    found = re.search(r"([A-Za-z_][\w.]*)\(", where.code)
+    return found[1] if found else shortened(where.code, 30)
+
+
+def ending(run: Run) -> str:
+    """How an arm ended: "returned after 3.8 s"."""
+    if run.outcome == "gave up":
+        return f"still waiting when the lab gave up after {seconds(run.limit)}"
+    if run.outcome == "returned" or run.failure is None:
+        return f"{run.outcome} after {seconds(run.seconds)}"
+    where = f" at {run.failure.where}" if run.failure.where else f" after {seconds(run.seconds)}"
+    return f"raised {run.failure.type}{where}"
+
+
+def guilt(culprit: Culprit) -> str:
+    """What a line did to the loop: "blocked 0.31 s here, 12 times (waiting)"."""
+    each = seconds(culprit.seconds / culprit.times)
+    doing = {True: " (waiting)", False: " (computing)", None: ""}[culprit.waiting]
+    return f"blocked {each} here, {times(culprit.times)}{doing}"
+
+
+def sentence(shown: Comparison | Run) -> str:
+    """What a figure shows, in one sentence with numbers: its caption and alternative text."""
+    if isinstance(shown, Run):
+        return f"{_clause(shown, first=True, name_line=True)}."
+    arms = list(shown.arms)
+    clauses = [
+        _clause(shown[arm], first=i == 0, name_line=len(arms) < 3)
+        + (_sooner(shown, arms[0], arm) if i else "")
+        for i, arm in enumerate(arms)
+    ]
+    return "; ".join(clauses) + "."
+
+
+def _clause(run: Run, *, first: bool, name_line: bool) -> str:
+    parts = [_in_flight(run, first), _answered(run), _deaf(run, name_line), _end(run)]
+    return f"{run.arm} {_listed([part for part in parts if part])}"
+
+
+def _in_flight(run: Run, first: bool) -> str:
+    if not run.requests:
+        return "sent no request"
+    noun = "" if not first else " request" if run.peak_in_flight == 1 else " requests"
+    verb = "kept" if run.peak_in_flight == 1 else "had"
+    return f"{verb} {run.peak_in_flight}{noun} in flight"
+
+
+def _answered(run: Run) -> str:
+    asked = len(run.requests)
+    return f"got {run.answered} of {asked} answered" if run.answered < asked else ""
+
+
+def _is_deaf(run: Run) -> bool:
+    return run.deaf_share >= _WORTH_SAYING
+
+
+def _deaf(run: Run, name_line: bool) -> str:
+    if not _is_deaf(run):
+        return ""
+    where = run.culprits[0].where if run.culprits and name_line else None
+    line = f" ({call(where)}, {where})" if where else ""
+    share = f"{percent(run.deaf_share)} of {seconds(run.makespan)}"
+    return f"left the event loop deaf for {share}{line}"
+
+
+def _end(run: Run) -> str:
+    if run.outcome == "gave up":
+        return f"was {ending(run)}"
+    if run.outcome == "raised":
+        return ending(run)
+    return "" if _is_deaf(run) else f"finished in {seconds(run.makespan)}"
+
+
+def _sooner(comparison: Comparison, first: str, arm: str) -> str:
+    if not all(comparison[a].outcome == "returned" for a in (first, arm)):
+        return ""
+    was, now = (comparison.spread(a, lambda run: run.makespan).median for a in (first, arm))
+    done = ", done " if _is_deaf(comparison[arm]) else ", "
+    if min(was, now) <= 0:
+        return ""
+    if abs(was - now) <= comparison.noise or max(was, now) / min(was, now) < _SAME:
+        return f"{done}about as soon"
+    ratio = max(was, now) / min(was, now)
+    factor = f"{ratio:.1f}" if ratio < 20 else f"{ratio:.0f}"
+    return f"{done}{factor} times {'sooner' if now < was else 'later'}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(parts) if len(parts) < 3 else f"{', '.join(parts[:-1])} and {parts[-1]}"
