@@ -43,7 +43,8 @@ def test_verdict_gate(lesson: Lesson) -> None:
 def test_mutation_gate(lesson: Lesson) -> None:
     """With the fix replaced by the mistake, the verdict must fail, and nothing before it."""
     mutant = notebook.up_to_the_verdict(notebook.read_source(lesson))
-    fixes = [cell for cell in mutant.cells if re.search(r"^(async )?def right\(", cell.source, re.M)]
+    definition = re.compile(r"^(async )?def right\(", re.MULTILINE)
+    fixes = [cell for cell in mutant.cells if definition.search(cell.source)]
     assert len(fixes) == 1
     fixes[0].source += "\n\nright = wrong"
     with pytest.raises(CellExecutionError) as caught:

@@ -17,9 +17,10 @@ def committed() -> Any:
         "display_data", data={"image/png": "iVBO"}, metadata={"image/png": {"alt": "two bars"}}
     )
     cells = [
-        new_code_cell("verdict()", execution_count=1, outputs=[printed], metadata={"tags": [CHECK]}),
+        new_code_cell("verdict()", execution_count=1, outputs=[printed]),
         new_code_cell("figure()", execution_count=2, outputs=[figure]),
     ]
+    cells[0].metadata.tags = [CHECK]
     return new_notebook(cells=cells)
 
 
@@ -77,7 +78,7 @@ def _a_path(notebook: Any) -> None:
 
 
 def _a_widget_compared(notebook: Any) -> None:
-    view = {"application/vnd.jupyter.widget-view+json": {}}
+    view: dict[str, Any] = {"application/vnd.jupyter.widget-view+json": {}}
     notebook.cells[0].outputs = [new_output("display_data", data=view)]
 
 

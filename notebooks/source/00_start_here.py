@@ -66,6 +66,7 @@ async def three_calls(url):
         for question in ("What is a token?", "What is a slot?", "What is a queue?"):
             calls.start_soon(ask, question)
 
+
 # %%
 example = await run(three_calls, llm)
 llm.stop()

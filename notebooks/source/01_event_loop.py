@@ -23,8 +23,7 @@
 # - find such calls in your own code: what a linter sees, what it misses, and a check that misses none
 #
 # **What you'll need.** `async`/`await` and a task group seen once before. 30 minutes.
-
-# %% [markdown]
+#
 # ## The incident
 #
 # An inference server ran its model's `generate` call directly in an async route. One generation took 41.93 s.
@@ -41,8 +40,21 @@ import anyio
 import httpx
 import openai
 
-from helpers import MockLLM, Predict, WhatIf, check, compare, figure, hints, lint, run, table
-from helpers import at_least, equals, verdict
+from helpers import (
+    MockLLM,
+    Predict,
+    WhatIf,
+    at_least,
+    check,
+    compare,
+    equals,
+    figure,
+    hints,
+    lint,
+    run,
+    table,
+    verdict,
+)
 
 QUESTIONS = [f"Explain the event loop to reader {number}." for number in range(1, 13)]
 
@@ -51,16 +63,17 @@ def body(question):
     return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": question}]}
 
 
-llm = MockLLM("medium", speed=4, answer_tokens=16).start()
-print("A mock provider is running. All its times are divided by 4.")
+llm = MockLLM("medium", speed=5, answer_tokens=16).start()
+print("A mock provider is running. All its times are divided by 5.")
 
 # %% [markdown]
 # The provider is a process of its own on your machine. It needs no key and no network.
-# It takes about as long as a model of 70 billion parameters, four times faster so that you need not wait.
+# It takes about as long as a model of 70 billion parameters, five times faster so that you need not wait.
 #
 # ## The wrong way
 #
 # Twelve questions, one task each. This is how it often looks after a synchronous function became `async def`.
+
 
 # %%
 async def wrong(url):
@@ -74,22 +87,20 @@ async def wrong(url):
             calls.start_soon(ask, question)
     return answers
 
+
 # %% [markdown]
 # Nothing here is an error. It runs, it returns twelve answers, and a test of it passes.
 #
-# ## Predict
+# ## Predict, then run
 #
-# One question takes about 0.3 s. All twelve are started at the same moment.
-
-# %%
-guess = Predict("01", "After how many seconds will the last of the twelve answers be there?", unit="s")
-guess
-
-# %% [markdown]
-# ## Run it and look
+# One question takes about a quarter of a second. All twelve are started at the same moment. Commit to a number, then run the cell after it.
 #
 # `run` starts `wrong` in a fresh process with an event loop of its own.
 # Beside it, on the same loop, a heartbeat beats fifty times a second. Nothing else is on that loop.
+
+# %%
+guess = Predict("01", "After how many seconds will the last answer be there?", arm="wrong")
+guess
 
 # %%
 wrong_run = await run(wrong, llm)
@@ -119,6 +130,7 @@ for culprit in wrong_run.culprits[:1]:
 #
 # ## The right way
 
+
 # %%
 async def right(url):
     async def ask(question):
@@ -131,6 +143,7 @@ async def right(url):
             calls.start_soon(ask, question)
     return answers
 
+
 # %% [markdown]
 # Two changes:
 #
@@ -139,6 +152,7 @@ async def right(url):
 #   Why *one* is lesson 02.
 #
 # Sometimes there is nothing to await, because the SDK you were given has no async version. Then the call belongs in a worker thread:
+
 
 # %%
 async def threads(url):
@@ -153,21 +167,20 @@ async def threads(url):
                 calls.start_soon(anyio.to_thread.run_sync, ask, question)
     return answers
 
+
 # %% [markdown]
 # ## Side by side
 #
 # The three arms run in turns, three times each, so that a hiccup of your machine meets all of them.
 
-# %%
-comparison = await compare(llm, wrong=wrong, right=right, threads=threads)
-
 # %% tags=["figure"]
+comparison = await compare(llm, wrong=wrong, right=right, threads=threads)
 titles = {
-    "wrong": "wrong: httpx.post in async def",
-    "right": "right: one AsyncClient",
-    "threads": "threads: a sync client in to_thread",
+    "wrong": "wrong: httpx.post",
+    "right": "right: AsyncClient",
+    "threads": "threads: to_thread",
 }
-figure(comparison, prediction=guess, titles=titles)
+figure(comparison, prediction=guess.made, titles=titles)
 
 # %% tags=["table"]
 table(comparison)
@@ -189,15 +202,18 @@ verdict(
     equals("heartbeats during the calls, wrong", w.beats_during_calls, 0),
     at_least("heartbeats during the calls, right", r.beats_during_calls, 5),
     equals("answers, right", len(r.result), 12),
-    at_least("makespan, wrong ÷ right", comparison.ratio(lambda run: run.makespan, "wrong", "right"), 4),
+    at_least(
+        "makespan, wrong ÷ right", comparison.ratio(lambda run: run.makespan, "wrong", "right"), 4
+    ),
 )
 
 # %% [markdown]
 # ## What if there is a deadline?
 #
-# A blocked loop cannot keep time for anybody. Both arms below allow 50 ms for an answer that takes about 300 ms.
+# A blocked loop cannot keep time for anybody. Both arms below allow 50 ms for an answer that takes about 250 ms.
 
-# %%
+
+# %% tags=["nbval-check-output"]
 async def deadline_wrong(url):
     with anyio.move_on_after(0.05) as deadline:
         httpx.post(f"{url}/chat/completions", json=body(QUESTIONS[0]), timeout=30)
@@ -210,11 +226,11 @@ async def deadline_right(url):
             await client.post(f"{url}/chat/completions", json=body(QUESTIONS[0]))
     return deadline.cancelled_caught
 
-# %% tags=["nbval-check-output"]
-deadlines = await compare(llm, repeats=1, deadline_wrong=deadline_wrong, deadline_right=deadline_right)
-for arm in ("deadline_wrong", "deadline_right"):
-    done = deadlines[arm]
-    print(f"{arm}: deadline kept {done.result}, client left early {done.requests[0].client_left is not None}")
+
+late = await compare(llm, repeats=1, wrong=deadline_wrong, right=deadline_right)
+for arm in ("wrong", "right"):
+    left = late[arm].requests[0].client_left is not None
+    print(f"{arm}: deadline kept: {late[arm].result}, server saw the client leave: {left}")
 
 # %% [markdown]
 # On the blocked loop the deadline passed unnoticed: the timer needs the loop too. The answer came late and was taken as if nothing were wrong.
@@ -223,6 +239,7 @@ for arm in ("deadline_wrong", "deadline_right"):
 # ## What if there are 41 calls?
 #
 # Worker threads are a bounded pool. anyio lends out 40 at a time; everything else in the process that uses `to_thread` shares them.
+
 
 # %%
 async def forty_one(url):
@@ -234,10 +251,10 @@ async def forty_one(url):
             for number in range(41):
                 calls.start_soon(anyio.to_thread.run_sync, ask, number)
 
-# %%
-llm.configure(speed=1)  # answers take over a second now: forty of them can gather
+
+llm.configure(speed=1)  # a second for an answer: time for all forty to gather
 crowd = await run(forty_one, llm)
-llm.configure(speed=4)
+llm.configure(speed=5)
 
 # %% tags=["nbval-check-output"]
 last = max(request.arrival for request in crowd.requests)
@@ -270,21 +287,22 @@ async def in_a_thread():
 
 
 async def pure_python():
-    return await anyio.to_thread.run_sync(lambda: sum(len(word) > 3 for word in PROMPT.split() * 15))
+    return await anyio.to_thread.run_sync(lambda: sum(letter == " " for letter in PROMPT * 3))
 
-# %%
-computing = await compare(None, on_the_loop=on_the_loop, in_a_thread=in_a_thread, pure_python=pure_python)
-table(computing)
+
+arms = {"on_the_loop": on_the_loop, "in_a_thread": in_a_thread, "pure_python": pure_python}
+table(await compare(None, **arms))
 
 # %% [markdown]
 # tiktoken does its work in Rust and releases the lock, so in a thread it leaves the loop free.
-# The pure-Python loop in a thread has to share: it gives the lock up every 5 ms, so the heart goes on beating, but each beat may wait its turn.
-# Work of that kind belongs in a process (`anyio.to_process.run_sync`) if it takes long.
+# Compare the heartbeats of `pure_python`: it holds the lock and gives it up only every 5 ms, so the loop waits for the lock each time it wants to run.
+# It limps. Pure-Python work that takes long belongs in a process: `anyio.to_process.run_sync`.
 #
 # ## When is the wrong way fine?
 #
 # Move the slider and let the arms run. With one call at a time there is nothing to freeze: a script, a notebook cell or a worker that handles
 # one job may use `httpx.post` without regret. From the second concurrent user on it is wrong.
+
 
 # %%
 async def vary(calls):
@@ -320,8 +338,6 @@ WhatIf(vary, calls=(1, 24, 1))
 # %% tags=["exercise"]
 import time
 
-import httpx
-
 PAUSE = 0.1  # seconds that the moderator asks for before the next request
 
 
@@ -341,16 +357,16 @@ async def handle(client, url, question):
     reply.raise_for_status()
     return reply.json()["choices"][0]["message"]["content"]
 
+
 # %% tags=["nbval-check-output"]
 await check("01", handle)
-
-# %%
 hints("01")
 
 # %% [markdown]
 # ## Catch it
 #
 # Ruff has rules for blocking calls in async functions (`ASYNC`). Here it reads `wrong`, the handler above, and a function that uses a synchronous SDK.
+
 
 # %% tags=["nbval-check-output"]
 async def sdk_sync(url):
@@ -369,7 +385,7 @@ for function in (wrong, handle, sdk_sync):
 # %% [markdown]
 # The direct calls are found. The moderator is not: it is one function away. The SDK is not: ruff does not know that `create` waits.
 #
-# What misses nothing is to look at the loop while it runs. The heading of each line above came from such a meter; you can use it in your own tests:
+# What misses nothing is to look at the loop while it runs. The lines named in this lesson come from such a meter; use it in your own tests:
 #
 # ```python
 # from helpers import StallMeter
@@ -381,32 +397,31 @@ for function in (wrong, handle, sdk_sync):
 #     assert not [stall for stall in stalls if stall.seconds > 0.05]
 # ```
 #
-# In production, `PYTHONASYNCIODEBUG=1` on one instance logs each slow callback, and the detector Blockbuster raises at the call itself; LangGraph's
+# In production, `PYTHONASYNCIODEBUG=1` on one instance logs each slow callback. The detector Blockbuster raises at the call itself; LangGraph's
 # development server ships with it (langchain-ai/langgraph#4218).
-
-# %% [markdown]
+#
 # ## In your SDK
 #
-# The openai package has two clients with the same methods. `OpenAI` blocks, `AsyncOpenAI` awaits; both are easy to call from `async def`.
+# The openai package has two clients with the same methods. `OpenAI` blocks, `AsyncOpenAI` awaits; both are as easy to call from `async def`.
 
-# %%
+
+# %% tags=["nbval-check-output"]
 async def sdk_async(url):
     async def ask(question):
         await client.chat.completions.create(**body(question))
 
-    async with openai.AsyncOpenAI(base_url=url, api_key="any") as client:
-        async with anyio.create_task_group() as calls:
-            for question in QUESTIONS:
-                calls.start_soon(ask, question)
+    client = openai.AsyncOpenAI(base_url=url, api_key="any")
+    async with client, anyio.create_task_group() as calls:
+        for question in QUESTIONS:
+            calls.start_soon(ask, question)
 
 
 sdk = await compare(llm, repeats=1, sdk_sync=sdk_sync, sdk_async=sdk_async)
-
-# %% tags=["nbval-check-output"]
+llm.stop()
 for arm in ("sdk_sync", "sdk_async"):
     print(f"{arm}: {sdk[arm].peak_in_flight} in flight at once")
-found = sdk["sdk_sync"].culprits[0]
-print(f"The meter found what the linter missed: {found.where}, {found.where.code}")
+missed = sdk["sdk_sync"].culprits[0].where
+print(f"the line that the linter missed: {missed}: {missed.code}")
 
 # %% [markdown]
 # ## Coming from Rust
@@ -437,6 +452,3 @@ print(f"The meter found what the linter missed: {found.where}, {found.where.code
 #
 # **Further reading.** The same mistake per streamed chunk: BerriAI/litellm#20268. In a webhook, for every user at once: open-webui/open-webui#16632.
 # Proof by counting loop ticks: frankbria/auto-author#175.
-
-# %%
-llm.stop()

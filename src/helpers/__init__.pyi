@@ -2,11 +2,11 @@ from .lab import ArmError as ArmError
 from .lab import Comparison as Comparison
 from .lab import Run as Run
 from .lab import StallMeter as StallMeter
+from .lessons.course_map import CourseMap as CourseMap
 from .lessons.doctor import doctor as doctor
 from .lessons.exercise import check as check
 from .lessons.exercise import hints as hints
 from .lessons.lint import lint as lint
-from .lessons.course_map import CourseMap as CourseMap
 from .lessons.predictions import Predict as Predict
 from .lessons.stage import compare as compare
 from .lessons.stage import run as run

@@ -89,7 +89,9 @@ def test_what_the_arm_prints_appears(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_what_the_arm_raises_comes_back_with_its_line() -> None:
-    with pytest.raises(ArmError, match="raises raised LookupError at test_arm.py, line") as caught:
+    with pytest.raises(
+        ArmError, match=r"^raises raised LookupError at test_arm\.py, line"
+    ) as caught:
         in_loop(run_arm(raises, None))
     failure = caught.value.run.failure
     assert failure is not None

@@ -34,6 +34,8 @@ Watch: TypeAlias = Callable[[Snapshot], None]
 _START_LIMIT = 30.0
 """Seconds an arm's process may take to start; a loaded machine needs a few."""
 _WATCH_EVERY = 0.125
+_SETTLE = 0.5
+"""Seconds a server may take to notice that an arm has ended and its connections are closed."""
 _REQUEST_TIMES = ("arrival", "slot", "first_token", "first_byte", "last_byte", "client_left")
 _CONNECTION_TIMES = ("opened", "closed")
 _R = TypeVar("_R", Request, Connection)
@@ -182,7 +184,18 @@ async def _follow(
         if watch and record.started and perf_counter() >= look:
             watch(record.snapshot(await _books(llm)))
             look = perf_counter() + _WATCH_EVERY
-    return await _books(llm)
+    return await _closed_books(llm) if record.over else await _books(llm)
+
+
+async def _closed_books(llm: MockLLM | None) -> Ledger:
+    """The books when the server has heard of every client that left, or a little later."""
+    deadline = perf_counter() + _SETTLE
+    while True:
+        books = await _books(llm)
+        open_requests = [r for r in books.requests if r.last_byte is None and r.client_left is None]
+        if not open_requests or perf_counter() > deadline:
+            return books
+        await asyncio.sleep(0.01)
 
 
 async def _books(llm: MockLLM | None) -> Ledger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import importlib.util
 import inspect
 import types
 from collections.abc import Awaitable, Callable
@@ -42,11 +43,10 @@ class Exercise:
 def exercise(number: str | int) -> Exercise:
     """The exercise of a lesson. Raises `ValueError` if there is none."""
     found = lesson(number)
-    try:
-        module = importlib.import_module(f"helpers.lessons.exercise_{found.number}")
-    except ModuleNotFoundError:
-        raise ValueError(f"Lesson {found.number} has no exercise.") from None
-    exercise: Exercise = module.EXERCISE
+    name = f"helpers.lessons.exercise_{found.number}"
+    if importlib.util.find_spec(name) is None:
+        raise ValueError(f"Lesson {found.number} has no exercise.")
+    exercise: Exercise = importlib.import_module(name).EXERCISE
     return exercise
 
 
@@ -76,7 +76,7 @@ async def check(number: str | int, solution: Solution) -> None:
 def load_solution(number: str | int, file: Path) -> Solution:
     """The exercise's function out of a Python file.
 
-    Raises `ValueError` with one sentence if the file cannot be read or run, or has no such function.
+    Raises `ValueError` with one sentence if the file cannot be run or has no such function.
     """
     name = exercise(number).function
     module = types.ModuleType("solution")

@@ -53,8 +53,9 @@ def _work(run: Run) -> Criterion:
     if (len(moderated), len(asked)) != (len(_QUESTIONS), len(_QUESTIONS)):
         found = f"the server saw {len(moderated)} moderations and {len(asked)} questions"
         return Criterion(what, False, found)
-    # If each question keeps its pause, so do the sorted times, pair by pair.
-    kept = all(b - a >= PAUSE for a, b in zip(moderated, asked, strict=True))
+    # If each question keeps its pause, so do the sorted times, pair by pair. A coarse system timer
+    # (Windows: 16 ms) may wake a little early.
+    kept = all(b - a >= 0.8 * PAUSE for a, b in zip(moderated, asked, strict=True))
     return Criterion(what, kept, "an answer was asked for before its pause was over")
 
 
@@ -63,9 +64,10 @@ def _finished(run: Run) -> list[Any]:
 
 
 def _in_flight(run: Run) -> Criterion:
-    what = f"{len(_QUESTIONS)} requests are in flight at once"
-    met = run.peak_in_flight == len(_QUESTIONS)
-    return Criterion(what, met, f"the server saw {run.peak_in_flight} at most")
+    what = f"{len(_QUESTIONS)} moderations are in flight at once"
+    spans = [(r.arrival, r.last_byte) for r in _finished(run) if r.model == "mock-moderator"]
+    peak = max((sum(a <= start < b for a, b in spans) for start, _ in spans), default=0)
+    return Criterion(what, peak == len(_QUESTIONS), f"the server saw {peak} at most")
 
 
 def _loop(run: Run) -> Criterion:
@@ -81,8 +83,9 @@ EXERCISE = Exercise(
     hints=(
         "`async def` does not make the calls inside it asynchronous. Which lines of `handle`, or "
         "of what it calls, take time and have no `await` in front of them?",
-        "The check names the lines. One waits for a clock, the other for a server. anyio has a "
-        "sleep that gives the loop back, and `handle` already receives a client that does.",
+        "The check names the line that blocks first; repair it and it names the next. One waits "
+        "for a server, the other for a clock. `handle` already receives a client that can be "
+        "awaited, and anyio has a sleep that gives the loop back.",
         "Make `moderate` an `async def` that takes the client and awaits `client.post`; then "
         "await `moderate` in `handle`. Replace `time.sleep` by `await anyio.sleep`.",
     ),

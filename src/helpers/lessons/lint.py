@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
-from typing import Any
+from types import FunctionType
 
 
-def lint(function: Callable[..., Any], rules: str = "ASYNC") -> list[str]:
+def lint(function: FunctionType, rules: str = "ASYNC") -> list[str]:
     """Ruff's findings in the function's source, like "line 3: ASYNC210 …"; line 1 is its ``def``.
 
     Raises `RuntimeError` if ruff cannot run.
     """
+    body = textwrap.dedent(inspect.getsource(function))
     # Without its imports the source would hide from ruff what a name stands for.
-    names = inspect.getclosurevars(function).globals
-    modules = sorted(name for name, value in names.items() if inspect.ismodule(value))
-    header = "".join(f"import {name}\n" for name in modules)
-    source = header + textwrap.dedent(inspect.getsource(function))
+    names = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+    modules = sorted(name for name in names if inspect.ismodule(function.__globals__.get(name)))
+    source = "".join(f"import {name}\n" for name in modules) + body
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache"]
     options = ["--select", rules, "--output-format", "json", "-"]
     done = subprocess.run(

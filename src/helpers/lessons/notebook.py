@@ -49,14 +49,13 @@ def write(lesson: Lesson, notebook: Notebook) -> None:
 
 def execute(
     notebook: Notebook, folder: Path, progress: Callable[[int, int], None] = lambda done, all_: None
-) -> Notebook:
-    """A copy of the notebook, run from top to bottom in a fresh kernel.
+) -> None:
+    """Run a notebook from top to bottom in a fresh kernel; its cells receive their outputs.
 
     ``folder`` is the kernel's working directory; ``progress`` hears the number of cells done.
     What a learner has predicted and solved is neither read nor written. A cell that raises ends
     the execution with nbclient's ``CellExecutionError``, which tells the cell and the traceback.
     """
-    notebook = copy.deepcopy(notebook)
     total = len(notebook.cells)
     client = NotebookClient(
         notebook,
@@ -68,12 +67,12 @@ def execute(
     )
     with _no_learner():
         client.execute()
-    return notebook
 
 
 def build(lesson: Lesson, progress: Callable[[int, int], None]) -> None:
     """Make the committed notebook from its source, executed."""
-    notebook = execute(read_source(lesson), lesson.notebook.parent, progress)
+    notebook = read_source(lesson)
+    execute(notebook, lesson.notebook.parent, progress)
     for cell in notebook.cells:
         cell.get("metadata", {}).pop("execution", None)
     notebook.metadata = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}

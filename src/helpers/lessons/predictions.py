@@ -6,35 +6,41 @@ from typing import Any
 
 from helpers.lessons import progress
 from helpers.lessons.catalogue import lesson
+from helpers.report import Prediction
 
 
 class Predict:
-    """A question with a number for an answer, kept from one session to the next.
+    """A question about an arm's makespan in seconds, whose answer is kept between sessions.
 
-    Shows an input field in JupyterLab. Nobody has to answer: ``value`` is then None, and figures
+    Shows an input field in JupyterLab. Nobody has to answer: ``made`` is then None, and figures
     leave the prediction out. Without widgets, ``.commit(1.5)`` does the same.
     """
 
-    def __init__(self, number: str | int, question: str, *, unit: str) -> None:
+    def __init__(self, number: str | int, question: str, *, arm: str) -> None:
         self._number = lesson(number).number
-        self.question, self.unit = question, unit
+        self._question, self._arm = question, arm
         value = progress.read(self._number).get("prediction")
-        self.value: float | None = value if isinstance(value, int | float) else None
+        self._seconds: float | None = value if isinstance(value, int | float) else None
 
-    def commit(self, value: float) -> None:
+    @property
+    def made(self) -> Prediction | None:
+        """The prediction, for a figure; None if the learner has not committed to one."""
+        return None if self._seconds is None else Prediction(self._arm, self._seconds)
+
+    def commit(self, value: object) -> None:
         """Remember the learner's number. Raises `ValueError` if it is not one, or below zero."""
         try:
-            number = float(value)
+            number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             raise ValueError(f"A prediction is a number, not {value!r}.") from None
         if not 0 <= number < float("inf"):
             raise ValueError(f"A prediction is a number from 0 up, not {value!r}.")
-        self.value = number
+        self._seconds = number
         progress.note(self._number, "prediction", number)
 
     def __repr__(self) -> str:
-        answer = "no prediction yet" if self.value is None else f"{self.value:g} {self.unit}"
-        return f"{self.question} ({answer})"
+        answer = "no prediction yet" if self._seconds is None else f"you said {self._seconds:g} s"
+        return f"{self._question} ({answer})"
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -44,12 +50,12 @@ class Predict:
     def _form(self) -> Any:
         import ipywidgets
 
-        question = ipywidgets.HTML(f"<b>{self.question}</b>")
+        question = ipywidgets.HTML(f"<b>{self._question}</b>")
         field = ipywidgets.FloatText(
-            value=self.value or 0.0, step=0.1, layout=ipywidgets.Layout(width="8em")
+            value=self._seconds or 0.0, step=0.1, layout=ipywidgets.Layout(width="8em")
         )
         button = ipywidgets.Button(description="Commit", button_style="primary")
-        said = ipywidgets.HTML("" if self.value is None else self._said())
+        said = ipywidgets.HTML("" if self._seconds is None else self._said())
 
         def commit(_: Any) -> None:
             try:
@@ -60,8 +66,8 @@ class Predict:
                 said.value = self._said()
 
         button.on_click(commit)
-        unit = ipywidgets.Label(self.unit)
+        unit = ipywidgets.Label("s")
         return ipywidgets.VBox([question, ipywidgets.HBox([field, unit, button, said])])
 
     def _said(self) -> str:
-        return f"You said {self.value:g} {self.unit}. Now run it."
+        return f"You said {self._seconds:g} s. Now run it."

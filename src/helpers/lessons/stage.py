@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any, Literal
 
 from helpers.lab import ArmError, Comparison, Run, compare_arms, run_arm
-from helpers.lab.arm import Arm
+from helpers.lab.arm import Arm, Watch
 from helpers.mock_llm import MockLLM
 from helpers.report import LiveView
+from helpers.report.sinks import default_sinks
 
 
 async def run(
@@ -38,13 +40,20 @@ async def run(
 async def compare(
     llm: MockLLM | None, *args: Any, repeats: int = 3, limit: float = 20.0, **arms: Arm
 ) -> Comparison:
-    """Run the arms in turns, ``repeats`` times each: ``await compare(llm, wrong=wrong, right=right)``.
+    """Run arms in turns, ``repeats`` times each, and show the one that is running.
 
-    Arguments and errors as for `run`.
+    The keywords are the arms' names: ``await compare(llm, wrong=wrong, right=right)``. Everything
+    else is as for `run`; ``ValueError`` if there are fewer than two arms.
     """
     if len(arms) < 2:
-        raise ValueError(
-            "A comparison needs two arms: await compare(llm, wrong=wrong, right=right)."
-        )
-    view = LiveView("", limit)
-    ...
+        raise ValueError("A comparison needs two arms: compare(llm, wrong=wrong, right=right).")
+    show, show_last = default_sinks()
+
+    def watch(arm: str, repeat: int) -> Watch:
+        return LiveView(arm, limit, f"{arm}, {repeat + 1} of {repeats}", sink=show).update
+
+    done = await compare_arms(arms, llm, *args, repeats=repeats, limit=limit, watch=watch)
+    times = "once" if repeats == 1 else f"{repeats} times"
+    text = f"Ran {', '.join(arms)}: {times} each, in turns."
+    show_last(f"<p>{html.escape(text)}</p>", text)
+    return done
