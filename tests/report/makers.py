@@ -140,7 +140,13 @@ def limited(arm: str = "wrong") -> Run:
         request(i, 0.02 + i * 0.015) if i % 5 == 0 else refused(i, 0.02 + i * 0.015)
         for i in range(1, 41)
     )
-    return replace(concurrent(0, arm), requests=requests, seconds=1.0, beats=beats(1.0))
+    return replace(
+        concurrent(0, arm),
+        requests=requests,
+        seconds=1.0,
+        beats=beats(1.0),
+        peak_in_flight=8,
+    )
 
 
 def busy(arm: str = "wrong") -> Run:

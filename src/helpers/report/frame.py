@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from helpers.lab.run import Stall
 from helpers.report.palette import ALARM, DEAF, FAINT, INK, MUTED, PAPER, Look
-from helpers.report.timeline import Lane
+from helpers.report.timeline import Lane, thinned
 from helpers.report.words import shortened
 
 Icon: TypeAlias = Literal["free", "alarm", "done"]
 
 WIDTH, _HEIGHT = 900, 334
-_LEFT, _RIGHT = 62, 884
+_LEFT, _RIGHT = 62, 872
 _TOP, _FLOOR = 44, 212
 """The lanes' panel."""
 _LOOP_TOP, _LOOP_FLOOR = 224, 252
@@ -73,13 +74,18 @@ def _heading(frame: Frame) -> tuple[str, str]:
 def _axis(span: float) -> list[str]:
     parts = [_text(_LEFT - 10, 242, "loop", anchor="end", fill=MUTED)]
     parts += [_text(_LEFT - 10, _TOP + 14, "server", anchor="end", fill=MUTED)]
-    for part in range(5):
-        x = _LEFT + (_RIGHT - _LEFT) * part / 4
-        anchor = ("start", "middle", "middle", "middle", "end")[part]
+    step = _tick_step(span)
+    for tick in range(int(span / step + 1e-6) + 1):
+        x = _LEFT + (_RIGHT - _LEFT) * tick * step / span
         parts.append(f'<path d="M{x:.1f} {_TOP}V{_LOOP_FLOOR}" stroke="{FAINT}"/>')
-        unit = " s" if part == 4 else ""
-        parts.append(_text(x, 270, f"{span * part / 4:.3g}{unit}", anchor=anchor, fill=MUTED))
+        parts.append(_text(x, 270, f"{tick * step:g} s", anchor="middle", fill=MUTED))
     return parts
+
+
+def _tick_step(span: float) -> float:
+    """The round number of seconds that makes at most six steps."""
+    size = 10.0 ** math.floor(math.log10(span / 6))
+    return next(size * step for step in (1, 2, 5, 10) if size * step * 6 >= span)
 
 
 def _lanes(lanes: Sequence[Lane], look: Look, scale: float) -> list[str]:
@@ -100,7 +106,7 @@ def _lanes(lanes: Sequence[Lane], look: Look, scale: float) -> list[str]:
         generating.append(_bar(first, end, y, height))
         ends.append(_end_mark(lane, end, y + height / 2, min(height / 2, 5)))
     return [
-        _path(queued, f'stroke="{look.colour}" stroke-width="{min(1.5, height):.1f}"'),
+        _path(queued, f'stroke="{look.colour}" stroke-width="{min(1.2, height * 0.3):.1f}"'),
         _path(waiting, f'fill="{look.light}"'),
         _path(generating, f'fill="{look.colour}"'),
         _path(ends, f'fill="none" stroke="{INK}" stroke-width="1.3"'),
@@ -114,12 +120,14 @@ def _bar(start: float, end: float, y: float, height: float) -> str:
 
 
 def _end_mark(lane: Lane, x: float, y: float, r: float) -> str:
-    """× for an error answer, ◇ where the client left."""
+    """× for an error answer, ◇ where the client left, > while there is no end."""
     if lane.fate == "refused":
         d = 2 * r
         return f"M{x - r:.1f} {y - r:.1f}l{d:.1f} {d:.1f}m0 {-d:.1f}l{-d:.1f} {d:.1f}"
     if lane.fate == "left":
         return f"M{x - r:.1f} {y:.1f}l{r:.1f} {-r:.1f}l{r:.1f} {r:.1f}l{-r:.1f} {r:.1f}z"
+    if lane.fate == "open":
+        return f"M{x + 2:.1f} {y - r:.1f}l{r:.1f} {r:.1f}l{-r:.1f} {r:.1f}"
     return ""
 
 
@@ -132,8 +140,9 @@ def _loop(stalls: Iterable[Stall], beats: Iterable[float], span: float) -> list[
             height = max(share * depth, 3.0)
             top = _LOOP_FLOOR - height
             deaf.append(_bar(_LEFT + i * width, _LEFT + (i + 1) * width, top, height))
-    alive = sorted({int(beat / span * _BINS) for beat in beats if 0 <= beat < span})
-    ticks = [f"M{_LEFT + (i + 0.5) * width:.1f} {middle - 6:.1f}v12" for i in alive]
+    scale = (_RIGHT - _LEFT) / span
+    alive = thinned((beat for beat in beats if 0 <= beat <= span), span / _BINS)
+    ticks = [f"M{_LEFT + beat * scale:.1f} {middle - 6:.1f}v12" for beat in alive]
     return [
         f'<path d="M{_LEFT} {_LOOP_FLOOR + 0.5}H{_RIGHT}" stroke="{MUTED}"/>',
         _path(ticks, f'stroke="{INK}"'),

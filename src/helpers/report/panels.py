@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.typing import MarkerType
 
 from helpers.report.palette import DEAF, INK, MUTED, PAPER, Look
-from helpers.report.timeline import Fate, Lane, Timeline
+from helpers.report.timeline import Fate, Lane, Timeline, thinned
 
 _HATCH_FROM = 0.07
 """Inches per lane; in a thinner one, a hatch is only noise."""
@@ -82,16 +82,7 @@ def draw_loop(axes: Axes, line: Timeline, span: float, width: float) -> None:
     for stretches, look in ((line.blocked, _BLOCKED), (line.busy, _BUSY)):
         shown = [(start, max(length, hair)) for start, length in stretches]
         axes.broken_barh(shown, (0.12, 0.76), **look)
-    axes.vlines(_thinned(line.beats, span / (width * 40)), 0.28, 0.72, color=INK, linewidth=0.7)
-
-
-def _thinned(beats: Iterable[float], gap: float) -> list[float]:
-    """Beats at least ``gap`` apart: more would run together into a black bar."""
-    kept: list[float] = []
-    for beat in beats:
-        if not kept or beat - kept[-1] >= gap:
-            kept.append(beat)
-    return kept
+    axes.vlines(thinned(line.beats, span / (width * 40)), 0.28, 0.72, color=INK, linewidth=0.7)
 
 
 _BLOCKED: dict[str, Any] = {"facecolor": DEAF, "edgecolor": PAPER, "linewidth": 0.5}

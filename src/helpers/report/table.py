@@ -136,5 +136,5 @@ _ROWS: tuple[tuple[str, _Cell], ...] = (
     ("longest stall", _loop_only(_spread(lambda run: run.longest_stall, seconds))),
     ("heartbeats, of a free loop", _loop_only(_beats)),
     ("guilty line", _loop_only(_guilty)),
-    ("the arm", _ended),
+    ("how it ended", _ended),
 )

@@ -55,6 +55,15 @@ def lanes(requests: Iterable[Request], zero: float, now: float) -> tuple[Lane, .
     return tuple(_lane(request, zero, now) for request in sorted(requests, key=_arrival))
 
 
+def thinned(beats: Iterable[float], gap: float) -> list[float]:
+    """Beats at least ``gap`` seconds apart: drawn closer, they would run into a black bar."""
+    kept: list[float] = []
+    for beat in beats:
+        if not kept or beat - kept[-1] >= gap:
+            kept.append(beat)
+    return kept
+
+
 def _arrival(request: Request) -> float:
     return request.arrival
 

@@ -63,28 +63,28 @@ def guilt(culprit: Culprit) -> str:
 
 def sentence(shown: Comparison | Run) -> str:
     """What a figure shows, in one sentence with numbers: its caption and alternative text."""
-    if isinstance(shown, Run):
-        return f"{_clause(shown, first=True, name_line=True)}."
-    arms = list(shown.arms)
-    clauses = [
-        _clause(shown[arm], first=i == 0, name_line=len(arms) < 3)
-        + (_sooner(shown, arms[0], arm) if i else "")
-        for i, arm in enumerate(arms)
-    ]
+    runs = [shown] if isinstance(shown, Run) else [shown[arm] for arm in shown.arms]
+    noun_at = next((i for i, run in enumerate(runs) if run.requests), 0)
+    clauses = [_clause(run, noun=i == noun_at, terse=len(runs) > 2) for i, run in enumerate(runs)]
+    if isinstance(shown, Comparison):
+        clauses[1:] = [
+            clause + _sooner(shown, runs[0].arm, run.arm)
+            for clause, run in zip(clauses[1:], runs[1:], strict=True)
+        ]
     return "; ".join(clauses) + "."
 
 
-def _clause(run: Run, *, first: bool, name_line: bool) -> str:
-    parts = [_in_flight(run, first), _answered(run), _deaf(run, name_line), _end(run)]
+def _clause(run: Run, *, noun: bool, terse: bool) -> str:
+    """``noun``: "12 requests in flight". ``terse``: three arms have to share one sentence."""
+    parts = [_in_flight(run, noun), _answered(run), _deaf(run, terse), _end(run, terse)]
     return f"{run.arm} {_listed([part for part in parts if part])}"
 
 
-def _in_flight(run: Run, first: bool) -> str:
+def _in_flight(run: Run, noun: bool) -> str:
     if not run.requests:
         return "sent no request"
-    noun = "" if not first else " request" if run.peak_in_flight == 1 else " requests"
-    verb = "kept" if run.peak_in_flight == 1 else "had"
-    return f"{verb} {run.peak_in_flight}{noun} in flight"
+    verb, requests = ("kept", "request") if run.peak_in_flight == 1 else ("had", "requests")
+    return f"{verb} {run.peak_in_flight} {requests if noun else ''} in flight".replace("  ", " ")
 
 
 def _answered(run: Run) -> str:
@@ -96,18 +96,18 @@ def _is_deaf(run: Run) -> bool:
     return run.deaf_share >= _WORTH_SAYING
 
 
-def _deaf(run: Run, name_line: bool) -> str:
+def _deaf(run: Run, terse: bool) -> str:
     if not _is_deaf(run):
         return ""
-    where = run.culprits[0].where if run.culprits and name_line else None
+    where = run.culprits[0].where if run.culprits and not terse else None
     line = f" ({call(where)}, {where})" if where else ""
     share = f"{percent(run.deaf_share)} of {seconds(run.makespan)}"
     return f"left the event loop deaf for {share}{line}"
 
 
-def _end(run: Run) -> str:
+def _end(run: Run, terse: bool) -> str:
     if run.outcome == "gave up":
-        return f"was {ending(run)}"
+        return f"did not finish within {seconds(run.limit)}" if terse else f"was {ending(run)}"
     if run.outcome == "raised":
         return ending(run)
     return "" if _is_deaf(run) else f"finished in {seconds(run.makespan)}"

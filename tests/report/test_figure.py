@@ -1,0 +1,226 @@
+"""The figure is readable, whatever it has to show: looked at through its texts and its bytes."""
+
+import base64
+import io
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from matplotlib import style
+from matplotlib.axis import Axis
+from matplotlib.text import Text
+from PIL import Image
+
+from helpers.lab.run import Block, Comparison, Run, Stall, Where
+from helpers.report import Prediction, figure, sentence
+from helpers.report.sheet import Sheet
+from tests.report.makers import (
+    beats,
+    busy,
+    compare,
+    concurrent,
+    hung,
+    limited,
+    raised,
+    serial,
+)
+
+LONG = "wrong: a very long-winded title of an arm that says everything there is to say about it"
+ODD = Where("cell 5", 4, "ask", "price = f'$5 and $6 for 中文 and 🙂 by " + "x" * 90 + "(1)'")
+SHOWN: dict[str, Comparison | Run] = {
+    "one request": serial(1),
+    "one arm": serial(),
+    "two arms": compare(serial(), concurrent()),
+    "three arms": compare(serial(), concurrent(), concurrent(arm="http2", slots=4)),
+    "four arms": compare(serial(), concurrent(), hung(arm="c"), limited("d")),
+    "60 requests": compare(serial(60), concurrent(60)),
+    "200 requests": compare(serial(200), concurrent(200, slots=16)),
+    "different numbers": compare(limited(), concurrent()),
+    "hung": compare(hung(), concurrent(), hung(arm="third", limit=1.25)),
+    "hung from the start": compare(hung(1, 0), hung(1, 0, arm="right")),
+    "raised": compare(raised(), concurrent()),
+    "busy": compare(busy(), concurrent(0)),
+    "nothing at all": replace(concurrent(0), seconds=0.0, beats=()),
+    "no loop": replace(concurrent(3), backend="none", beats=()),
+    "odd line": compare(serial(where=ODD), serial(3, arm="right", where=ODD)),
+    "short and long": compare(hung(limit=60.0), concurrent()),
+    "long name": compare(serial(arm="a_rather_long_name_" * 4), concurrent()),
+}
+
+
+@pytest.fixture
+def sheets(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
+    """Every sheet that is drawn."""
+    drawn: list[Sheet] = []
+    png = Sheet.png
+
+    def remember(sheet: Sheet) -> bytes:
+        drawn.append(sheet)
+        return png(sheet)
+
+    monkeypatch.setattr(Sheet, "png", remember)
+    return drawn
+
+
+@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("predicted", [None, 0.36, 1e6])
+def test_no_text_overlaps_another_or_a_panel_or_leaves_the_sheet(
+    name: str, predicted: float | None, sheets: list[Sheet]
+) -> None:
+    prediction = None if predicted is None else Prediction("right", predicted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure(SHOWN[name], prediction=prediction, titles={"wrong": LONG})
+    boxes = [(text.get_text(), text.get_window_extent()) for text in _visible_texts(sheets[0])]
+    canvas = sheets[0].figure.bbox
+    assert len(boxes) > 8
+    for i, (text, box) in enumerate(boxes):
+        assert canvas.x0 <= box.x0, f"{text!r} leaves the sheet"
+        assert canvas.y0 <= box.y0, f"{text!r} leaves the sheet"
+        assert box.x1 <= canvas.x1, f"{text!r} leaves the sheet"
+        assert box.y1 <= canvas.y1, f"{text!r} leaves the sheet"
+        for other_text, other in boxes[i + 1 :]:
+            assert not box.overlaps(other), f"{text!r} overlaps {other_text!r}"
+    for label in sheets[0].figure.texts:
+        for axes in sheets[0].figure.axes:
+            box = label.get_window_extent()
+            assert not box.overlaps(axes.bbox), f"{label.get_text()!r} lies on a panel"
+
+
+def _visible_texts(sheet: Sheet) -> list[Text]:
+    ticks = {id(label): shown for axis in _axes(sheet) for label, shown in _tick_labels(axis)}
+    texts: list[Any] = sheet.figure.findobj(Text)
+    return [t for t in texts if t.get_visible() and t.get_text() and ticks.get(id(t), True)]
+
+
+def _axes(sheet: Sheet) -> list[Axis]:
+    return [axis for axes in sheet.figure.axes for axis in (axes.xaxis, axes.yaxis)]
+
+
+def _tick_labels(axis: Axis) -> list[tuple[Text, bool]]:
+    """matplotlib keeps labels for ticks beyond the ends of an axis, and does not draw them."""
+    low, high = sorted(axis.get_view_interval())
+    return [
+        (label, low <= tick.get_loc() <= high)
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        for label in (tick.label1, tick.label2)
+    ]
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_png_is_small_and_sharp(name: str) -> None:
+    picture = figure(SHOWN[name])
+    assert len(picture.png) < 60_000
+    with Image.open(io.BytesIO(picture.png)) as image:
+        image.load()
+        assert image.format == "PNG"
+        assert image.width == pytest.approx(1.5 * picture.width, abs=2)
+
+
+def test_bundle_carries_the_sentence_and_the_image() -> None:
+    comparison = compare(serial(), concurrent())
+    picture = figure(comparison)
+    data, metadata = picture._repr_mimebundle_()
+    said = sentence(comparison)
+    assert picture.alt == data["text/plain"] == repr(picture) == said
+    assert metadata["image/png"]["alt"] == said
+    assert base64.b64decode(data["image/png"]) == picture.png
+    assert f'alt="{said}"' in data["text/html"]
+    assert f"<figcaption>{said}</figcaption>" in data["text/html"]
+    assert data["image/png"] in data["text/html"]
+
+
+def test_names_cannot_smuggle_html() -> None:
+    data, _ = figure(serial(arm='<script>"x"'))._repr_mimebundle_()
+    assert "<script" not in data["text/html"]
+    assert 'alt="&lt;script&gt;&quot;x&quot;' in data["text/html"]
+
+
+def _said(sheet: Sheet) -> str:
+    return "\n".join(text.get_text() for text in _visible_texts(sheet))
+
+
+def test_it_names_the_numbers_and_the_guilty_line(sheets: list[Sheet]) -> None:
+    figure(
+        compare(serial(), concurrent()),
+        prediction=Prediction("wrong", 1.5),
+        titles={"right": "right: one client"},
+    )
+    said = _said(sheets[0])
+    for text in (
+        "wrong",
+        "right: one client",
+        "99 %",
+        "3.8 s",
+        "0.35 s",
+        "you predicted 1.5 s",
+        "blocked 0.32 s here, 12 times (waiting)",
+        "cell 5, line 4: httpx.post(…)",
+        "loop deaf: blocked",
+    ):
+        assert text in said
+
+
+def test_prediction_beyond_the_axis_is_an_arrow(sheets: list[Sheet]) -> None:
+    figure(compare(serial(), concurrent()), prediction=Prediction("wrong", 100.0))
+    assert "you predicted 100 s →" in _said(sheets[0])
+    assert sheets[0].figure.axes[0].get_xlim()[1] < 5
+
+
+def test_all_columns_share_one_time_axis(sheets: list[Sheet]) -> None:
+    figure(SHOWN["three arms"])
+    assert len({axes.get_xlim() for axes in sheets[0].figure.axes}) == 1
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        (hung(), "still waiting when the lab gave up after 5 s"),
+        (hung(), "never answered"),
+        (hung(), "> 5 s"),
+        (raised(), "raised ConnectError at cell 5, line 4"),
+        (raised(), "client left"),
+        (limited(), "error answer"),
+        (busy(), "loop deaf: busy"),
+        (concurrent(0), "no request reached the server"),
+        (concurrent(12, slots=4), "queued"),
+        (replace(concurrent(3), backend="none", beats=()), "no event loop"),
+    ],
+)
+def test_it_says_what_went_wrong(run: Run, expected: str, sheets: list[Sheet]) -> None:
+    figure(run)
+    assert expected in _said(sheets[0])
+
+
+def test_the_legend_explains_only_what_is_drawn(sheets: list[Sheet]) -> None:
+    figure(concurrent())
+    said = _said(sheets[0])
+    assert "heartbeat" in said
+    for absent in ("queued", "client left", "error answer", "never answered", "loop deaf: "):
+        assert absent not in said
+
+
+def test_a_short_stall_is_not_lost(sheets: list[Sheet]) -> None:
+    """A 5 ms stall on an axis of a minute is still a pixel wide."""
+    block = Block(30.0, 0.005, ODD, cpu_share=None)
+    stall = Stall(30.0, 0.005, steps=1, blocks=(block,))
+    figure(replace(hung(limit=60.0), stalls=(stall,)))
+    loop = sheets[0].figure.axes[1]
+    [box] = [path.get_extents(loop.transData) for path in loop.collections[0].get_paths()]
+    assert box.width >= 0.99
+
+
+def test_a_lessons_own_style_does_not_change_the_figure() -> None:
+    plain = figure(serial()).png
+    with style.context("dark_background"):
+        assert figure(serial()).png == plain
+
+
+def test_beats_before_the_first_request_are_left_out(sheets: list[Sheet]) -> None:
+    run = replace(concurrent(), beats=(-0.01, 0.01, *beats(0.3)[5:]))
+    figure(run)
+    loop = sheets[0].figure.axes[1]
+    boxes = [path.get_extents() for path in loop.collections[-1].get_paths()]
+    assert len(boxes) > 5
+    assert min(box.x0 for box in boxes) >= 0

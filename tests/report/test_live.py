@@ -1,0 +1,217 @@
+"""Frames as a sink receives them. Time is a number that the test moves."""
+
+import base64
+import re
+import sys
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from helpers.lab.run import Run, Snapshot, Stall
+from helpers.report import LiveView, live, sinks
+from helpers.report.frame import deaf_shares
+from tests.report.makers import LINE, concurrent, hung, limited, raised, serial
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+class Screen:
+    """A sink that keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[str, str]] = []
+
+    def __call__(self, page: str, text: str) -> None:
+        self.frames.append((page, text))
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(live, "monotonic", clock)
+    return clock
+
+
+def _last(page: str) -> ElementTree.Element:
+    """The SVG of a last frame, which is an image."""
+    encoded = re.search(r"base64,([^\"]+)\"", page)
+    assert encoded
+    return ElementTree.fromstring(base64.b64decode(encoded[1]))  # noqa: S314 - made above
+
+
+def _finished(run: Run, title: str | None = None) -> tuple[str, str]:
+    screen = Screen()
+    LiveView(run.arm, run.limit, title, sink=screen).finish(run)
+    [frame] = screen.frames
+    return frame
+
+
+def test_at_most_eight_frames_a_second(clock: Clock) -> None:
+    screen = Screen()
+    view = LiveView("wrong", 20.0, sink=screen)
+    for i in range(1000):
+        clock.now = 100.0 + i / 1000
+        view.update(Snapshot(elapsed=i / 1000))
+    assert len(screen.frames) == 8
+
+
+def test_the_last_frame_is_always_drawn(clock: Clock) -> None:
+    screen = Screen()
+    view = LiveView("wrong", 20.0, sink=screen)
+    view.update(Snapshot(elapsed=3.9))
+    view.update(Snapshot(elapsed=3.9))
+    view.finish(serial())
+    assert len(screen.frames) == 2
+    assert "returned after 3.9 s" in screen.frames[-1][1]
+
+
+def test_a_frame_while_the_loop_is_blocked(clock: Clock) -> None:
+    screen = Screen()
+    snapshot = Snapshot(
+        elapsed=0.36,
+        requests=serial(1).requests,
+        blocked_since=0.05,
+        blocked_where=LINE,
+    )
+    LiveView("wrong", 20.0, "wrong: httpx.post", sink=screen).update(snapshot)
+    [(page, text)] = screen.frames
+    assert text == (
+        "wrong: httpx.post · in flight 0 · answered 1 of 1 · 0.4 s · "
+        "blocked now: cell 5, line 4 · 0.31 s"
+    )
+    picture = ElementTree.fromstring(page)[0]  # noqa: S314 - made above
+    assert picture.get("role") == "img"
+    assert picture.get("aria-label") == text
+
+
+def test_a_frame_while_the_loop_is_free(clock: Clock) -> None:
+    screen = Screen()
+    LiveView("right", 20.0, sink=screen).update(Snapshot(0.2, requests=hung(9, 2).requests))
+    assert screen.frames[0][1] == "right · in flight 7 · answered 2 of 9 · 0.2 s · loop free"
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (
+            serial(),
+            "peak in flight 1 · answered 12 of 12 · returned after 3.9 s · loop deaf 99 % · "
+            "cell 5, line 4: httpx.post(…)",
+        ),
+        (hung(), "answered 3 of 12 · still waiting when the lab gave up after 5 s"),
+        (raised(), "answered 2 of 6 · raised ConnectError at cell 5, line 4"),
+        (limited(), "answered 8 of 40 · returned after 1 s"),
+    ],
+)
+def test_the_last_frame_says_how_it_ended(run: Run, said: str) -> None:
+    page, text = _finished(run)
+    assert said in text
+    assert f'alt="{text}"' in page
+    assert said.split(" · ")[-1] in "".join(_last(page).itertext())
+
+
+def test_every_frame_has_the_same_size(clock: Clock) -> None:
+    sizes = {_last(_finished(run)[0]).get("viewBox") for run in (serial(1), concurrent(200))}
+    assert len(sizes) == 1
+
+
+@pytest.mark.parametrize("calls", [0, 1, 12, 40, 200, 1000])
+def test_all_lanes_stay_inside_the_panel(calls: int) -> None:
+    tree = _last(_finished(concurrent(calls, slots=16))[0])
+    drawn = " ".join(path.get("d", "") for path in tree.iter(f"{SVG}path"))
+    points = [(float(x), float(y)) for x, y in re.findall(r"M([\d.]+) ([\d.]+)", drawn)]
+    assert all(0 <= x <= 900 and 0 <= y <= 334 for x, y in points)
+
+
+def test_what_a_learner_wrote_is_escaped(clock: Clock) -> None:
+    screen = Screen()
+    bad = '</text><script>alert("1")</script>'
+    view = LiveView(bad, 20.0, sink=screen)
+    where = replace(LINE, file=bad, code=bad)
+    view.update(Snapshot(0.3, blocked_since=0.1, blocked_where=where))
+    view.finish(serial(where=where))
+    for page, _ in screen.frames:
+        assert "<script" not in page
+    tree = _last(screen.frames[-1][0])
+    assert not list(tree.iter(f"{SVG}script"))
+
+
+def test_a_frame_has_no_style_sheet_and_no_script(clock: Clock) -> None:
+    screen = Screen()
+    LiveView("wrong", 20.0, sink=screen).update(Snapshot(0.3, requests=serial().requests))
+    tags = {element.tag for element in ElementTree.fromstring(screen.frames[0][0]).iter()}  # noqa: S314
+    assert tags <= {"div", *(SVG + tag for tag in ("svg", "rect", "path", "text", "circle"))}
+
+
+def test_no_stall_is_lost_between_bins() -> None:
+    stalls = [Stall(3.0001, 0.001, steps=1), Stall(5.0, 1.0, steps=1)]
+    shares = deaf_shares(stalls, span=14.0)
+    assert shares[30] == pytest.approx(0.01)
+    assert shares[50:60] == pytest.approx([1.0] * 10)
+    assert sum(shares) == pytest.approx(10.01)
+
+
+def test_overlapping_stalls_do_not_count_twice() -> None:
+    assert max(deaf_shares([Stall(0.0, 1.0, 1), Stall(0.5, 1.0, 1)], span=2.0)) == 1.0
+
+
+def test_a_pipe_gets_the_last_line_only(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    view = LiveView("wrong", 20.0)
+    view.update(Snapshot(0.3))
+    assert capsys.readouterr().out == ""
+    view.finish(hung())
+    assert capsys.readouterr().out == (
+        "wrong · peak in flight 12 · answered 3 of 12 · "
+        "still waiting when the lab gave up after 5 s · loop deaf 0 %\n"
+    )
+
+
+def test_a_terminal_sees_one_line_rewritten(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    view = LiveView("wrong", 20.0)
+    view.update(Snapshot(0.3))
+    view.finish(serial())
+    out = capsys.readouterr().out
+    assert out.startswith("\rwrong · in flight 0")
+    assert out.count("\n") == 1
+    assert out.endswith("\n")
+
+
+def test_a_notebook_gets_one_output_that_is_replaced(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, Any]] = []
+
+    class Handle:
+        def update(self, bundle: Any, *, raw: bool) -> None:
+            shown.append(("update", bundle))
+
+    def display(bundle: Any, *, raw: bool, display_id: bool) -> Handle:
+        shown.append(("display", bundle))
+        return Handle()
+
+    class Shell:
+        kernel = object()
+
+    monkeypatch.setattr(sinks, "get_ipython", Shell)
+    monkeypatch.setattr(sinks, "display", display)
+    view = LiveView("wrong", 20.0)
+    view.update(Snapshot(0.3))
+    clock.now += 1
+    view.update(Snapshot(1.3))
+    view.finish(serial())
+    assert [how for how, _ in shown] == ["display", "update", "update"]
+    assert shown[0][1]["text/html"].startswith("<div")
+    assert shown[-1][1]["text/html"].startswith("<img")
+    assert "\n" not in shown[-1][1]["text/plain"]

@@ -1,0 +1,74 @@
+from dataclasses import replace
+from xml.etree import ElementTree
+
+from helpers.lab.run import Comparison
+from helpers.report import Table, table
+from tests.report.makers import compare, concurrent, hung, serial
+
+
+def _cells(made: Table) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(cells) for name, *cells in made.rows}
+
+
+def test_rows_of_two_arms() -> None:
+    made = table(compare(serial(), concurrent()))
+    assert made.head == ("", "wrong", "right")
+    assert _cells(made) == {
+        "peak requests in flight": ("1", "12"),
+        "requests": ("12", "12"),
+        "answers (status 200)": ("12", "12"),
+        "first request to last answer": (
+            "3.8 s (3.8 s – 3.9 s), n = 3",
+            "0.35 s (0.35 s – 0.36 s), n = 3",
+        ),
+        "loop deaf": ("99 % (97 % – 99 %), n = 3", "0 %, n = 3"),
+        "longest stall": ("0.32 s, n = 3", "0 s, n = 3"),
+        "heartbeats, of a free loop": ("0 of 192", "17 of 18"),
+        "guilty line": (
+            'cell 5, line 4: reply = httpx.post(f"{url}/chat/complet… (12 times, 3.8 s in all)',
+            "none",
+        ),
+        "how it ended": ("returned", "returned"),
+    }
+
+
+def test_counts_that_differ_between_runs_show_their_range() -> None:
+    runs = tuple(replace(concurrent(), peak_in_flight=peak) for peak in (11, 12, 9))
+    cells = _cells(table(Comparison({"right": runs})))
+    assert cells["peak requests in flight"] == ("11 (9 – 12)",)
+
+
+def test_an_arm_that_hung_took_longer_than_its_limit() -> None:
+    cells = _cells(table(compare(hung(), concurrent())))
+    assert cells["first request to last answer"][0] == "> 5 s"
+    assert cells["how it ended"][0] == "still waiting when the lab gave up after 5 s"
+
+
+def test_an_arm_without_a_loop_has_no_loop_to_judge() -> None:
+    plain = replace(concurrent(), backend="none", beats=())
+    cells = _cells(table(compare(serial(), plain)))
+    for name in ("loop deaf", "longest stall", "heartbeats, of a free loop", "guilty line"):
+        assert cells[name][1] == "no event loop"
+
+
+def test_html_is_well_formed_labelled_and_escaped() -> None:
+    arm = "<script>alert(1)</script>"
+    data, _ = table(compare(serial(arm=arm), concurrent()))._repr_mimebundle_()
+    assert "<script" not in data["text/html"]
+    tree = ElementTree.fromstring(data["text/html"])  # noqa: S314 - made above
+    assert tree[0].tag == "caption"
+    heads = list(tree.iter("th"))
+    assert [cell.get("scope") for cell in heads] == ["col"] * 3 + ["row"] * 9
+    assert heads[1].text == arm
+
+
+def test_text_is_aligned() -> None:
+    made = table(compare(serial(), concurrent()))
+    lines = str(made).splitlines()
+    column = lines[0].index("right")
+    assert all(line[column - 1] == " " and line[column] != " " for line in lines[:-1])
+    assert made._repr_mimebundle_()[0]["text/plain"] == str(made)
+
+
+def test_caption_states_the_noise_floor() -> None:
+    assert "1.2 ms late" in table(compare(serial(), concurrent(), noise=0.0012)).caption

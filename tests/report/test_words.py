@@ -1,0 +1,106 @@
+from dataclasses import replace
+
+import pytest
+
+from helpers.lab.run import Comparison, Failure, Run, Where
+from helpers.report.words import call, ending, percent, seconds, sentence
+from tests.report.makers import busy, compare, concurrent, hung, limited, raised, serial
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [
+        (0.0, "0 s"),
+        (0.0004, "0.4 ms"),
+        (0.0042, "4.2 ms"),
+        (0.00996, "10 ms"),
+        (0.0123, "12 ms"),
+        (0.0994, "99 ms"),
+        (0.0996, "0.10 s"),
+        (0.36, "0.36 s"),
+        (0.997, "1.0 s"),
+        (3.84, "3.8 s"),
+        (5.0, "5 s"),
+        (12.345, "12.3 s"),
+    ],
+)
+def test_seconds(length: float, text: str) -> None:
+    assert seconds(length) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0, "0 %"), (0.001, "< 1 %"), (0.98, "98 %"), (1.0, "100 %")]
+)
+def test_percent(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        ("reply = httpx.post(url, json=body)", "httpx.post"),
+        ("time.sleep(0.3)", "time.sleep"),
+        ("with httpx.stream('POST', url) as reply:", "httpx.stream"),
+        ("total += 1", "total += 1"),
+    ],
+)
+def test_call(code: str, named: str) -> None:
+    assert call(Where("cell 5", 4, "ask", code)) == named
+
+
+def test_sentence_of_two_arms() -> None:
+    assert sentence(compare(serial(), concurrent())) == (
+        "wrong kept 1 request in flight and left the event loop deaf for 99 % of 3.8 s "
+        "(httpx.post, cell 5, line 4); right had 12 in flight and finished in 0.35 s, "
+        "10.8 times sooner."
+    )
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (serial(), "wrong kept 1 request in flight and left the event loop deaf for 99 % of 3.8 s"),
+        (concurrent(), "right had 12 requests in flight and finished in 0.35 s."),
+        (hung(), "got 3 of 12 answered and was still waiting when the lab gave up after 5 s."),
+        (raised(), "got 2 of 6 answered and raised ConnectError at cell 5, line 4."),
+        (limited(), "had 8 requests in flight, got 8 of 40 answered and finished in 0.90 s."),
+        (busy(), "left the event loop deaf for 51 % of 0.35 s."),
+        (concurrent(0), "right sent no request and finished in 60 ms."),
+        (compare(concurrent(0), concurrent(arm="b")), "b had 12 requests in flight"),
+        (compare(concurrent(), serial()), "done 10.8 times later."),
+        (compare(concurrent(), concurrent(arm="b")), "about as soon."),
+    ],
+)
+def test_sentence_says(shown: Comparison | Run, expected: str) -> None:
+    assert expected in sentence(shown)
+
+
+def test_an_arm_that_hung_is_not_called_slower_or_faster() -> None:
+    said = sentence(compare(hung(), concurrent()))
+    assert "sooner" not in said
+    assert "later" not in said
+
+
+def test_a_difference_within_the_machines_noise_is_none() -> None:
+    arms = concurrent(3), concurrent(3, "b", slower=1.5)
+    assert "1.3 times later" in sentence(compare(*arms, noise=0.01))
+    assert "about as soon" in sentence(compare(*arms, noise=0.1))
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        compare(serial(200), concurrent(200)),
+        compare(serial(), concurrent(), concurrent(arm="http2")),
+        compare(hung(), concurrent(), limited("third")),
+        compare(limited(), raised("right")),
+    ],
+)
+def test_sentence_is_short(shown: Comparison) -> None:
+    assert len(sentence(shown).split()) <= 48
+
+
+def test_ending_of_an_arm_that_raised_in_a_library() -> None:
+    failure = Failure("ConnectError", "refused", None, "")
+    assert ending(replace(raised(), failure=failure)) == "raised ConnectError after 0.37 s"
+    assert ending(serial()) == "returned after 3.9 s"
