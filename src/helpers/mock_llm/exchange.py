@@ -30,9 +30,10 @@ class Exchange:
 
     async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         self.record.status = status
-        self.record.first_byte = perf_counter()
+        # Before the send: the client may act on the answer before we would look at the clock, and
+        # the books must never have it act before it was answered.
+        self.record.first_byte = self.record.last_byte = perf_counter()
         await respond(self._send, status, body, [*self._headers(), *(headers or ())])
-        self.record.last_byte = perf_counter()
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of a streamed answer."""
@@ -43,9 +44,9 @@ class Exchange:
             self.record.first_byte = perf_counter()
             headers = [_STREAM, _NO_CACHE, *self._headers()]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
         if not more:
             self.record.last_byte = perf_counter()
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     def close(self) -> None:
         """The answer is complete, or nobody wants it any more."""
