@@ -10,6 +10,7 @@ import pytest
 from matplotlib import style
 from matplotlib.axis import Axis
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from helpers.lab.run import Block, Comparison, Run, Stall, Where
@@ -72,7 +73,7 @@ def test_no_text_overlaps_another_or_a_panel_or_leaves_the_sheet(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure(SHOWN[name], prediction=prediction, titles={"wrong": LONG})
-    boxes = [(text.get_text(), text.get_window_extent()) for text in _visible_texts(sheets[0])]
+    boxes = [(text.get_text(), _with_margin(text)) for text in _visible_texts(sheets[0])]
     canvas = sheets[0].figure.bbox
     assert len(boxes) > 8
     for i, (text, box) in enumerate(boxes):
@@ -86,6 +87,12 @@ def test_no_text_overlaps_another_or_a_panel_or_leaves_the_sheet(
         for axes in sheets[0].figure.axes:
             box = label.get_window_extent()
             assert not box.overlaps(axes.bbox), f"{label.get_text()!r} lies on a panel"
+
+
+def _with_margin(text: Text) -> Bbox:
+    """The text's box and the space it needs beside it, so that two numbers do not run together."""
+    box = text.get_window_extent()
+    return Bbox.from_extents(box.x0 - 4, box.y0, box.x1 + 4, box.y1)
 
 
 def _visible_texts(sheet: Sheet) -> list[Text]:
@@ -209,6 +216,26 @@ def test_a_short_stall_is_not_lost(sheets: list[Sheet]) -> None:
     loop = sheets[0].figure.axes[1]
     [box] = [path.get_extents(loop.transData) for path in loop.collections[0].get_paths()]
     assert box.width >= 0.99
+
+
+def test_a_block_before_the_first_request_is_not_blamed(sheets: list[Sheet]) -> None:
+    """Making a client takes 40 ms, but at a time that the figure does not show."""
+    client = Where("cell 6", 7, "right", "async with httpx.AsyncClient() as client:")
+    made = Stall(0.0, 0.025, steps=1, blocks=(Block(0.0, 0.025, client, cpu_share=1.0),))
+    run = replace(concurrent(), stalls=(made,))
+    figure(compare(serial(), run))
+    assert "AsyncClient" not in _said(sheets[0])
+    assert "AsyncClient" not in sentence(replace(busy(), stalls=(made, *busy().stalls)))
+
+
+def test_long_steps_of_one_stretch_stand_apart(sheets: list[Sheet]) -> None:
+    """A loop that never looks up between twelve calls is deaf once, and blocked twelve times."""
+    run = serial()
+    whole = Stall(0.046, run.seconds - 0.05, steps=12, blocks=run.blocks)
+    figure(replace(run, stalls=(whole,)))
+    strip = sheets[0].figure.axes[1].collections
+    assert len(strip[0].get_paths()) == 1
+    assert len(strip[2].get_paths()) == 11
 
 
 def test_a_lessons_own_style_does_not_change_the_figure() -> None:

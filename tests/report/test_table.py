@@ -51,6 +51,11 @@ def test_an_arm_without_a_loop_has_no_loop_to_judge() -> None:
         assert cells[name][1] == "no event loop"
 
 
+def test_arms_that_send_nothing_have_no_rows_about_requests() -> None:
+    names = list(_cells(table(compare(concurrent(0), concurrent(0, "b")))))
+    assert names[:2] == ["start to end", "loop deaf"]
+
+
 def test_html_is_well_formed_labelled_and_escaped() -> None:
     arm = "<script>alert(1)</script>"
     data, _ = table(compare(serial(arm=arm), concurrent()))._repr_mimebundle_()

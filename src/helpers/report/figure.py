@@ -14,7 +14,7 @@ from helpers.report.palette import INK, MUTED, Look, looks
 from helpers.report.panels import draw_lanes, draw_loop, legend_entries
 from helpers.report.picture import CSS_DPI, Picture, small_png
 from helpers.report.sheet import Sheet, fitted, height_of, text_width, wrapped
-from helpers.report.timeline import Timeline, timeline
+from helpers.report.timeline import Timeline, culprit_in_view, timeline
 from helpers.report.words import call, ending, guilt, percent, seconds, sentence
 
 # Inches on the sheet.
@@ -78,11 +78,8 @@ class _Column:
     """How the arm ended, if it did not return."""
     callout: str
     """The guilty line."""
+    culprit: Culprit | None
     prediction: Prediction | None
-
-    @property
-    def culprit(self) -> Culprit | None:
-        return self.run.culprits[0] if self.run.culprits else None
 
 
 def _column(
@@ -90,11 +87,11 @@ def _column(
 ) -> _Column:
     notice = "" if run.outcome == "returned" else wrapped(ending(run), width, bold=True)
     callout = ""
-    if run.culprits:
-        worst = run.culprits[0]
+    worst = culprit_in_view(run)
+    if worst:
         callout = f"{fitted(guilt(worst), width)}\n{_guilty_line(worst.where, width)}"
     title = wrapped(title, width, _TITLE, bold=True)
-    return _Column(run, timeline(run), look, x, width, title, notice, callout, prediction)
+    return _Column(run, timeline(run), look, x, width, title, notice, callout, worst, prediction)
 
 
 def _guilty_line(where: Where, width: float) -> str:
@@ -121,7 +118,7 @@ def _draw(columns: list[_Column], width: float) -> Sheet:
         _notice(sheet, column, rows, span)
         _callout(sheet, column, rows, span)
         _predicted(sheet, column, rows, span, (lanes, loop))
-    _margins(sheet, columns, rows)
+    _margins(sheet, columns, rows, span)
     return sheet
 
 
@@ -186,9 +183,9 @@ def _numbers(run: Run) -> tuple[tuple[str, str], ...]:
 def _answers_after(run: Run) -> tuple[str, str]:
     ended = [request for request in run.requests if request.last_byte is not None]
     if run.requests and len(ended) == len(run.requests):
-        return seconds(run.makespan), "all answers after"
+        return seconds(run.makespan), "last answer"
     if run.outcome == "gave up" and run.requests:
-        return f"> {seconds(run.limit)}", "all answers after"
+        return f"> {seconds(run.limit)}", "last answer"
     return seconds(run.makespan), "ended after"
 
 
@@ -248,12 +245,11 @@ def _callout(sheet: Sheet, column: _Column, rows: _Rows, span: float) -> None:
     worst = column.culprit
     if worst is None:
         return
-    start = column.run.window[0]
     longest = max(
-        (block for block in column.run.blocks if block.where == worst.where),
+        (block for block in column.line.blocks if block.where == worst.where),
         key=lambda block: block.seconds,
     )
-    point = _at(column, span, longest.start - start + longest.seconds / 2)
+    point = _at(column, span, longest.start + longest.seconds / 2)
     width = max(text_width(line) for line in column.callout.split("\n"))
     sheet.text(_beside(column, point, width, "left"), rows.callout, column.callout, _SMALL)
     tip = rows.loop + 0.05
@@ -280,10 +276,10 @@ def _beside(column: _Column, point: float, width: float, side: str) -> float:
     return min(max(x, column.x), column.x + column.width - width)
 
 
-def _margins(sheet: Sheet, columns: list[_Column], rows: _Rows) -> None:
+def _margins(sheet: Sheet, columns: list[_Column], rows: _Rows, span: float) -> None:
     middle = (rows.lanes + rows.callout - 0.1) / 2
     sheet.label(0.22, middle, "requests, as the\nserver saw them", rotation=90, ha="center")
     sheet.label(_LEFT - 0.08, rows.loop + _LOOP / 2, "event\nloop", ha="right")
     centre = (columns[0].x + columns[-1].x + columns[-1].width) / 2
     sheet.text(centre, rows.loop + _LOOP + 0.24, "seconds since the first request", ha="center")
-    sheet.legend(legend_entries(column.line for column in columns))
+    sheet.legend(legend_entries([column.line for column in columns], span))

@@ -13,7 +13,7 @@ from helpers.lab.run import Run, Snapshot
 from helpers.report.frame import WIDTH, Frame, Icon, svg
 from helpers.report.palette import looks
 from helpers.report.sinks import Sink, default_sinks
-from helpers.report.timeline import Lane, lanes
+from helpers.report.timeline import Lane, culprit_in_view, lanes
 from helpers.report.words import call, ending, percent, seconds
 
 _BETWEEN_FRAMES = 1 / 8
@@ -106,9 +106,8 @@ def _last_status(run: Run) -> tuple[str, Icon]:
     parts = [ending(run)]
     if run.backend != "none":
         parts.append(f"loop deaf {percent(run.deaf_share)}")
-    if run.culprits:
-        worst = run.culprits[0].where
-        parts.append(f"{worst}: {call(worst)}(…)")
+    if worst := culprit_in_view(run):
+        parts.append(f"{worst.where}: {call(worst.where)}(…)")
     return " · ".join(parts), "done" if run.outcome == "returned" else "alarm"
 
 

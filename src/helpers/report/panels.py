@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -54,6 +54,7 @@ def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
         [lane.slot for lane in lanes],
         color=look.colour,
         linewidth=queue_line,
+        capstyle="butt",
     )
     _mark_ends(axes, lanes, look, pitch)
 
@@ -82,6 +83,9 @@ def draw_loop(axes: Axes, line: Timeline, span: float, width: float) -> None:
     for stretches, look in ((line.blocked, _BLOCKED), (line.busy, _BUSY)):
         shown = [(start, max(length, hair)) for start, length in stretches]
         axes.broken_barh(shown, (0.12, 0.76), **look)
+    # A stretch may hold many long steps, one after the other.
+    starts = [block.start for block in line.blocks if block.start > 0]
+    axes.vlines(starts, 0.12, 0.88, color=PAPER, linewidth=0.8)
     axes.vlines(thinned(line.beats, span / (width * 40)), 0.28, 0.72, color=INK, linewidth=0.7)
 
 
@@ -95,12 +99,11 @@ _BUSY: dict[str, Any] = {
 }
 
 
-def legend_entries(timelines: Iterable[Timeline]) -> list[Patch | Line2D]:
-    """An entry for everything that at least one of the panels shows."""
-    shown = list(timelines)
+def legend_entries(shown: Sequence[Timeline], span: float) -> list[Patch | Line2D]:
+    """An entry for everything to be seen in at least one panel of ``span`` seconds."""
     lanes = [lane for line in shown for lane in line.lanes]
     entries: list[Patch | Line2D | None] = [
-        _line("queued", "_", 14, any(_queued(lane) for lane in lanes)),
+        _line("queued", "_", 14, any(lane.slot - lane.arrival > span / 100 for lane in lanes)),
         Patch(facecolor="#cfcfcf", label="waiting for the first token") if lanes else None,
         Patch(facecolor=MUTED, label="generating") if _any_tokens(lanes) else None,
         *(
@@ -116,11 +119,6 @@ def legend_entries(timelines: Iterable[Timeline]) -> list[Patch | Line2D]:
 
 def _any_tokens(lanes: Iterable[Lane]) -> bool:
     return any(lane.end > lane.first for lane in lanes)
-
-
-def _queued(lane: Lane) -> bool:
-    """Long enough in the queue to be seen."""
-    return lane.slot - lane.arrival > 0.02 * (lane.end - lane.arrival)
 
 
 def _line(name: str, marker: MarkerType, size: float, present: bool) -> Line2D | None:

@@ -55,7 +55,9 @@ class Table:
 def table(comparison: Comparison) -> Table:
     """The comparison's arms side by side; times with the spread of the repeats."""
     arms = list(comparison.arms)
-    rows = tuple((name, *(cell(comparison, arm) for arm in arms)) for name, cell in _ROWS)
+    rows = tuple(
+        (name, *(cell(comparison, arm) for arm in arms)) for name, cell in _rows(comparison)
+    )
     return Table(_caption(comparison), ("", *arms), rows)
 
 
@@ -127,14 +129,22 @@ def _ended(comparison: Comparison, arm: str) -> str:
     return "returned" if run.outcome == "returned" else ending(run)
 
 
-_ROWS: tuple[tuple[str, _Cell], ...] = (
+_CALLS: tuple[tuple[str, _Cell], ...] = (
     ("peak requests in flight", _count(lambda run: run.peak_in_flight)),
     ("requests", _count(lambda run: len(run.requests))),
     ("answers (status 200)", _count(lambda run: run.answered)),
     ("first request to last answer", _makespan),
+)
+_TIME = ("start to end", _makespan)
+_LOOP: tuple[tuple[str, _Cell], ...] = (
     ("loop deaf", _loop_only(_spread(lambda run: run.deaf_share, percent))),
     ("longest stall", _loop_only(_spread(lambda run: run.longest_stall, seconds))),
     ("heartbeats, of a free loop", _loop_only(_beats)),
     ("guilty line", _loop_only(_guilty)),
     ("how it ended", _ended),
 )
+
+
+def _rows(comparison: Comparison) -> tuple[tuple[str, _Cell], ...]:
+    asked = any(run.requests for runs in comparison.arms.values() for run in runs)
+    return (_CALLS if asked else (_TIME,)) + _LOOP

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from helpers.lab.run import Run, Stall
+from helpers.lab.run import Block, Culprit, Run, Stall
 from helpers.mock_llm import Request
 
 Fate: TypeAlias = Literal["answered", "refused", "left", "open"]
@@ -33,6 +33,8 @@ class Timeline:
     lanes: tuple[Lane, ...]
     blocked: tuple[Stretch, ...]
     busy: tuple[Stretch, ...]
+    blocks: tuple[Block, ...]
+    """The long steps within the blocked stretches; only those in view."""
     beats: tuple[float, ...]
     end: float
     """The last answer; for an arm that did not return, its end."""
@@ -45,9 +47,22 @@ def timeline(run: Run) -> Timeline:
         lanes=lanes(run.requests, start, run.seconds),
         blocked=_stretches(run.stalls, "blocked", start, end),
         busy=_stretches(run.stalls, "busy", start, end),
+        blocks=tuple(replace(block, start=block.start - start) for block in blocks_in_view(run)),
         beats=tuple(beat - start for beat in run.beats if start <= beat <= start + end),
         end=end,
     )
+
+
+def blocks_in_view(run: Run) -> tuple[Block, ...]:
+    """The run's blocks during its calls: making a client beforehand is another story."""
+    start, end = run.window
+    return tuple(b for b in run.blocks if b.start < end and b.start + b.seconds > start)
+
+
+def culprit_in_view(run: Run) -> Culprit | None:
+    """The line that blocked the loop most during the calls."""
+    inside = Stall(0.0, 0.0, None, blocks_in_view(run))
+    return next(iter(replace(run, stalls=(inside,)).culprits), None)
 
 
 def lanes(requests: Iterable[Request], zero: float, now: float) -> tuple[Lane, ...]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
+from helpers.report.timeline import culprit_in_view
 
 _WORTH_SAYING = 0.05
 """A loop that was deaf for a smaller share of the time is not worth a clause."""
@@ -99,8 +100,8 @@ def _is_deaf(run: Run) -> bool:
 def _deaf(run: Run, terse: bool) -> str:
     if not _is_deaf(run):
         return ""
-    where = run.culprits[0].where if run.culprits and not terse else None
-    line = f" ({call(where)}, {where})" if where else ""
+    culprit = None if terse else culprit_in_view(run)
+    line = f" ({call(culprit.where)}, {culprit.where})" if culprit else ""
     share = f"{percent(run.deaf_share)} of {seconds(run.makespan)}"
     return f"left the event loop deaf for {share}{line}"
 
