@@ -40,21 +40,7 @@ import anyio
 import httpx
 import openai
 
-from helpers import (
-    MockLLM,
-    Predict,
-    WhatIf,
-    at_least,
-    check,
-    compare,
-    equals,
-    figure,
-    hints,
-    lint,
-    run,
-    table,
-    verdict,
-)
+from helpers import MockLLM, Predict, compare, figure, run, table
 
 QUESTIONS = [f"Explain the event loop to reader {number}." for number in range(1, 13)]
 
@@ -76,14 +62,14 @@ print("A mock provider is running. All its times are divided by 5.")
 
 
 # %%
-async def wrong(url):
+async def wrong(url, questions):
     async def ask(question):
         reply = httpx.post(f"{url}/chat/completions", json=body(question), timeout=30)
         answers.append(reply.json()["choices"][0]["message"]["content"])
 
     answers = []
     async with anyio.create_task_group() as calls:
-        for question in QUESTIONS:
+        for question in questions:
             calls.start_soon(ask, question)
     return answers
 
@@ -103,7 +89,7 @@ guess = Predict("01", "After how many seconds will the last answer be there?", a
 guess
 
 # %%
-wrong_run = await run(wrong, llm)
+wrong_run = await run(wrong, llm, QUESTIONS)
 
 # %% [markdown]
 # Each bar is one request **as the server saw it**: pale while it waited for its first token, solid while the answer was written.
@@ -116,8 +102,7 @@ print("requests in flight at once:    ", wrong_run.peak_in_flight)
 print("heartbeats during the calls:   ", wrong_run.beats_during_calls)
 for culprit in wrong_run.culprits[:1]:
     doing = "waiting" if culprit.waiting else "computing"
-    print(f"blocked {culprit.times} times, {doing}, at:  {culprit.where}")
-    print("                               ", culprit.where.code)
+    print(f"blocked {culprit.times} times, {doing}, in:", culprit.where.code)
 
 # %% [markdown]
 # **What just happened?** An event loop runs one task at a time and changes to another only at an `await` that has to wait.
@@ -132,14 +117,14 @@ for culprit in wrong_run.culprits[:1]:
 
 
 # %%
-async def right(url):
+async def right(url, questions):
     async def ask(question):
         reply = await client.post(f"{url}/chat/completions", json=body(question))
         answers.append(reply.json()["choices"][0]["message"]["content"])
 
     answers = []
     async with httpx.AsyncClient(timeout=30) as client, anyio.create_task_group() as calls:
-        for question in QUESTIONS:
+        for question in questions:
             calls.start_soon(ask, question)
     return answers
 
@@ -155,7 +140,7 @@ async def right(url):
 
 
 # %%
-async def threads(url):
+async def threads(url, questions):
     def ask(question):  # synchronous, as the SDK wants it
         reply = client.post(f"{url}/chat/completions", json=body(question))
         answers.append(reply.json()["choices"][0]["message"]["content"])
@@ -163,7 +148,7 @@ async def threads(url):
     answers = []
     with httpx.Client(timeout=30) as client:
         async with anyio.create_task_group() as calls:
-            for question in QUESTIONS:
+            for question in questions:
                 calls.start_soon(anyio.to_thread.run_sync, ask, question)
     return answers
 
@@ -174,7 +159,7 @@ async def threads(url):
 # The three arms run in turns, three times each, so that a hiccup of your machine meets all of them.
 
 # %% tags=["figure"]
-comparison = await compare(llm, wrong=wrong, right=right, threads=threads)
+comparison = await compare(llm, QUESTIONS, wrong=wrong, right=right, threads=threads)
 titles = {
     "wrong": "wrong: httpx.post",
     "right": "right: AsyncClient",
@@ -194,6 +179,8 @@ table(comparison)
 # Counters first, the clock only as a ratio of two arms of this run.
 
 # %% tags=["nbval-check-output", "verdict"]
+from helpers import at_least, equals, verdict
+
 w, r, t = comparison["wrong"], comparison["right"], comparison["threads"]
 verdict(
     equals("requests in flight at once, wrong", w.peak_in_flight, 1),
@@ -242,18 +229,8 @@ for arm in ("wrong", "right"):
 
 
 # %%
-async def forty_one(url):
-    def ask(number):
-        client.post(f"{url}/chat/completions", json=body(f"Question {number}"))
-
-    with httpx.Client(timeout=30) as client:
-        async with anyio.create_task_group() as calls:
-            for number in range(41):
-                calls.start_soon(anyio.to_thread.run_sync, ask, number)
-
-
 llm.configure(speed=1)  # a second for an answer: time for all forty to gather
-crowd = await run(forty_one, llm)
+crowd = await run(threads, llm, [f"Question {number}" for number in range(41)])
 llm.configure(speed=5)
 
 # %% tags=["nbval-check-output"]
@@ -279,23 +256,23 @@ PROMPT = "Explain the event loop to every reader of this course, one after the o
 
 
 async def on_the_loop():
-    return len(tokenizer.encode(PROMPT))
+    tokenizer.encode(PROMPT)
 
 
 async def in_a_thread():
-    return len(await anyio.to_thread.run_sync(tokenizer.encode, PROMPT))
+    await anyio.to_thread.run_sync(tokenizer.encode, PROMPT)
 
 
-async def pure_python():
-    return await anyio.to_thread.run_sync(lambda: sum(letter == " " for letter in PROMPT * 3))
+async def python_in_a_thread():
+    await anyio.to_thread.run_sync(lambda: sum(letter == " " for letter in PROMPT * 3))
 
 
-arms = {"on_the_loop": on_the_loop, "in_a_thread": in_a_thread, "pure_python": pure_python}
+arms = {each.__name__: each for each in (on_the_loop, in_a_thread, python_in_a_thread)}
 table(await compare(None, **arms))
 
 # %% [markdown]
 # tiktoken does its work in Rust and releases the lock, so in a thread it leaves the loop free.
-# Compare the heartbeats of `pure_python`: it holds the lock and gives it up only every 5 ms, so the loop waits for the lock each time it wants to run.
+# Compare the heartbeats of `python_in_a_thread`: it holds the lock and gives it up only every 5 ms, so the loop waits for the lock each time it wants to run.
 # It limps. Pure-Python work that takes long belongs in a process: `anyio.to_process.run_sync`.
 #
 # ## When is the wrong way fine?
@@ -305,27 +282,14 @@ table(await compare(None, **arms))
 
 
 # %%
+from helpers import WhatIf
+
+
 async def vary(calls):
-    async def blocking(url):
-        async with anyio.create_task_group() as tasks:
-            for number in range(calls):
-                tasks.start_soon(ask_blocking, url, number)
-
-    async def ask_blocking(url, number):
-        httpx.post(f"{url}/chat/completions", json=body(f"Question {number}"), timeout=30)
-
-    async def awaiting(url):
-        async with httpx.AsyncClient(timeout=30) as client, anyio.create_task_group() as tasks:
-            for number in range(calls):
-                tasks.start_soon(ask_awaiting, client, url, number)
-
-    async def ask_awaiting(client, url, number):
-        await client.post(f"{url}/chat/completions", json=body(f"Question {number}"))
-
-    return table(await compare(llm, repeats=1, blocking=blocking, awaiting=awaiting))
+    return table(await compare(llm, QUESTIONS[:calls], repeats=1, wrong=wrong, right=right))
 
 
-WhatIf(vary, calls=(1, 24, 1))
+WhatIf(vary, calls=(1, 12, 1))
 
 # %% [markdown]
 # ## Your turn
@@ -337,6 +301,8 @@ WhatIf(vary, calls=(1, 24, 1))
 
 # %% tags=["exercise"]
 import time
+
+import httpx
 
 PAUSE = 0.1  # seconds that the moderator asks for before the next request
 
@@ -359,6 +325,8 @@ async def handle(client, url, question):
 
 
 # %% tags=["nbval-check-output"]
+from helpers import check, hints
+
 await check("01", handle)
 hints("01")
 
@@ -369,15 +337,17 @@ hints("01")
 
 
 # %% tags=["nbval-check-output"]
-async def sdk_sync(url):
+async def sdk_sync(url, questions):
     async def ask(question):
         client.chat.completions.create(**body(question))
 
     client = openai.OpenAI(base_url=url, api_key="any")
     async with anyio.create_task_group() as calls:
-        for question in QUESTIONS:
+        for question in questions:
             calls.start_soon(ask, question)
 
+
+from helpers import lint
 
 for function in (wrong, handle, sdk_sync):
     print(f"{function.__name__}:", *lint(function) or ["nothing found"], sep="\n    ")
@@ -406,22 +376,22 @@ for function in (wrong, handle, sdk_sync):
 
 
 # %% tags=["nbval-check-output"]
-async def sdk_async(url):
+async def sdk_async(url, questions):
     async def ask(question):
         await client.chat.completions.create(**body(question))
 
     client = openai.AsyncOpenAI(base_url=url, api_key="any")
     async with client, anyio.create_task_group() as calls:
-        for question in QUESTIONS:
+        for question in questions:
             calls.start_soon(ask, question)
 
 
-sdk = await compare(llm, repeats=1, sdk_sync=sdk_sync, sdk_async=sdk_async)
+sdk = await compare(llm, QUESTIONS, repeats=1, sdk_sync=sdk_sync, sdk_async=sdk_async)
 llm.stop()
 for arm in ("sdk_sync", "sdk_async"):
     print(f"{arm}: {sdk[arm].peak_in_flight} in flight at once")
 missed = sdk["sdk_sync"].culprits[0].where
-print(f"the line that the linter missed: {missed}: {missed.code}")
+print(f"the line that the linter missed: {missed.code}")
 
 # %% [markdown]
 # ## Coming from Rust

@@ -43,5 +43,6 @@ def _cell(file: str) -> int | None:
 
 def _leading_blank_lines(cell: int) -> int:
     # IPython compiles a cell without its leading blank lines; JupyterLab numbers them.
-    lines = _shell().history_manager.input_hist_raw[cell].splitlines()
+    history = _shell().history_manager.input_hist_raw
+    lines = history[cell].splitlines() if cell < len(history) else []  # nbval stores no history
     return next((i for i, line in enumerate(lines) if line.strip()), 0)

@@ -72,8 +72,8 @@ def _in_flight(run: Run) -> Criterion:
 
 def _loop(run: Run) -> Criterion:
     blocks = [block for block in run.blocks if block.waiting and block.seconds >= _LONGEST_WAIT]
-    lines = sorted({(str(b.where), b.where.code) for b in blocks if b.where})
-    found = "; ".join(f"{where} blocks it: {code}" for where, code in lines)
+    lines = sorted({(b.where.line, b.where.function, b.where.code) for b in blocks if b.where})
+    found = "; ".join(f"line {line}, in {name}: {code}" for line, name, code in lines)
     return Criterion("nothing blocks the event loop", not blocks, found or "a call blocks it")
 
 

@@ -47,13 +47,16 @@ async def compare(
     """
     if len(arms) < 2:
         raise ValueError("A comparison needs two arms: compare(llm, wrong=wrong, right=right).")
+    times = "once" if repeats == 1 else f"{repeats} times"
+    caption = f"{', '.join(arms)}: {times} each, in turns."
+    page = f"<p>{html.escape(caption)}</p>"
     show, show_last = default_sinks()
+    # First and last frame are the same: nbval compares a cell's first display with the stored one.
+    show(page, caption)
 
     def watch(arm: str, repeat: int) -> Watch:
         return LiveView(arm, limit, f"{arm}, {repeat + 1} of {repeats}", sink=show).update
 
     done = await compare_arms(arms, llm, *args, repeats=repeats, limit=limit, watch=watch)
-    times = "once" if repeats == 1 else f"{repeats} times"
-    text = f"Ran {', '.join(arms)}: {times} each, in turns."
-    show_last(f"<p>{html.escape(text)}</p>", text)
+    show_last(page, caption)
     return done
