@@ -169,10 +169,10 @@ def _check_length(request: ChatRequest, prompt: int, profile: Profile) -> None:
 
 async def _send_whole(exchange: Exchange, reply: Reply, schedule: Schedule) -> None:
     record = exchange.record
-    *_, last = schedule.times(reply.length)
     await _wait(exchange, schedule.first_token)
     record.first_token = perf_counter()
-    await _wait(exchange, last)
+    if reply.length:
+        await _wait(exchange, schedule.times(reply.length)[-1])
     record.completion_tokens = reply.completion_tokens
     await exchange.reply(200, reply.whole())
 
@@ -184,7 +184,7 @@ async def _stream(exchange: Exchange, reply: Reply, schedule: Schedule) -> None:
     record.first_token = now = perf_counter()
     record.completion_tokens = reply.thinking_tokens
     due_now = [_opening(reply)]
-    for due, (count, chunks) in zip(schedule.times(reply.length), _chunks(reply), strict=False):
+    for due, (count, chunks) in zip(schedule.times(reply.length), _chunks(reply), strict=True):
         if due - now > _CLOCK_STEP:
             await exchange.write(b"".join(due_now))
             due_now.clear()

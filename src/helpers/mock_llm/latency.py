@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from helpers.mock_llm.profiles import Profile
@@ -60,7 +59,7 @@ class Schedule:
     first_token: float
     gap: float
     jitter: float
-    rng: random.Random
+    rng: random.Random | None
 
     @classmethod
     def plan(
@@ -74,15 +73,18 @@ class Schedule:
         number: int,
     ) -> Schedule:
         """The schedule of the ``number``-th request since the last reset."""
-        rng = random.Random(seed * 1_000_003 + number)  # noqa: S311
-        base = profile.base * (1 + profile.jitter * rng.uniform(-1, 1))
-        prefill = uncached_tokens / profile.prefill_rate
+        rng = random.Random(seed * 1_000_003 + number) if profile.jitter else None  # noqa: S311
+        base = profile.base
+        if rng is not None:
+            base *= 1 + profile.jitter * rng.uniform(-1, 1)
         gap = 1 / profile.decode_rate
-        first = slot + base + prefill + thinking_tokens * gap
-        return cls(first, gap, profile.jitter, rng)
+        prefill = uncached_tokens / profile.prefill_rate
+        return cls(slot + base + prefill + thinking_tokens * gap, gap, profile.jitter, rng)
 
-    def times(self, count: int) -> Iterator[float]:
+    def times(self, count: int) -> list[float]:
         """When each of ``count`` tokens is due, always in order: jitter is below one gap."""
-        yield self.first_token
-        for k in range(1, count):
-            yield self.first_token + self.gap * (k + self.jitter * (self.rng.random() - 0.5))
+        times = [self.first_token + self.gap * k for k in range(count)]
+        if self.rng is not None:
+            width, draw = self.gap * self.jitter, self.rng.random
+            times[1:] = [time + width * (draw() - 0.5) for time in times[1:]]
+        return times

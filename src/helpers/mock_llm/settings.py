@@ -26,10 +26,10 @@ class Settings:
                 f"speed must be more than 0 (1 is real time, 10 is ten times faster), "
                 f"not {self.speed!r}"
             )
-        if not isinstance(self.seed, int):
+        if not _is_whole(self.seed):
             raise ValueError(f"seed must be a whole number, not {self.seed!r}")
         if self.answer_tokens is not None and (
-            not isinstance(self.answer_tokens, int) or self.answer_tokens < 1
+            not _is_whole(self.answer_tokens) or self.answer_tokens < 1
         ):
             raise ValueError(
                 f"answer_tokens must be a whole number of at least 1, not {self.answer_tokens!r}"
@@ -41,5 +41,9 @@ class Settings:
         return asdict(self)
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return _is_whole(value) or isinstance(value, float)
