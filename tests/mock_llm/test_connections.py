@@ -153,7 +153,11 @@ GARBAGE = [
 
 
 def send_garbage(llm: MockLLM, garbage: bytes) -> bytes:
-    with connect(llm) as connection:
+    return throw(port_of(llm), garbage)
+
+
+def throw(port: int, garbage: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         try:
             connection.sendall(garbage)
             connection.shutdown(socket.SHUT_WR)
@@ -172,6 +176,20 @@ def test_garbage_gets_an_error_or_a_closed_connection(
     assert b"HTTP/1.1 500" not in answer
     assert chat().status_code == 200
     assert llm.pid == pid
+
+
+def test_garbage_prints_nothing() -> None:
+    command = [sys.executable, "-c", "from helpers.mock_llm.serve import *; serve_forever()"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port = int(server.stdout.readline().strip().removesuffix("/v1").rpartition(":")[2])
+            for garbage in GARBAGE:
+                throw(port, garbage)
+        finally:
+            server.kill()
+        assert server.communicate()[1] == ""
 
 
 def test_a_broken_request_is_refused_in_the_providers_shape(llm: MockLLM) -> None:

@@ -98,6 +98,7 @@ def test_reset_clears_the_books_but_not_what_is_still_open(llm: MockLLM) -> None
         {"speed": 0},
         {"speed": float("nan")},
         {"speed": "2"},
+        {"speed": 1e-323, "profile": "small"},
         {"seed": 1.5},
         {"answer_tokens": 0},
         {"answer_tokens": True},

@@ -141,7 +141,8 @@ class Chat:
 
     def _think(self, request: ChatRequest, prompt: list[int], id: str, profile: Profile) -> Reply:
         room = profile.context_window - len(prompt)
-        room = room if request.limit is None else min(room, request.limit)
+        if (limit := request.limit) is not None:
+            room = min(room, limit)
         thinking = min(profile.thinking_tokens, room)
         seed = self._settings.seed + (request.seed or 0)
         full = [
@@ -162,9 +163,9 @@ class Chat:
 
 
 def _check_length(request: ChatRequest, prompt: int, profile: Profile) -> None:
-    wanted = request.limit or 1
-    if prompt + wanted > profile.context_window:
-        raise errors.context_too_long(profile.context_window, prompt, request.limit or 0)
+    limit = request.limit
+    if prompt + (limit or 1) > profile.context_window:
+        raise errors.context_too_long(profile.context_window, prompt, limit or 0)
 
 
 async def _send_whole(exchange: Exchange, reply: Reply, schedule: Schedule) -> None:

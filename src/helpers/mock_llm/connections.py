@@ -122,7 +122,11 @@ async def close_idle(books: Books) -> None:
         await asyncio.sleep(IDLE_SECONDS / 10)
         deadline = perf_counter() - IDLE_SECONDS
         for connection in list(books.open.values()):
-            if _unused_since(connection, deadline):
+            if not _unused_since(connection, deadline):
+                continue
+            if connection.transport.is_closing():  # and still here: the client does not read
+                connection.transport.abort()
+            else:
                 connection.transport.close()
 
 

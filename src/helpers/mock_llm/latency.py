@@ -83,6 +83,8 @@ class Schedule:
 
     def times(self, count: int) -> list[float]:
         """When each of ``count`` tokens is due, always in order: jitter is below one gap."""
+        if not self.gap:
+            return [self.first_token] * count
         times = [self.first_token + self.gap * k for k in range(count)]
         if self.rng is not None:
             width, draw = self.gap * self.jitter, self.rng.random

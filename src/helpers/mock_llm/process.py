@@ -212,12 +212,14 @@ class _Server:
 
 def _launch(settings: Settings, port: int, token: str) -> _Server:
     # -P: the working directory is the learner's; a file there must not shadow a module of ours.
-    # A session of its own: the interrupt key, or a notebook's, is meant for the client alone.
+    # A session (on Windows a group) of its own: the interrupt key, or a notebook's, is meant for the
+    # client alone.
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "helpers.mock_llm"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
     try:
         stdin = cast(IO[bytes], process.stdin)

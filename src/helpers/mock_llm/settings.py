@@ -26,6 +26,7 @@ class Settings:
                 f"speed must be more than 0 (1 is real time, 10 is ten times faster), "
                 f"not {self.speed!r}"
             )
+        self.profile.faster(self.speed)  # its times must remain times
         if not _is_whole(self.seed):
             raise ValueError(f"seed must be a whole number, not {self.seed!r}")
         if self.answer_tokens is not None and (
