@@ -54,6 +54,9 @@ class App:
             await respond(send, error.status, error.body, list(error.headers))
         except ClientLeftError:
             pass
+        except Exception:  # noqa: BLE001  # a mistake of ours, which uvicorn would not mention
+            traceback.print_exc(file=sys.stderr)
+            await respond(send, 500, errors.internal().body, [])
 
     async def _serve_control(
         self, connection: OpenConnection, scope: Scope, receive: Receive

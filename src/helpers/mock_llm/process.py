@@ -212,8 +212,8 @@ class _Server:
 
 def _launch(settings: Settings, port: int, token: str) -> _Server:
     # -P: the working directory is the learner's; a file there must not shadow a module of ours.
-    # A session (on Windows a group) of its own: the interrupt key, or a notebook's, is meant for the
-    # client alone.
+    # A session (on Windows a group) of its own: an interrupt is meant for the client
+    # alone, be it from the keyboard or from a notebook.
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "helpers.mock_llm"],
         stdin=subprocess.PIPE,
