@@ -37,7 +37,7 @@ notebooks: setup
 
 # JupyterLab in headless Chromium; screenshots go to artefacts/.
 browser: setup
-	@$(RUN) -m pytest browser
+	@$(RUN) -m pytest -m browser tests/browser
 
 # Ratios against a baseline of the same minute. Printed, never asserted.
 bench: setup

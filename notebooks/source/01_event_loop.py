@@ -53,7 +53,7 @@ llm = MockLLM("medium", speed=5, answer_tokens=16).start()
 print("A mock provider is running. All its times are divided by 5.")
 
 # %% [markdown]
-# The provider is a process of its own on your machine. It needs no key and no network.
+# The provider is a process of its own on your machine. It needs no key and no network, and it ends with this notebook's kernel.
 # It takes about as long as a model of 70 billion parameters, five times faster so that you need not wait.
 #
 # ## The wrong way
@@ -387,7 +387,6 @@ async def sdk_async(url, questions):
 
 
 sdk = await compare(llm, QUESTIONS, repeats=1, sdk_sync=sdk_sync, sdk_async=sdk_async)
-llm.stop()
 for arm in ("sdk_sync", "sdk_async"):
     print(f"{arm}: {sdk[arm].peak_in_flight} in flight at once")
 missed = sdk["sdk_sync"].culprits[0].where

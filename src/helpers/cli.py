@@ -21,15 +21,14 @@ Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, 
 # Each command imports what it needs: `serve` and `--help` would else wait for Jupyter's packages.
 
 
-@app.command()
-def lab() -> None:
-    """Open JupyterLab on the lessons."""
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(context: typer.Context) -> None:
+    """Open JupyterLab on the lessons. Options of JupyterLab's own are passed on to it."""
     start = _lesson("00").notebook
-    options = [
-        f"--ServerApp.root_dir={start.parent}",
-        f"--LabApp.default_url=/lab/tree/{start.name}",
-    ]
-    command = [sys.executable, "-m", "jupyterlab", *options]
+    options = [f"--LabApp.default_url=/lab/tree/{start.name}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.append("--allow-root")  # containers; JupyterLab still listens on loopback only
+    command = [sys.executable, "-m", "jupyterlab", *options, *context.args]
     os.chdir(start.parent)
     if os.name == "posix":
         os.execv(command[0], command)  # noqa: S606 - Ctrl-C then reaches JupyterLab alone

@@ -229,7 +229,7 @@ def test_two_runs_at_once_wait_for_each_other() -> None:
         await anyio.sleep(0.1)
         return time.perf_counter()
 
-    async def main() -> list[Run]:
+    async def main() -> tuple[Run, Run]:
         return await asyncio.gather(run_arm(rests, None), run_arm(rests, None))
 
     runs = in_loop(main())

@@ -175,7 +175,10 @@ async def _follow(
     look = 0.0
     while not record.over:
         try:
-            batch = await asyncio.wait_for(process.inbox.get(), record.time_left())
+            # Not wait_for: before Python 3.12 it loses a cancellation (the cell's ■ button) that
+            # comes together with a batch.
+            async with asyncio.timeout(record.time_left()):
+                batch = await process.inbox.get()
         except TimeoutError:
             break
         if batch is None:

@@ -6,6 +6,7 @@ import html
 import importlib
 import importlib.util
 import inspect
+import re
 import types
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
         self._hints = exercise(number).hints
 
     def _repr_html_(self) -> str:
-        folds = [_fold(f"Hint {i}", html.escape(hint)) for i, hint in enumerate(self._hints, 1)]
+        folds = [_fold(f"Hint {i}", _marked_up(hint)) for i, hint in enumerate(self._hints, 1)]
         solution = html.escape(lesson(self._number).solution.read_text("utf-8"))
         return "".join([*folds, _fold("A solution", f"<pre>{solution}</pre>")])
 
@@ -121,6 +122,11 @@ class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
         file = lesson(self._number).solution
         lines = [f"Hint {i}: {hint}" for i, hint in enumerate(self._hints, 1)]
         return "\n".join([*lines, f"A solution: notebooks/solutions/{file.name}"])
+
+
+def _marked_up(hint: str) -> str:
+    """HTML, with what stands in backticks as code."""
+    return re.sub(r"`(.+?)`", r"<code>\1</code>", html.escape(hint))
 
 
 def _fold(title: str, body: str) -> str:

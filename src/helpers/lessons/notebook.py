@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import os
 import sys
@@ -77,6 +78,16 @@ def build(lesson: Lesson, progress: Callable[[int, int], None]) -> None:
         cell.get("metadata", {}).pop("execution", None)
     notebook.metadata = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
     write(lesson, notebook)
+    _write_picture(lesson, notebook)
+
+
+def _write_picture(lesson: Lesson, notebook: Notebook) -> None:
+    """The lesson's closing figure as a file, for the README."""
+    (cell,) = tagged(notebook, "figure")
+    (encoded,) = (out.data["image/png"] for out in cell.outputs if "image/png" in out.data)
+    folder = lesson.notebook.parent / "images"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{lesson.stem}.png").write_bytes(base64.b64decode(encoded))
 
 
 def up_to_the_verdict(notebook: Notebook) -> Notebook:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 from typing import Any, Literal
 
@@ -32,6 +33,9 @@ async def run(
         done = await run_arm(arm, llm, *args, limit=limit, backend=backend, watch=view.update)
     except ArmError as error:
         view.finish(error.run)
+        raise
+    except asyncio.CancelledError:
+        print(f"Stopped: {name} was ended.")
         raise
     view.finish(done)
     return done
