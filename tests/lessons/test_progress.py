@@ -1,0 +1,68 @@
+"""Progress and predictions survive a restart, and a broken file loses nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from helpers.lessons import progress
+from helpers.lessons.course_map import CourseMap
+from helpers.lessons.predictions import Predict
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLM_ANTIPATTERNS_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_what_is_noted_is_read_again() -> None:
+    assert progress.read("01") == {}
+    progress.note("01", "prediction", 1.5)
+    progress.note_now("01", "exercise")
+    assert progress.read("01")["prediction"] == 1.5
+    assert len(progress.read("01")["exercise"]) == len("2026-01-31")
+    progress.forget("01")
+    assert progress.read("01") == {}
+
+
+def test_the_first_time_counts() -> None:
+    progress.note("01", "verdict", "2020-02-02")
+    progress.note_now("01", "verdict")
+    assert progress.read("01")["verdict"] == "2020-02-02"
+
+
+@pytest.mark.parametrize("text", ["{half a fi", "[1, 2]", "\x00"])
+def test_an_unreadable_file_is_set_aside(
+    text: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress.note("01", "prediction", 1.5)
+    file = progress.progress_folder() / "01.json"
+    file.write_text(text)
+    assert progress.read("01") == {}
+    assert "could not be read" in capsys.readouterr().out
+    assert file.with_suffix(".unreadable").read_text() == text
+
+
+def test_a_prediction_is_kept_for_the_next_session() -> None:
+    assert Predict("01", "How long?", arm="wrong").made is None
+    Predict("01", "How long?", arm="wrong").commit(1.5)
+    made = Predict("01", "How long?", arm="wrong").made
+    assert made is not None
+    assert (made.arm, made.seconds) == ("wrong", 1.5)
+
+
+@pytest.mark.parametrize("value", ["soon", None, -1, float("nan"), float("inf")])
+def test_a_prediction_is_a_number(value: object) -> None:
+    with pytest.raises(ValueError, match="A prediction is a number"):
+        Predict("01", "How long?", arm="wrong").commit(value)
+
+
+def test_the_map_shows_how_far_one_has_come() -> None:
+    assert "✓" not in repr(CourseMap())
+    progress.note_now("01", "verdict")
+    progress.note_now("01", "exercise")
+    page = CourseMap()._repr_html_()
+    assert "✓ done" in page
+    assert "✓ solved" in page
+    assert '<a href="01_event_loop.ipynb">' in page
+    assert page.count("planned") == 16

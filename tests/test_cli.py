@@ -1,0 +1,131 @@
+"""The command, as a person or a script would call it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from helpers.lessons.catalogue import lesson, notebooks_folder
+
+COMMAND = [sys.executable, "-m", "helpers.cli"]
+
+
+def call(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *args], capture_output=True, text=True, check=False)
+
+
+def test_the_doctor_says_ok() -> None:
+    done = call("doctor")
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    assert len(lines) == 8
+    assert all(line.startswith("ok") for line in lines)
+
+
+def test_the_doctor_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("LLM_ANTIPATTERNS_HOME", str(blocked))
+    done = call("doctor")
+    assert done.returncode == 1
+    assert "FAIL progress" in done.stdout
+    assert "Set LLM_ANTIPATTERNS_HOME to a folder that you may write to." in done.stdout
+
+
+def test_check_grades_a_file() -> None:
+    done = call("check", "01", str(lesson("01").solution))
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("PASS") == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("x = 1", "has no function `handle`"),
+        ("def handle(:", "does not run: SyntaxError"),
+        ("1 / 0", "does not run: ZeroDivisionError"),
+    ],
+)
+def test_check_says_what_is_wrong_with_a_file(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "answer.py"
+    file.write_text(text)
+    done = call("check", "01", str(file))
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["run", "77"], "There is no lesson 77. There are: 00, 01"),
+        (["run", "00"], "Lesson 00 has no verdict"),
+        (["check", "00", "x.py"], "Lesson 00 has no exercise"),
+        (["check", "01", "missing.py"], "missing.py"),
+        (["serve", "--profile", "huge"], "huge"),
+    ],
+)
+def test_mistakes_get_one_sentence(args: list[str], sentence: str) -> None:
+    done = call(*args)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_says_where_it_listens_and_stops_on_ctrl_c() -> None:
+    server = subprocess.Popen([*COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    first = server.stdout.readline().strip()
+    assert re.fullmatch(r"listening on http://127\.0\.0\.1:\d+/v1", first)
+    with urllib.request.urlopen(f"{first.split()[-1]}/models", timeout=10) as reply:  # noqa: S310
+        assert reply.status == 200
+    server.send_signal(signal.SIGINT)
+    assert server.wait(timeout=10) == 0
+    server.stdout.close()
+
+
+def test_lab_serves_the_first_page(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    environment = os.environ | {"HOME": str(tmp_path)}
+    with log.open("w") as out:
+        command = [*COMMAND, "lab", "--no-browser", "--port=0"]
+        lab = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+    try:
+        found, deadline = None, time.monotonic() + 60
+        while found is None and time.monotonic() < deadline and lab.poll() is None:
+            found = re.search(
+                r"http://\S+/lab/tree/00_start_here.ipynb\?token=\w+", log.read_text()
+            )
+            time.sleep(0.1)
+        assert found, log.read_text()
+        with urllib.request.urlopen(found.group(), timeout=30) as page:  # noqa: S310
+            assert page.status == 200
+    finally:
+        lab.terminate()
+        lab.wait(timeout=30)
+
+
+def test_reset_restores_the_lesson_and_keeps_the_learner_s_copy(tmp_path: Path) -> None:
+    """In a copy of the project: the real one is not ours to reset."""
+    root = tmp_path / "project"
+    shutil.copytree(notebooks_folder(), root / "notebooks")
+    package = Path(notebooks_folder()).parent / "src"
+    shutil.copytree(package, root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    mine = root / "notebooks" / "01_event_loop.ipynb"
+    mine.write_text(mine.read_text().replace("The wrong way", "My notes"))
+    environment = os.environ | {"PYTHONPATH": str(root / "src"), "LLM_ANTIPATTERNS_HOME": str(root)}
+    done = subprocess.run(
+        [*COMMAND, "reset", "01"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (kept,) = (root / "notebooks").glob("01_event_loop-kept-*.ipynb")
+    assert "My notes" in kept.read_text()
+    assert "My notes" not in mine.read_text()
+    assert '"outputs": []' in mine.read_text()
