@@ -34,7 +34,7 @@ def test_nothing_is_found_where_nothing_is() -> None:
 
 def test_other_rules_can_be_asked_for() -> None:
     async def waits_for_ever() -> None:
-        httpx.AsyncClient(timeout=None)  # noqa: S113
+        httpx.AsyncClient(timeout=None)
 
     (found,) = lint(waits_for_ever, "S113")
     assert "S113" in found

@@ -8,10 +8,11 @@ import json
 import subprocess
 import sys
 import textwrap
-from types import FunctionType
+from collections.abc import Callable
+from typing import Any
 
 
-def lint(function: FunctionType, rules: str = "ASYNC") -> list[str]:
+def lint(function: Callable[..., Any], rules: str = "ASYNC") -> list[str]:
     """Ruff's findings in the function's source, like "line 3: ASYNC210 …"; line 1 is its ``def``.
 
     Raises `RuntimeError` if ruff cannot run.
@@ -19,7 +20,8 @@ def lint(function: FunctionType, rules: str = "ASYNC") -> list[str]:
     body = textwrap.dedent(inspect.getsource(function))
     # Without its imports the source would hide from ruff what a name stands for.
     names = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    modules = sorted(name for name in names if inspect.ismodule(function.__globals__.get(name)))
+    known = getattr(function, "__globals__", {})
+    modules = sorted(name for name in names if inspect.ismodule(known.get(name)))
     source = "".join(f"import {name}\n" for name in modules) + body
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache"]
     options = ["--select", rules, "--output-format", "json", "-"]
