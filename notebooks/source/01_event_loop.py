@@ -183,6 +183,7 @@ from helpers import at_least, equals, verdict
 
 w, r, t = comparison["wrong"], comparison["right"], comparison["threads"]
 verdict(
+    "01",
     equals("requests in flight at once, wrong", w.peak_in_flight, 1),
     equals("requests in flight at once, right", r.peak_in_flight, 12),
     equals("requests in flight at once, threads", t.peak_in_flight, 12),

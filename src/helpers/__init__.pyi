@@ -10,6 +10,7 @@ from .lessons.lint import lint as lint
 from .lessons.predictions import Predict as Predict
 from .lessons.stage import compare as compare
 from .lessons.stage import run as run
+from .lessons.verdict import verdict as verdict
 from .lessons.what_if import WhatIf as WhatIf
 from .mock_llm import MockLLM as MockLLM
 from .mock_llm import Profile as Profile
@@ -18,4 +19,3 @@ from .report import at_most as at_most
 from .report import equals as equals
 from .report import figure as figure
 from .report import table as table
-from .report import verdict as verdict

@@ -7,6 +7,8 @@ import pytest
 from helpers.lessons import progress
 from helpers.lessons.course_map import CourseMap
 from helpers.lessons.predictions import Predict
+from helpers.lessons.verdict import verdict
+from helpers.report import VerdictFailed, equals
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +57,14 @@ def test_a_prediction_is_kept_for_the_next_session() -> None:
 def test_a_prediction_is_a_number(value: object) -> None:
     with pytest.raises(ValueError, match="A prediction is a number"):
         Predict("01", "How long?", arm="wrong").commit(value)
+
+
+def test_a_verdict_that_holds_is_remembered() -> None:
+    with pytest.raises(VerdictFailed):
+        verdict("01", equals("requests in flight", 1, 12))
+    assert progress.read("01") == {}
+    verdict("01", equals("requests in flight", 12, 12))
+    assert "verdict" in progress.read("01")
 
 
 def test_the_map_shows_how_far_one_has_come() -> None:

@@ -61,6 +61,10 @@ async def compare(
     def watch(arm: str, repeat: int) -> Watch:
         return LiveView(arm, limit, f"{arm}, {repeat + 1} of {repeats}", sink=show).update
 
-    done = await compare_arms(arms, llm, *args, repeats=repeats, limit=limit, watch=watch)
+    try:
+        done = await compare_arms(arms, llm, *args, repeats=repeats, limit=limit, watch=watch)
+    except asyncio.CancelledError:
+        print("Stopped: the arm that was running was ended.")
+        raise
     show_last(page, caption)
     return done
