@@ -20,7 +20,7 @@
 # - watch one `httpx.post` inside `async def` freeze a whole process, and read off the line that does it
 # - repair it, and count at the server what changed
 # - know what to do when only a synchronous SDK exists, and where that stops working
-# - find such calls in your own code: what a linter sees, what it misses, and a check that misses none
+# - find such calls in your own code: what a linter sees, what it misses, and a measurement that finds the rest
 #
 # **What you'll need.** `async`/`await` and a task group seen once before. 30 minutes.
 #
@@ -31,9 +31,7 @@
 # After the call was moved to a thread, 82 of 82 probes were answered, the slowest in 24 ms
 # (unslothai/unsloth#9201).
 #
-# No CPU was short and no request was lost. One line did not give the event loop back.
-#
-# You will now build the same fault with twelve questions to a language model.
+# One line did not give the event loop back. You will now build the same fault with twelve questions to a language model.
 
 # %%
 import anyio
@@ -356,7 +354,7 @@ for function in (wrong, handle, sdk_sync):
 # %% [markdown]
 # The direct calls are found. The moderator is not: it is one function away. The SDK is not: ruff does not know that `create` waits.
 #
-# What misses nothing is to look at the loop while it runs. The lines named in this lesson come from such a meter; use it in your own tests:
+# To find the rest, look at the loop while it runs. The lines named in this lesson come from such a meter; use it in your own tests:
 #
 # ```python
 # from helpers import StallMeter

@@ -8,6 +8,7 @@ from helpers.lessons import progress
 from helpers.lessons.course_map import CourseMap
 from helpers.lessons.predictions import Predict
 from helpers.lessons.verdict import verdict
+from helpers.lessons.what_if import WhatIf
 from helpers.report import VerdictFailed, equals
 
 
@@ -51,6 +52,16 @@ def test_a_prediction_is_kept_for_the_next_session() -> None:
     made = Predict("01", "How long?", arm="wrong").made
     assert made is not None
     assert (made.arm, made.seconds) == ("wrong", 1.5)
+
+
+def test_without_widgets_a_prediction_and_a_panel_are_text() -> None:
+    async def experiment(calls: int) -> None: ...
+
+    for shown in (Predict("01", "How long?", arm="wrong"), WhatIf(experiment, calls=(1, 12, 1))):
+        bundle = shown._repr_mimebundle_()
+        assert "application/vnd.jupyter.widget-view+json" in bundle
+        assert bundle["text/plain"] == repr(shown)
+        assert "VBox" not in bundle["text/plain"]
 
 
 @pytest.mark.parametrize("value", ["soon", None, -1, float("nan"), float("inf")])

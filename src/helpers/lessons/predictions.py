@@ -42,10 +42,9 @@ class Predict:
         answer = "no prediction yet" if self._seconds is None else f"you said {self._seconds:g} s"
         return f"{self._question} ({answer})"
 
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        display(self._form())
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        # Where no widget can be shown, a page on the web for one, the text is.
+        return {**self._form()._repr_mimebundle_(), "text/plain": repr(self)}
 
     def _form(self) -> Any:
         import ipywidgets

@@ -41,10 +41,9 @@ class WhatIf:
         names = ", ".join(self._sliders)
         return f"A panel to change {names}: open the lesson in JupyterLab to use it."
 
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        display(self.form)
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        # Where no widget can be shown, a page on the web for one, the text is.
+        return {**self.form._repr_mimebundle_(), "text/plain": repr(self)}
 
     def _start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self.run())
