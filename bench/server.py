@@ -2,14 +2,16 @@
 
     python bench/server.py
 
-Completions a second against an app that answers a fixed body, on the same uvicorn and the same
-protocol class, in the same minute; paced streams against their ideal; start; memory. The clients
-are raw sockets in a process of their own: httpx would be measured instead of the server.
+Completions a second against a bare app, so that the ratio is the cost of our own code: same
+uvicorn, protocol class and settings; the bare app reads the body and answers, with as many headers,
+what the mock once answered. Also paced streams against their ideal, start, memory. The clients are
+raw sockets in a process of their own: httpx would be measured instead of the server.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import statistics
@@ -17,9 +19,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from itertools import count, repeat
+from typing import Any, NamedTuple
 
 import psutil
 import uvicorn
@@ -28,16 +31,18 @@ from helpers.mock_llm import MockLLM, Profile
 from helpers.mock_llm.asgi import Receive, Scope, Send, read_body, respond
 from helpers.mock_llm.books import Books
 from helpers.mock_llm.connections import Doorkeeper
+from helpers.mock_llm.serve import uvicorn_config
 
 CONNECTIONS = 32
-SECONDS = 3.0
+SECONDS = 1.0
+ROUNDS = 7
 CHUNKS = 50
 GAP = 0.020
 
 
 def main() -> None:
-    if sys.argv[1:] == ["bare"]:
-        serve_bare()
+    if sys.argv[1:]:
+        serve_bare(**json.loads(sys.argv[1]))
         return
     print_start()
     print_throughput()
@@ -62,21 +67,37 @@ def start_to_first_200() -> float:
 
 
 def print_throughput() -> None:
-    """Rounds of both, alternating, so that the machine's mood hits both."""
-    with MockLLM() as llm, BareServer() as bare:
-        llm_port = int(llm.url.split(":")[2].split("/")[0])
-        rates: dict[str, list[float]] = {"mock": [], "bare": []}
-        for _ in range(3):
-            rates["mock"].append(in_process(count_completions, llm_port, False))
-            rates["bare"].append(in_process(count_completions, bare.port, False))
-        mock, plain = (statistics.median(rates[name]) for name in ("mock", "bare"))
-        streamed = in_process(count_completions, llm_port, True)
+    """The median of several rounds of both, alternating, so that the machine's mood hits both."""
+    with MockLLM() as llm:
+        port = int(llm.url.split(":")[2].split("/")[0])
+        with BareServer(one_answer(llm.url)) as bare:
+            servers = {"mock": (port, llm.pid), "bare": (bare.port, bare.pid)}
+            rounds = [
+                {name: in_process(measure, *server) for name, server in servers.items()}
+                for _ in range(ROUNDS)
+            ]
+        repeated = in_process(measure, port, llm.pid, repeated=True)
+        streamed = in_process(measure, port, llm.pid, stream=True)
         memory = psutil.Process(llm.pid).memory_info().rss / 2**20
-    print(
-        f"completions            {mock:,.0f}/s, {mock / plain:.2f} of a bare app's {plain:,.0f}/s"
-    )
-    print(f"streamed, unpaced      {streamed:,.0f}/s")
+    share = statistics.median(r["mock"].rate / r["bare"].rate for r in rounds)
+    cpu_share = statistics.median(r["bare"].cpu / r["mock"].cpu for r in rounds)
+    print(f"completions            {share:.2f} of a bare app's rate, {cpu_share:.2f} by CPU time")
+    for name in servers:
+        rates, cpus = zip(*(r[name] for r in rounds), strict=True)
+        print(
+            f"  {name}                 {Speed(statistics.median(rates), statistics.median(cpus))}"
+        )
+    print(f"  mock, one prompt     {repeated}")
+    print(f"streamed, unpaced      {streamed}")
     print(f"memory after that      {memory:.0f} MiB")
+
+
+def one_answer(url: str) -> dict[str, Any]:
+    request = urllib.request.Request(f"{url}/chat/completions", data=body())  # noqa: S310
+    with urllib.request.urlopen(request) as response:  # noqa: S310
+        ours = ("date", "connection", "content-type", "content-length")
+        headers = [(name, value) for name, value in response.getheaders() if name not in ours]
+        return {"answer": response.read().decode(), "headers": headers}
 
 
 def print_streams(streams: int) -> None:
@@ -91,13 +112,17 @@ def print_streams(streams: int) -> None:
 
 
 class BareServer:
-    """An app that reads the request and answers a fixed body, in a process of its own."""
+    """An app that reads the request and gives a fixed answer, in a process of its own."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self._answer = json.dumps(answer)
 
     def __enter__(self) -> BareServer:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "bare"], stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, self._answer], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None  # noqa: S101
+        self.pid = self._process.pid
         self.port = int(self._process.stdout.readline())
         return self
 
@@ -106,42 +131,34 @@ class BareServer:
         self._process.wait()
 
 
-def serve_bare() -> None:
-    answer = b"x" * 800
+def serve_bare(answer: str, headers: list[tuple[str, str]]) -> None:
+    content = answer.encode()
+    raw_headers = [(name.encode(), value.encode()) for name, value in headers]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await read_body(receive)
-        await respond(send, 200, answer, [])
+        await respond(send, 200, content, raw_headers)
 
     class Announcing(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
+            gc.collect()
+            gc.freeze()
             print(self.servers[0].sockets[0].getsockname()[1], flush=True)
 
     Doorkeeper.books = Books()
-    config = uvicorn.Config(
-        app,
-        port=0,
-        http=Doorkeeper,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-    )
-    Announcing(config).run()
+    Announcing(uvicorn_config(app, 0)).run()
 
 
-def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
+def in_process(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+        return pool.apply(function, arguments, options)
 
 
 def body(*, stream: bool = False) -> bytes:
     messages = [
         {"role": "system", "content": "You are a helpful assistant."},
-        {"role": "user", "content": "Explain in one paragraph what an event loop does."},
+        {"role": "user", "content": "Explain in one paragraph what an event loop does. 00000000"},
     ]
     return json.dumps({"model": "gpt-4o", "messages": messages, "stream": stream}).encode()
 
@@ -155,25 +172,31 @@ def raw_request(port: int, *, stream: bool = False) -> bytes:
     return head.encode() + content
 
 
+def prompts(request: bytes, repeated: bool) -> Iterator[bytes]:
+    """The request for ever, each time with a prompt not seen before, or always as it is."""
+    before, after = request.split(b"00000000")
+    return repeat(request) if repeated else (b"%s%08d%s" % (before, k, after) for k in count(1))
+
+
 class Caller(asyncio.Protocol):
     """Sends the next request as soon as the last answer is complete."""
 
-    def __init__(self, request: bytes, end: bytes | None) -> None:
-        self.request = request
+    def __init__(self, requests: Iterator[bytes], end: bytes | None) -> None:
+        self.requests = requests
         self.end = end
         self.answers = 0
         self.buffer = b""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        transport.write(self.request)
+        transport.write(next(self.requests))
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         if self.complete():
             self.buffer = b""
             self.answers += 1
-            self.transport.write(self.request)
+            self.transport.write(next(self.requests))
 
     def complete(self) -> bool:
         if self.end is not None:
@@ -186,23 +209,51 @@ class Caller(asyncio.Protocol):
         return len(self.buffer) >= head + 4 + size
 
 
-def count_completions(port: int, stream: bool) -> float:
-    """Answers per second over CONNECTIONS connections kept alive."""
-    rate: float = uvicorn_loop(_count_completions(port, stream))
-    return rate
+class Speed(NamedTuple):
+    rate: float
+    """Answers per second."""
+    cpu: float
+    """Seconds of the server's CPU per answer; other work on the machine hardly changes it."""
+
+    def __str__(self) -> str:
+        busy = self.rate * self.cpu  # well below 1: the machine was the limit, not the server
+        return f"{self.rate:,.0f}/s, {self.cpu * 1e6:.0f} us of CPU each, {busy:.0%} busy"
 
 
-async def _count_completions(port: int, stream: bool) -> float:
+def measure(port: int, pid: int, *, stream: bool = False, repeated: bool = False) -> Speed:
+    """Over CONNECTIONS connections kept alive."""
+    speed: Speed = uvicorn_loop(_measure(port, psutil.Process(pid), stream, repeated))
+    return speed
+
+
+async def _measure(port: int, server: psutil.Process, stream: bool, repeated: bool) -> Speed:
     loop = asyncio.get_running_loop()
-    request, end = raw_request(port, stream=stream), b"0\r\n\r\n" if stream else None
+    requests = prompts(raw_request(port, stream=stream), repeated)
+    end = b"0\r\n\r\n" if stream else None
     callers = [
-        (await loop.create_connection(lambda: Caller(request, end), "127.0.0.1", port))[1]
+        (await loop.create_connection(lambda: Caller(requests, end), "127.0.0.1", port))[1]
         for _ in range(CONNECTIONS)
     ]
+    stay_awake(loop)
     await asyncio.sleep(0.5)
-    before, began = sum(caller.answers for caller in callers), time.perf_counter()
+    answers, cpu, began = sum(c.answers for c in callers), cpu_seconds(server), time.perf_counter()
     await asyncio.sleep(SECONDS)
-    return (sum(caller.answers for caller in callers) - before) / (time.perf_counter() - began)
+    answers = sum(c.answers for c in callers) - answers
+    return Speed(
+        answers / (time.perf_counter() - began), (cpu_seconds(server) - cpu) / max(answers, 1)
+    )
+
+
+def stay_awake(loop: asyncio.AbstractEventLoop) -> None:
+    """A client that sleeps must be woken by the server's write, which costs the server 20 us and
+    more in a virtual machine. The slower server would pay for that and the faster one not.
+    """
+    loop.call_soon(stay_awake, loop)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 class StreamTimer(asyncio.Protocol):

@@ -66,7 +66,6 @@ class Reader:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Future[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._left = False
@@ -77,8 +76,9 @@ class Reader:
 
     async def wait_until(self, due: float) -> None:
         """Wait until ``time.perf_counter()`` says ``due``. Raises ClientLeftError at once."""
-        waiting: asyncio.Future[None] = self._loop.create_future()
-        timer = self._loop.call_later(due - perf_counter(), _wake, waiting)
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(due - perf_counter(), _wake, waiting)
         try:
             await self.wait_for(waiting)
         finally:
@@ -90,7 +90,7 @@ class Reader:
             waiting.cancel()
             raise ClientLeftError
         if self._watch is None:
-            self._watch = self._loop.create_task(self._notice_departure())
+            self._watch = asyncio.create_task(self._notice_departure())
         self._waiting = waiting
         try:
             await waiting

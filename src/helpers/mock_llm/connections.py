@@ -26,6 +26,9 @@ IDLE_SECONDS = 75.0
 """How long a connection may go without a request: a kept-alive one, one that never sent anything
 and one that never finished a request's head. uvicorn's own 5 s would distort connection counts;
 75 s is nginx's default."""
+_STUCK_SECONDS = 60.0
+"""How long a client may leave the transport's buffer full: a stream to one that never reads would
+keep its decode slot for ever."""
 
 
 class Doorkeeper(asyncio.Protocol):
@@ -67,7 +70,24 @@ class Doorkeeper(asyncio.Protocol):
         self.books.connection_closed(self._client)
 
 
-class Http1(HttpToolsProtocol):
+class _Impatient(asyncio.Protocol):
+    """Drops a connection whose client does not read what it asked for."""
+
+    transport: asyncio.Transport
+    _giving_up: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        loop = asyncio.get_running_loop()
+        self._giving_up = loop.call_later(_STUCK_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+
+
+class Http1(_Impatient, HttpToolsProtocol):
     """uvicorn's HTTP/1.1, with a limit to the head and refusals in the provider's shape."""
 
     books: Books
@@ -100,7 +120,7 @@ class Http1(HttpToolsProtocol):
         self.transport.close()
 
 
-class Http2(ZttpH2Protocol):
+class Http2(_Impatient, ZttpH2Protocol):
     """uvicorn's HTTP/2."""
 
     books: Books

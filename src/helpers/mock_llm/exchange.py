@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -23,7 +23,7 @@ class Exchange:
     _receive: Receive
     _send: Send
     streaming: bool = False
-    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    id: str = field(default_factory=lambda: f"{random.getrandbits(128):032x}")
 
     async def body(self) -> bytes:
         return await read_body(self._receive)

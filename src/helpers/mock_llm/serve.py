@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 
@@ -89,6 +89,23 @@ def say(line: str) -> None:
         print(line, flush=True)
 
 
+def uvicorn_config(app: Callable[..., Any], port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=_HOST,
+        port=port,
+        http=Doorkeeper,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=int(IDLE_SECONDS),
+    )
+
+
 class Server(uvicorn.Server):
     """uvicorn with our protocol at the door, that leaves the signals to us."""
 
@@ -104,21 +121,7 @@ class Server(uvicorn.Server):
         self._tokenizer_loaded = asyncio.Event()
         chat = Chat(settings, self._tokenizer_loaded)
         control = Control(token, settings, self._books, chat)
-        config = uvicorn.Config(
-            App(self._books, chat, control, settings.api_key),
-            host=_HOST,
-            port=port,
-            http=Doorkeeper,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=int(IDLE_SECONDS),
-        )
-        super().__init__(config)
+        super().__init__(uvicorn_config(App(self._books, chat, control, settings.api_key), port))
         self._listening = listening
         self._ready = ready
         self._background: list[asyncio.Task[None]] = []

@@ -8,7 +8,7 @@ import re
 import threading
 from binascii import a2b_base64
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,8 @@ text."""
 
 # tiktoken's pattern matcher overflows its stack, and panics, on some 100,000 blanks in a row.
 _ENDLESS_BLANKS = re.compile(r"(\s{10000})")
+_SHORT = 500
+"""Characters below which the tokens of a text are remembered."""
 _loading = threading.Lock()
 _loaded: list[tiktoken.Encoding] = []
 
@@ -104,7 +106,7 @@ def prompt_tokens(
     tokens = [token for tool in tools for token in encode(_json(tool))]
     for message in messages:
         tokens.append(_OPEN)
-        tokens += _role(message["role"])
+        tokens += _short(message["role"])
         tokens.append(_MIDDLE)
         tokens += _content(message.get("content"))
         if name := message.get("name"):
@@ -115,14 +117,15 @@ def prompt_tokens(
     return tokens + _PRIMING
 
 
-@cache
-def _role(role: str) -> list[int]:
-    return encode(role)
+@lru_cache(maxsize=1024)
+def _short(text: str) -> list[int]:
+    """For what comes again, as roles and system prompts do. 1,024 full ones take some 5 MiB."""
+    return encode(text)
 
 
 def _content(content: str | Iterable[Mapping[str, Any]] | None) -> list[int]:
     if isinstance(content, str):
-        return encode(content)
+        return _short(content) if len(content) < _SHORT else encode(content)
     tokens: list[int] = []
     for part in content or ():
         text = part.get("text")
