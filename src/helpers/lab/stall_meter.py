@@ -5,23 +5,29 @@ from one return of ``select()`` to its next call (the loop is deaf all that time
 callback, or one task from one ``await`` to the next. Pinging the loop from outside would miss what
 happens between two pings; asyncio's debug mode would slow down what it measures.
 
-A watchdog thread looks at the loop's stack while a step is overdue: that names the line.
+A watchdog thread looks at the loop's stack while a step is overdue: that names the line. What the
+operating system knows of the loop's thread tells waiting from computing, and both from a machine
+that had no core to spare.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 import sys
 import sysconfig
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from time import perf_counter
 from types import FrameType, TracebackType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 Frame: TypeAlias = tuple[str, int, str]
 """File name, line number, function."""
@@ -29,8 +35,11 @@ Frame: TypeAlias = tuple[str, int, str]
 FLOOR = 0.005
 """Seconds. Shorter steps and stretches are not reported: on a shared machine the scheduler alone
 makes gaps of this size."""
-_LOOK_AFTER = 0.004
 _LOOK_EVERY = 0.002
+# A thread that computes gives up the GIL 5 ms after it is asked. Asking from here on, the watchdog
+# gets to see every computation of 10 ms.
+_LOOK_AFTER = 0.0025
+_READ_EVERY = 0.001
 
 _LIBRARIES = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -45,7 +54,9 @@ class BlockedStep:
     start: float
     seconds: float
     frame: Frame | None
+    """The learner's line that most of the step was spent on; None when it was never seen."""
     cpu_share: float | None
+    """Share of the step in which its thread computed; None where the system does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,66 +68,93 @@ class Stretch:
     steps: int
 
 
-@dataclass(slots=True)
-class _Look:
-    """What the watchdog saw of an overdue step."""
+class _Reading(NamedTuple):
+    """What the operating system says of a thread. Times are seconds."""
 
-    step: float
-    frame: Frame | None
-    wall: float
-    cpu: float
+    at: float
+    cpu: float | None
     starved: float
+    """Ready to run, but without a core; 0 where nobody tells."""
+
+
+class _LoopThread:
+    """The thread that makes this object, as the operating system sees it."""
+
+    def __init__(self) -> None:
+        self.id = threading.get_ident()
+        self._clock: int | None = None
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._clock = time.pthread_getcpuclockid(self.id)
+        self._schedstat: FileIO | None = None
+        with suppress(OSError):
+            self._schedstat = FileIO(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+
+    def read(self, now: float) -> _Reading:
+        """In about 3 µs, and also from other threads."""
+        cpu, starved = None, 0.0
+        if self._clock is not None:
+            cpu = time.clock_gettime(self._clock)
+        elif threading.get_ident() == self.id:
+            cpu = time.thread_time()
+        if self._schedstat is not None:
+            with suppress(OSError, ValueError):  # the meter ended while another thread was here
+                starved = int(os.pread(self._schedstat.fileno(), 100, 0).split()[1]) / 1e9
+        return _Reading(now, cpu, starved)
+
+    def close(self) -> None:
+        if self._schedstat is not None:
+            self._schedstat.close()
+
+    def frame(self) -> FrameType | None:
+        return sys._current_frames().get(self.id)
 
 
 class StallMeter:
     """Meters one event loop; use as a context manager around it, in the thread that runs it.
 
     ``report`` is called on the loop's thread with every `BlockedStep` and `Stretch`; it must
-    return at once.
+    return at once. Steps and stretches that are long only because other processes had all cores
+    are not reported.
     """
 
     def __init__(self, report: Callable[[BlockedStep | Stretch], None]) -> None:
         self._report = report
-        self._thread = 0
-        self._clock: int | None = None
-        self._halt = threading.Event()
-        self._look: _Look | None = None
         self._unhook: Callable[[], None] = lambda: None
+        self._halted = False
         self.step_start = 0.0
         """When the running step began; 0 while the loop is in ``select()``."""
         self._woke = 0.0
         self._steps = 0
+        self._blocked = False
+        self._seen: tuple[float, Frame | None] = (0.0, None)
+        """The start of a step and the line that it is on most of the time."""
 
     def __enter__(self) -> StallMeter:
-        self._thread = threading.get_ident()
-        if hasattr(time, "pthread_getcpuclockid"):
-            self._clock = time.pthread_getcpuclockid(self._thread)
-        self._tid = threading.get_native_id()
+        self._thread = _LoopThread()
+        self._before = self._at_wake = self._thread.read(perf_counter())
         threading.Thread(target=self._watch, name="stall-watch", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._halt.set()
+        self._halted = True
         self._unhook()
-        if self._woke:
-            self._stretch_ended(perf_counter())
+        self._stretch_ended(perf_counter())
+        self._thread.close()
 
     def overdue(self) -> BlockedStep | None:
         """The step that is blocking the loop now, as far as it has come."""
         start, now = self.step_start, perf_counter()
-        if not start or now - start < _LOOK_AFTER:
-            return None
-        return self._step(start, now)
+        return self._step(start, now) if start and now - start >= FLOOR else None
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         """A metered asyncio loop: pass this method as ``loop_factory``."""
         selector = selectors.DefaultSelector()
-        wait = selector.select
+        wait, began, ended = selector.select, self._stretch_began, self._stretch_ended
 
         def select(timeout: float | None = None) -> Any:
-            self._stretch_ended(perf_counter())
+            ended(perf_counter())
             ready = wait(timeout)
-            self._stretch_began(perf_counter())
+            began(perf_counter())
             return ready
 
         selector.select = select  # type: ignore[method-assign]
@@ -125,13 +163,12 @@ class StallMeter:
         return loop
 
     def _hook_steps(self, loop: asyncio.AbstractEventLoop) -> None:
-        run_handle = asyncio.events.Handle._run
-        step_ended = self._step_ended
+        run_handle, ended = asyncio.events.Handle._run, self._step_ended
 
         def _run(self: Any) -> None:
             run_handle(self)
             if self._loop is loop:
-                step_ended(perf_counter())
+                ended(perf_counter())
 
         asyncio.events.Handle._run = _run  # type: ignore[method-assign]
 
@@ -159,52 +196,62 @@ class StallMeter:
     def _stretch_began(self, now: float) -> None:
         self._woke = self.step_start = now
         self._steps = 0
+        if now - self._before.at >= _READ_EVERY:
+            self._before = self._thread.read(now)
+        self._at_wake = self._before
 
     def _step_ended(self, now: float) -> None:
-        start = self.step_start
+        start, self.step_start = self.step_start, now
         self._steps += 1
-        self.step_start = now
+        if now - self._before.at < _READ_EVERY:
+            return
         if start and now - start >= FLOOR and (step := self._step(start, now)):
+            self._blocked = True
             self._report(step)
-
-    def _step(self, start: float, now: float) -> BlockedStep | None:
-        """The step as it deserves to be reported; None if another process had the core."""
-        look = self._look
-        if look is None or look.step != start:
-            return BlockedStep(start, now - start, None, None)
-        starved = self._starved() - look.starved
-        if now - start - starved < FLOOR:
-            return None
-        ran = now - look.wall - starved
-        share = (self._cpu() - look.cpu) / ran if self._clock and ran >= _LOOK_EVERY else None
-        share = None if share is None else min(max(share, 0.0), 1.0)
-        return BlockedStep(start, now - start, look.frame, share)
+        # Not at every step, which would cost more than the step: a reading is at most _READ_EVERY
+        # older than the step it is held against.
+        self._before = self._thread.read(now)
 
     def _stretch_ended(self, now: float) -> None:
         woke, self._woke, self.step_start = self._woke, 0.0, 0.0
-        if woke and now - woke >= FLOOR:
+        blocked, self._blocked = self._blocked, False
+        if not woke or now - woke < FLOOR:
+            return
+        starved = self._thread.read(now).starved - self._at_wake.starved
+        if blocked or now - woke - starved >= FLOOR:
             self._report(Stretch(woke, now - woke, self._steps))
 
+    def _step(self, start: float, now: float) -> BlockedStep | None:
+        """The step as it deserves to be reported; None if other processes made it long."""
+        before, after = self._before, self._thread.read(now)
+        starved = after.starved - before.starved
+        if now - start - starved < FLOOR:
+            return None
+        share = None
+        if before.cpu is not None and after.cpu is not None:
+            share = min((after.cpu - before.cpu) / (now - before.at - starved), 1.0)
+        seen, frame = self._seen
+        return BlockedStep(start, now - start, frame if seen == start else None, share)
+
     def _watch(self) -> None:
-        while not self._halt.wait(_LOOK_EVERY):
-            start, look = self.step_start, self._look
-            if not start or perf_counter() - start < _LOOK_AFTER or (look and look.step == start):
+        step = looked = 0.0
+        spent: dict[Frame | None, float] = {}
+        while not self._halted:
+            time.sleep(_LOOK_EVERY)
+            start, now = self.step_start, perf_counter()
+            if start != step:
+                step = looked = start
+                spent = defaultdict(float)
+            # A first look names the line. Later ones, ever rarer, find out whether it was only
+            # the prelude to the line that really takes long.
+            if not start or now - start < _LOOK_AFTER or now - looked < (looked - start) / 8:
                 continue
-            frame = learners_frame(sys._current_frames().get(self._thread))
-            seen = _Look(start, frame, perf_counter(), self._cpu(), self._starved())
-            if self.step_start == start:  # else the stack may belong to the next step
-                self._look = seen
-
-    def _cpu(self) -> float:
-        return time.clock_gettime(self._clock) if self._clock is not None else 0.0
-
-    def _starved(self) -> float:
-        """Seconds the loop's thread was ready to run and had no core; 0 where nobody tells."""
-        try:
-            text = Path(f"/proc/self/task/{self._tid}/schedstat").read_text()
-        except OSError:
-            return 0.0
-        return int(text.split()[1]) / 1e9
+            frame = learners_frame(self._thread.frame())
+            if self.step_start != start:  # the stack may belong to the next step
+                continue
+            spent[frame] += now - looked
+            looked = now
+            self._seen = start, max(spent, key=lambda line: spent[line])
 
 
 def learners_frame(frame: FrameType | None) -> Frame | None:
