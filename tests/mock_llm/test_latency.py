@@ -28,10 +28,11 @@ def ttft(request: Request) -> float:
     return request.first_token - request.arrival
 
 
-def decoding(request: Request) -> float:
+def answering(request: Request) -> float:
+    """Seconds to the last byte. A busy machine stamps a token late and the next, due at a fixed
+    time, in time: what lies between the two may be shorter than the profile says."""
     assert request.last_byte is not None
-    assert request.first_token is not None
-    return request.last_byte - request.first_token
+    return request.last_byte - request.arrival
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -41,7 +42,7 @@ def test_first_token_and_gaps_follow_the_profile(llm: MockLLM, chat: Chat, strea
     request = only_request(llm)
     assert request.prompt_tokens == 100
     assert 0.2 - SLACK <= ttft(request) < 1.2
-    assert 0.2 - SLACK <= decoding(request) < 1.2
+    assert 0.4 - SLACK <= answering(request) < 1.6
 
 
 def test_speed_divides_every_time(llm: MockLLM, chat: Chat) -> None:
@@ -50,7 +51,7 @@ def test_speed_divides_every_time(llm: MockLLM, chat: Chat) -> None:
     chat()
     request = only_request(llm)
     assert 0.09 - SLACK <= ttft(request) < 1
-    assert 0.05 - SLACK <= decoding(request) < 1
+    assert 0.14 - SLACK <= answering(request) < 1.5
 
 
 def test_a_cached_prefix_is_not_read_again(llm: MockLLM, chat: Chat) -> None:
@@ -73,7 +74,7 @@ def test_the_instant_profile_does_not_wait(llm: MockLLM, chat: Chat) -> None:
     chat(stream=True)
     request = only_request(llm)
     assert request.slot == pytest.approx(request.arrival, abs=0.5)
-    assert decoding(request) < 0.5
+    assert answering(request) < 0.5
 
 
 def test_a_slow_reader_does_not_shift_the_schedule(llm: MockLLM) -> None:
@@ -84,20 +85,21 @@ def test_a_slow_reader_does_not_shift_the_schedule(llm: MockLLM) -> None:
         list(
             pool.map(lambda _: client.post(f"{llm.url}/chat/completions", json=streamed), range(10))
         )
-    shortest = min(decoding(request) for request in llm.ledger().requests)
-    assert 0.98 - SLACK <= shortest < 1.2
+    shortest = min(answering(request) for request in llm.ledger().requests)
+    assert 0.98 - SLACK <= shortest < 1.3
 
 
 def test_jitter_is_the_same_after_a_reset(llm: MockLLM, chat: Chat) -> None:
-    llm.configure(profile=Profile(base=0.2, jitter=0.9), answer_tokens=1)
+    llm.configure(profile=Profile(base=0.8, jitter=0.9), answer_tokens=1)
     arms = []
     for _ in range(2):
         llm.reset()
-        for _ in range(4):
-            chat()
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(4):
+                pool.submit(chat)
         arms.append([ttft(request) for request in llm.ledger().requests])
-    assert max(arms[0]) - min(arms[0]) > 0.02
-    assert arms[0] == pytest.approx(arms[1], abs=0.1)
+    assert max(arms[0]) - min(arms[0]) > 0.1
+    assert arms[0] == pytest.approx(arms[1], abs=0.4)
 
 
 def test_past_the_slots_requests_queue_in_order(llm: MockLLM) -> None:
