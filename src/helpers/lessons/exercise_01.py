@@ -83,7 +83,7 @@ EXERCISE = Exercise(
     hints=(
         "`async def` does not make the calls inside it asynchronous. Which lines of `handle`, or "
         "of what it calls, take time and have no `await` in front of them?",
-        "The check names the line that blocks first; repair it and it names the next. One waits "
+        "The check names the line that blocks longest; repair it and it names the next. One waits "
         "for a server, the other for a clock. `handle` already receives a client that can be "
         "awaited, and anyio has a sleep that gives the loop back.",
         "Make `moderate` an `async def` that takes the client and awaits `client.post`; then "
