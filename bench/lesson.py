@@ -2,8 +2,9 @@
 
     python bench/lesson.py [NUMBER]
 
-From the start of the kernel to the end of the last cell, and to the end of the first cell that
-shows a picture: that is how long a class waits for something to look at.
+From the start of the kernel to the end of the last cell; to the end of the first cell that shows a
+picture, the live view's last frame: that is how long a class waits for something to look at; and to
+the closing figure, which compares the arms.
 """
 
 from __future__ import annotations
@@ -30,16 +31,10 @@ def main() -> None:
     notebook = read_source(found)
     cells = notebook.cells
     ends = timed(notebook, found.notebook.parent)
-    picture = next((index for index in sorted(ends) if shows_a_picture(cells[index])), None)
     print(f"lesson {found.number}, {len(cells)} cells, kernel start included")
+    print(f"first picture       {first(ends, cells, '<img'):5.1f} s (aim {AIM_PICTURE:.0f} s)")
+    print(f"closing figure      {first(ends, cells, '<figure'):5.1f} s")
     print(f"last cell done      {ends[max(ends)]:5.1f} s (aim {AIM_LAST:.0f} s)")
-    if picture is None:
-        print("no cell shows a picture")
-    else:
-        print(
-            f"first picture       {ends[picture]:5.1f} s (aim {AIM_PICTURE:.0f} s), "
-            f"cell {picture + 1}"
-        )
     print("slowest cells       " + ", ".join(slowest(ends)))
 
 
@@ -65,8 +60,14 @@ def timed(notebook: Notebook, folder: Path) -> dict[int, float]:
     return ends
 
 
-def shows_a_picture(cell: Any) -> bool:
-    return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+def first(ends: dict[int, float], cells: list[Any], element: str) -> float:
+    """When the first cell was done that shows this element; nan if none does."""
+    return min((ends[i] for i in ends if shows(cells[i], element)), default=float("nan"))
+
+
+def shows(cell: Any, element: str) -> bool:
+    pages = (output.get("data", {}).get("text/html", "") for output in cell.outputs)
+    return any(element in page for page in pages)
 
 
 def slowest(ends: dict[int, float], count: int = 3) -> list[str]:

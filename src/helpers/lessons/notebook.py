@@ -62,9 +62,10 @@ def execute(
         notebook,
         timeout=CELL_LIMIT,
         kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],  # it warns of TCP, which here is loopback
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
-        on_cell_complete=lambda cell, cell_index: progress(cell_index + 1, total),
+        on_cell_executed=lambda cell, cell_index, execute_reply: progress(cell_index + 1, total),
     )
     with _no_learner():
         client.execute()

@@ -24,7 +24,8 @@ class Table:
     """Each begins with its own heading."""
 
     def __str__(self) -> str:
-        lines = (self.head, *self.rows)
+        # A terminal is narrower than a page.
+        lines = [[shortened(cell, 40) for cell in line] for line in (self.head, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = (
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
