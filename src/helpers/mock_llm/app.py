@@ -5,30 +5,42 @@ from __future__ import annotations
 import hmac
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from time import perf_counter
+from typing import TypeAlias
 
 from helpers.mock_llm import errors
 from helpers.mock_llm.asgi import ClientLeftError, Reader, Receive, Scope, Send, read_body, respond
 from helpers.mock_llm.books import Books, OpenConnection
 from helpers.mock_llm.chat import Chat
 from helpers.mock_llm.control import Control
+from helpers.mock_llm.dialect import OPENAI, Dialect
+from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.exchange import Exchange
 from helpers.mock_llm.guard import is_loopback
 from helpers.mock_llm.models import model_card, model_list
 
-_CHAT = "/v1/chat/completions"
-_MODELS = "/v1/models"
-_MODEL = "/v1/models/"
+_Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    method: str
+    handler: _Handler
+    dialect: Dialect = OPENAI
 
 
 class App:
-    def __init__(self, books: Books, chat: Chat, control: Control, api_key: str | None) -> None:
+    def __init__(self, books: Books, engine: Engine, control: Control, api_key: str | None) -> None:
         self._books = books
-        self._chat = chat
         self._control = control
         self._api_key = None if api_key is None else api_key.encode()
+        self._routes = {
+            "/v1/chat/completions": _Route("POST", Chat(engine).answer),
+            "/v1/models": _Route("GET", _models),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = self._books.open.get(scope["client"])
@@ -51,12 +63,12 @@ class App:
         try:
             await respond(send, 200, await self._serve_control(connection, scope, receive), [])
         except ApiError as error:
-            await respond(send, error.status, error.body, list(error.headers))
+            await respond(send, error.status, OPENAI.error_body(error, ""), list(error.headers))
         except ClientLeftError:
             pass
         except Exception:  # noqa: BLE001  # a mistake of ours, which uvicorn would not mention
             traceback.print_exc(file=sys.stderr)
-            await respond(send, 500, errors.internal().body, [])
+            await respond(send, 500, OPENAI.error_body(errors.internal(), ""), [])
 
     async def _serve_control(
         self, connection: OpenConnection, scope: Scope, receive: Receive
@@ -74,56 +86,65 @@ class App:
         self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
     ) -> None:
         record = self._books.request_arrived(connection, scope)
-        exchange = Exchange(record, self._books, Reader(receive), receive, send)
+        route = self._route(scope["path"])
+        exchange = Exchange(
+            record=record,
+            books=self._books,
+            dialect=route.dialect if route else OPENAI,
+            request_headers=dict(scope["headers"]),
+            reader=Reader(receive),
+            _receive=receive,
+            _send=send,
+        )
         try:
-            await self._answer(exchange, scope)
+            await self._answer(exchange, route)
         except ApiError as error:
-            await exchange.reply(error.status, error.body, list(error.headers))
+            await exchange.refuse(error)
         except ClientLeftError:
-            record.client_left = perf_counter()
+            record.client_left = record.client_left or perf_counter()
         except Exception:  # noqa: BLE001  # a mistake of ours: say so, and keep serving
             traceback.print_exc(file=sys.stderr)
             if record.first_byte is None:
-                failure = errors.internal()
-                await exchange.reply(failure.status, failure.body)
+                await exchange.refuse(errors.internal())
         finally:
             exchange.close()
             if connection.entry.closed is not None and record.client_left is None:
                 record.client_left = connection.entry.closed
 
-    async def _answer(self, exchange: Exchange, scope: Scope) -> None:
-        method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
-        _check_host(headers)
-        if path == _CHAT:
-            _check_method(method, path, "POST")
-            self._check_key(headers)
-            await self._chat.answer(exchange)
-        elif path == _MODELS:
-            _check_method(method, path, "GET")
-            self._check_key(headers)
-            await exchange.reply(200, model_list())
-        elif path.startswith(_MODEL):
-            _check_method(method, path, "GET")
-            self._check_key(headers)
-            await exchange.reply(200, model_card(path.removeprefix(_MODEL)))
-        else:
-            raise errors.unknown_url(method, path)
+    def _route(self, path: str) -> _Route | None:
+        if path.startswith("/v1/models/"):
+            return _Route("GET", _model)
+        return self._routes.get(path)
 
-    def _check_key(self, headers: Mapping[bytes, bytes]) -> None:
+    async def _answer(self, exchange: Exchange, route: _Route | None) -> None:
+        method, path = exchange.record.method, exchange.record.path
+        _check_host(exchange.request_headers)
+        if route is None:
+            raise errors.unknown_url(method, path)
+        if method != route.method:
+            raise errors.method_not_allowed(method, path, route.method)
+        self._check_key(exchange)
+        await route.handler(exchange)
+
+    def _check_key(self, exchange: Exchange) -> None:
         if self._api_key is None:
             return
-        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not key:
+        key = exchange.dialect.api_key(exchange.request_headers)
+        if key is None:
             raise errors.no_api_key()
-        if not hmac.compare_digest(key.strip(), self._api_key):
+        if not hmac.compare_digest(key, self._api_key):
             raise errors.wrong_api_key(key.decode("latin-1"))
 
 
-def _check_host(headers: Mapping[bytes, bytes]) -> None:
+async def _models(exchange: Exchange) -> None:
+    await exchange.reply(200, model_list())
+
+
+async def _model(exchange: Exchange) -> None:
+    name = exchange.record.path.removeprefix("/v1/models/")
+    await exchange.reply(200, model_card(name))
+
+
+def _check_host(headers: dict[bytes, bytes]) -> None:
     if not is_loopback(headers.get(b"host", b"")):
         raise errors.not_loopback()
-
-
-def _check_method(method: str, path: str, allowed: str) -> None:
-    if method != allowed:
-        raise errors.method_not_allowed(method, path, allowed)

@@ -17,7 +17,8 @@ from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 from uvicorn.server import ServerState
 
 from helpers.mock_llm.books import Books, OpenConnection
-from helpers.mock_llm.errors import error_body
+from helpers.mock_llm.dialect import OPENAI
+from helpers.mock_llm.errors import ApiError
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """RFC 9113, section 3.4: what an HTTP/2 client sends first."""
@@ -114,7 +115,7 @@ class Http1(_Impatient, HttpToolsProtocol):
     def _refuse(self, status: int, message: str) -> None:
         if self.transport.is_closing():
             return
-        body = error_body(message)
+        body = OPENAI.error_body(ApiError(status, message), "")
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % len(body) + body)
         self.transport.close()

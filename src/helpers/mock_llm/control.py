@@ -10,7 +10,7 @@ from typing import Any
 
 from helpers.mock_llm import errors
 from helpers.mock_llm.books import Books
-from helpers.mock_llm.chat import Chat
+from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.guard import is_loopback_origin
 from helpers.mock_llm.settings import Settings
 
@@ -19,11 +19,11 @@ _OK = b"{}"
 
 
 class Control:
-    def __init__(self, token: str, settings: Settings, books: Books, chat: Chat) -> None:
+    def __init__(self, token: str, settings: Settings, books: Books, engine: Engine) -> None:
         self._token = token.encode()
         self._settings = settings
         self._books = books
-        self._chat = chat
+        self._engine = engine
 
     def admit(self, headers: Mapping[bytes, bytes]) -> None:
         """Raises ApiError (403) for anyone but the starter of the server."""
@@ -41,7 +41,7 @@ class Control:
             return self._books.to_json()
         if path == "/_mock/reset":
             self._books.reset()
-            self._chat.reset()
+            self._engine.reset()
         else:
             self._configure(body)
         return _OK
@@ -52,4 +52,4 @@ class Control:
             self._settings = replace(self._settings, **changes)
         except (ValueError, TypeError, RecursionError) as error:
             raise errors.ApiError(400, f"Invalid settings: {error}") from None
-        self._chat.configure(self._settings)
+        self._engine.configure(self._settings)

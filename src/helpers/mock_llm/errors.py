@@ -1,12 +1,10 @@
-"""Errors in the provider's own shape: ``{"error": {"message", "type", "param", "code"}}``.
+"""What can be wrong with a request. How it is said to the client, a `Dialect` knows.
 
 Statuses, types and codes are those of the OpenAI API's error codes guide and its published
 OpenAPI description; the sentences follow what the API answers.
 """
 
 from __future__ import annotations
-
-import json
 
 
 class ApiError(Exception):
@@ -24,19 +22,11 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.message = message
+        self.type = type
+        self.param = param
+        self.code = code
         self.headers = headers
-        self.body = error_body(message, type=type, param=param, code=code)
-
-
-def error_body(
-    message: str,
-    *,
-    type: str = "invalid_request_error",
-    param: str | None = None,
-    code: str | None = None,
-) -> bytes:
-    error = {"message": message, "type": type, "param": param, "code": code}
-    return json.dumps({"error": error}).encode()
 
 
 def malformed_json() -> ApiError:

@@ -8,17 +8,20 @@ from time import perf_counter
 
 from helpers.mock_llm.asgi import Headers, Reader, Receive, Send, read_body, respond
 from helpers.mock_llm.books import Books
+from helpers.mock_llm.dialect import Dialect
+from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.ledger import Request
 
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
-_VERSION = (b"openai-version", b"2020-10-01")
 
 
 @dataclass(slots=True)
 class Exchange:
     record: Request
     books: Books
+    dialect: Dialect
+    request_headers: dict[bytes, bytes]
     reader: Reader
     _receive: Receive
     _send: Send
@@ -34,6 +37,10 @@ class Exchange:
         # the books must never have it act before it was answered.
         self.record.first_byte = self.record.last_byte = perf_counter()
         await respond(self._send, status, body, [*self._headers(), *(headers or ())])
+
+    async def refuse(self, error: ApiError) -> None:
+        body = self.dialect.error_body(error, self.id)
+        await self.reply(error.status, body, list(error.headers))
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of a streamed answer."""
@@ -56,9 +63,4 @@ class Exchange:
         self.books.request_over()
 
     def _headers(self) -> Headers:
-        processing = (perf_counter() - self.record.arrival) * 1000
-        return [
-            (b"x-request-id", b"req_" + self.id.encode()),
-            (b"openai-processing-ms", b"%d" % processing),
-            _VERSION,
-        ]
+        return self.dialect.headers(self.id, perf_counter() - self.record.arrival)

@@ -37,6 +37,7 @@ class Changes(TypedDict, total=False):
     speed: float
     seed: int
     answer_tokens: int | None
+    finish_abandoned: bool
 
 
 class MockLLM:
@@ -44,7 +45,8 @@ class MockLLM:
 
     ``profile`` says how fast the model is (a name in ``PROFILES``, or a ``Profile``); ``speed``
     divides all its times. With an ``api_key`` requests without it get a 401. ``answer_tokens``
-    fixes the length of answers, else it depends on the prompt. ``port`` 0 takes any free one.
+    fixes the length of answers, else it depends on the prompt. ``port`` 0 takes any free one. With
+    ``finish_abandoned`` the model goes on writing, and billing, when its client has left.
 
     Use it with ``with`` or ``async with``, or call ``start`` and ``stop``. It also stops when it is
     garbage collected and when the interpreter exits, however that happens.
@@ -60,6 +62,7 @@ class MockLLM:
         seed: int = 0,
         api_key: str | None = None,
         answer_tokens: int | None = None,
+        finish_abandoned: bool = False,
         port: int = 0,
     ) -> None:
         if not isinstance(port, int) or not 0 <= port <= 65535:
@@ -70,6 +73,7 @@ class MockLLM:
             seed=seed,
             api_key=api_key,
             answer_tokens=answer_tokens,
+            finish_abandoned=finish_abandoned,
         )
         self._port = port
         self._token = secrets.token_urlsafe(16)
@@ -125,7 +129,7 @@ class MockLLM:
         self._control("POST", "reset")
 
     def configure(self, **changes: Unpack[Changes]) -> None:
-        """Change profile, speed, seed or answer_tokens from now on, also after a restart.
+        """Change what `Changes` names from now on, also after a restart.
 
         Raises ValueError for a value that cannot be.
         """

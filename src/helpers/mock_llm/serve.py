@@ -20,9 +20,9 @@ import uvicorn
 
 from helpers.mock_llm.app import App
 from helpers.mock_llm.books import Books
-from helpers.mock_llm.chat import Chat
 from helpers.mock_llm.connections import IDLE_SECONDS, Doorkeeper, close_idle
 from helpers.mock_llm.control import Control
+from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.profiles import Profile, find_profile
 from helpers.mock_llm.settings import Settings
 from helpers.mock_llm.tokens import encoding
@@ -119,9 +119,9 @@ class Server(uvicorn.Server):
     ) -> None:
         self._books = Doorkeeper.books = Books()
         self._tokenizer_loaded = asyncio.Event()
-        chat = Chat(settings, self._tokenizer_loaded)
-        control = Control(token, settings, self._books, chat)
-        super().__init__(uvicorn_config(App(self._books, chat, control, settings.api_key), port))
+        engine = Engine(settings, self._tokenizer_loaded)
+        control = Control(token, settings, self._books, engine)
+        super().__init__(uvicorn_config(App(self._books, engine, control, settings.api_key), port))
         self._listening = listening
         self._ready = ready
         self._background: list[asyncio.Task[None]] = []

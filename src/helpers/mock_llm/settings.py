@@ -18,6 +18,7 @@ class Settings:
     seed: int = 0
     api_key: str | None = None
     answer_tokens: int | None = None
+    finish_abandoned: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "profile", find_profile(self.profile))
@@ -37,6 +38,11 @@ class Settings:
             )
         if self.api_key is not None and (not isinstance(self.api_key, str) or not self.api_key):
             raise ValueError("api_key must be a non-empty string, or None to require no key")
+
+        if not isinstance(self.finish_abandoned, bool):
+            raise ValueError(
+                f"finish_abandoned must be True or False, not {self.finish_abandoned!r}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

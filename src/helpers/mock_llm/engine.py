@@ -1,0 +1,124 @@
+"""The model behind the routes: it reads a prompt, waits for a slot, and answers at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+from helpers.mock_llm import errors
+from helpers.mock_llm.compose import Choice, Wish, compose
+from helpers.mock_llm.delivery import Answer, send_whole, stream
+from helpers.mock_llm.exchange import Exchange
+from helpers.mock_llm.latency import Schedule, Slots
+from helpers.mock_llm.prefix_cache import PrefixCache
+from helpers.mock_llm.profiles import Profile
+from helpers.mock_llm.settings import Settings
+
+_LONG_BODY = 20_000
+"""Bytes above which a prompt is tokenised in a thread: 2 ms, a tenth of a stream's token gap."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """An answer that the model has in mind: a route turns it into an `Answer`."""
+
+    id: str
+    model: str
+    created: int
+    """Unix time."""
+    prompt_tokens: int
+    cached_tokens: int
+    """Of the prompt's tokens."""
+    thinking_tokens: int
+    """Hidden reasoning, per choice."""
+    choices: list[Choice]
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return self.thinking_tokens * len(self.choices)
+
+    @property
+    def completion_tokens(self) -> int:
+        """Everything written and billed."""
+        return sum(choice.length for choice in self.choices) + self.reasoning_tokens
+
+
+class Engine:
+    def __init__(self, settings: Settings, tokenizer_loaded: asyncio.Event) -> None:
+        self._settings = settings
+        self._profile = settings.profile.faster(settings.speed)
+        self._slots = Slots(settings.profile.slots)
+        self._cache = PrefixCache()
+        self._tokenizer_loaded = tokenizer_loaded
+
+    def configure(self, settings: Settings) -> None:
+        """From now on; requests in progress keep the times they were given."""
+        self._settings = settings
+        self._profile = settings.profile.faster(settings.speed)
+        self._slots.resize(settings.profile.slots)
+
+    def reset(self) -> None:
+        self._cache = PrefixCache()
+
+    async def tokenize(self, read: Callable[[], list[int]], size: int) -> list[int]:
+        """The tokens that ``read`` finds in a body of ``size`` bytes, without holding up others."""
+        if not self._tokenizer_loaded.is_set():
+            await self._tokenizer_loaded.wait()
+        return await asyncio.to_thread(read) if size > _LONG_BODY else read()
+
+    async def answer(
+        self, exchange: Exchange, wish: Wish, write: Callable[[Draft], Answer], *, streamed: bool
+    ) -> None:
+        """Answer a wish in the format of ``write``. Raises ApiError, ClientLeftError."""
+        record, profile = exchange.record, self._profile
+        record.prompt_tokens = len(wish.prompt)
+        _check_length(wish, profile)
+        record.streamed = streamed
+        turn = self._slots.take()
+        if turn is not None:
+            await exchange.reader.wait_for(turn)
+        try:
+            record.slot = perf_counter()
+            draft = self._think(wish, exchange.id, profile)
+            record.cached_tokens = draft.cached_tokens
+            schedule = Schedule.plan(
+                profile,
+                slot=record.slot,
+                uncached_tokens=draft.prompt_tokens - draft.cached_tokens,
+                thinking_tokens=draft.thinking_tokens,
+                seed=self._settings.seed,
+                number=record.id,
+            )
+            deliver = stream if streamed else send_whole
+            await deliver(
+                exchange, write(draft), schedule, abandoned=self._settings.finish_abandoned
+            )
+        finally:
+            self._slots.give_back()
+
+    def _think(self, wish: Wish, id: str, profile: Profile) -> Draft:
+        room = profile.context_window - len(wish.prompt)
+        if wish.limit is not None:
+            room = min(room, wish.limit)
+        thinking = min(profile.thinking_tokens, room)
+        settings = self._settings
+        return Draft(
+            id=id,
+            model=wish.model,
+            created=int(time.time()),
+            prompt_tokens=len(wish.prompt),
+            cached_tokens=self._cache.cached_tokens(wish.model, wish.prompt),
+            thinking_tokens=thinking,
+            choices=compose(
+                wish, room=room - thinking, seed=settings.seed, length=settings.answer_tokens
+            ),
+        )
+
+
+def _check_length(wish: Wish, profile: Profile) -> None:
+    prompt = len(wish.prompt)
+    if prompt + (wish.limit or 1) > profile.context_window:
+        raise errors.context_too_long(profile.context_window, prompt, wish.limit or 0)
