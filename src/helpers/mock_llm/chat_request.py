@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from helpers.mock_llm.errors import ApiError, malformed_json
+from helpers.mock_llm.errors import ApiError
+from helpers.mock_llm.validation import missing, validate
 
 _Object = dict[str, Any]
 
@@ -103,10 +102,7 @@ class ChatRequest(BaseModel):
 
 def parse(body: bytes) -> ChatRequest:
     """Raises ApiError (400) in the provider's words."""
-    try:
-        request = ChatRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise _refusal(_most_telling(error.errors(include_url=False)), body) from None
+    request = validate(ChatRequest, body)
     for index, message in enumerate(request.messages):
         _check_message(message, f"messages[{index}]")
     if request.stream_options is not None and not request.stream:
@@ -121,7 +117,7 @@ def parse(body: bytes) -> ChatRequest:
 def _check_message(message: ChatMessage, where: str) -> None:
     role = message["role"]
     if "content" not in message and role not in ("assistant", "function"):
-        raise _missing(f"{where}.content")
+        raise missing(f"{where}.content")
     if message.get("content") is None and role not in ("assistant", "function"):
         raise ApiError(
             400,
@@ -130,126 +126,4 @@ def _check_message(message: ChatMessage, where: str) -> None:
             code="invalid_type",
         )
     if role == "tool" and "tool_call_id" not in message:
-        raise _missing(f"{where}.tool_call_id")
-
-
-def _missing(param: str) -> ApiError:
-    return ApiError(
-        400,
-        f"Missing required parameter: '{param}'.",
-        param=param,
-        code="missing_required_parameter",
-    )
-
-
-_EXPECTED = {
-    "string_type": "a string",
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "float_type": "a decimal",
-    "bool_type": "a boolean",
-    "list_type": "an array",
-    "dict_type": "an object",
-    "model_type": "an object",
-}
-_JSON_NAMES: dict[type, str] = {
-    str: "a string",
-    int: "an integer",
-    float: "a decimal",
-    bool: "a boolean",
-    list: "an array",
-    dict: "an object",
-}
-_BOUNDS = {
-    "greater_than_equal": ("below_min", "below minimum", ">=", "ge"),
-    "less_than_equal": ("above_max", "above maximum", "<=", "le"),
-    "less_than": ("above_max", "above maximum", "<", "lt"),
-}
-
-
-def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
-    """The first, or for an array where a string could stand too, what is wrong in the array."""
-    first = errors[0]
-    *where, branch = first["loc"] or ("",)
-    if branch != "str" or not isinstance(first["input"], list):
-        return first
-    inside = (error for error in errors[1:] if list(error["loc"][: len(where)]) == where)
-    return next(inside, first)
-
-
-def _refusal(error: ErrorDetails, body: bytes) -> ApiError:
-    """The provider's error for pydantic's."""
-    kind, got = error["type"], error["input"]
-    if kind == "json_invalid":
-        return malformed_json()
-    param = _path(error["loc"], from_json(body), missing=kind == "missing")
-    if kind == "missing":
-        return _missing(param)
-    if kind == "extra_forbidden":
-        return ApiError(400, f"Unrecognized request argument supplied: {param}")
-    if kind in _EXPECTED:
-        message = f"expected {_EXPECTED[kind]}, but got {_json_name(got)} instead."
-        return ApiError(
-            400,
-            f"Invalid type for '{param or 'the request body'}': {message}",
-            param=param or None,
-            code="invalid_type",
-        )
-    if kind in _BOUNDS:
-        return _out_of_range(param, error, *_BOUNDS[kind])
-    if kind == "too_short":
-        return ApiError(
-            400,
-            f"Invalid '{param}': empty array. Expected an array with minimum length 1, "
-            "but got an empty array instead.",
-            param=param,
-            code="empty_array",
-        )
-    if kind == "literal_error":
-        return ApiError(
-            400,
-            f"Invalid value: {_short(got)}. Supported values are: {error['ctx']['expected']}.",
-            param=param,
-            code="invalid_value",
-        )
-    return ApiError(
-        400, f"Invalid value for '{param}': {error['msg']}.", param=param, code="invalid_value"
-    )
-
-
-def _out_of_range(
-    param: str, error: ErrorDetails, code: str, words: str, sign: str, bound: str
-) -> ApiError:
-    kind = "integer" if isinstance(error["input"], int) else "decimal"
-    return ApiError(
-        400,
-        f"Invalid '{param}': {kind} {words} value. Expected a value {sign} "
-        f"{error['ctx'][bound]:g}, but got {_short(error['input'])} instead.",
-        param=param,
-        code=f"{kind}_{code}_value",
-    )
-
-
-def _json_name(value: object) -> str:
-    return _JSON_NAMES.get(type(value), "null")
-
-
-def _short(value: object) -> str:
-    try:
-        text = json.dumps(value)
-    except ValueError:  # an integer of more digits than Python writes
-        return "a very large number"
-    return text if len(text) <= 100 else text[:100] + "…"
-
-
-def _path(loc: tuple[int | str, ...], value: Any, *, missing: bool) -> str:
-    """``messages[0].content``: pydantic's path without its names for a union's branches."""
-    path = ""
-    for depth, step in enumerate(loc):
-        if isinstance(value, list) and isinstance(step, int):
-            path += f"[{step}]"
-            value = value[step]
-        elif isinstance(value, dict) and (step in value or (missing and depth == len(loc) - 1)):
-            path += f".{step}" if path else str(step)
-            value = value.get(step)
-    return path
+        raise missing(f"{where}.tool_call_id")
