@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
@@ -15,21 +16,23 @@ from helpers.mock_llm.asgi import ClientLeftError, Reader, Receive, Scope, Send,
 from helpers.mock_llm.books import Books, OpenConnection
 from helpers.mock_llm.chat import Chat
 from helpers.mock_llm.control import Control
-from helpers.mock_llm.dialect import OPENAI, Dialect
+from helpers.mock_llm.dialect import OPENAI, Dialect, dialect_of
 from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.exchange import Exchange
 from helpers.mock_llm.guard import is_loopback
-from helpers.mock_llm.models import model_card, model_list
+from helpers.mock_llm.models import list_models, show_model
 
 _Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
+_ITEM = re.compile(r"^(/v1/\w+/)[^/]*")
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    method: str
-    handler: _Handler
-    dialect: Dialect = OPENAI
+    handlers: dict[str, _Handler]
+    """By method."""
+    dialect: Dialect | None = OPENAI
+    """None: both providers have this path."""
 
 
 class App:
@@ -38,8 +41,9 @@ class App:
         self._control = control
         self._api_key = None if api_key is None else api_key.encode()
         self._routes = {
-            "/v1/chat/completions": _Route("POST", Chat(engine).answer),
-            "/v1/models": _Route("GET", _models),
+            "/v1/chat/completions": _Route({"POST": Chat(engine).answer}),
+            "/v1/models": _Route({"GET": list_models}, dialect=None),
+            "/v1/models/{id}": _Route({"GET": show_model}, dialect=None),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,11 +91,13 @@ class App:
     ) -> None:
         record = self._books.request_arrived(connection, scope)
         route = self._route(scope["path"])
+        headers = dict(scope["headers"])
         exchange = Exchange(
             record=record,
             books=self._books,
-            dialect=route.dialect if route else OPENAI,
-            request_headers=dict(scope["headers"]),
+            dialect=(route.dialect if route else None) or dialect_of(headers),
+            request_headers=headers,
+            query=scope["query_string"],
             reader=Reader(receive),
             _receive=receive,
             _send=send,
@@ -112,19 +118,17 @@ class App:
                 record.client_left = connection.entry.closed
 
     def _route(self, path: str) -> _Route | None:
-        if path.startswith("/v1/models/"):
-            return _Route("GET", _model)
-        return self._routes.get(path)
+        return self._routes.get(path) or self._routes.get(_ITEM.sub(r"\1{id}", path))
 
     async def _answer(self, exchange: Exchange, route: _Route | None) -> None:
         method, path = exchange.record.method, exchange.record.path
         _check_host(exchange.request_headers)
         if route is None:
             raise errors.unknown_url(method, path)
-        if method != route.method:
-            raise errors.method_not_allowed(method, path, route.method)
+        if method not in route.handlers:
+            raise errors.method_not_allowed(method, path, ", ".join(route.handlers))
         self._check_key(exchange)
-        await route.handler(exchange)
+        await route.handlers[method](exchange)
 
     def _check_key(self, exchange: Exchange) -> None:
         if self._api_key is None:
@@ -134,15 +138,6 @@ class App:
             raise errors.no_api_key()
         if not hmac.compare_digest(key, self._api_key):
             raise errors.wrong_api_key(key.decode("latin-1"))
-
-
-async def _models(exchange: Exchange) -> None:
-    await exchange.reply(200, model_list())
-
-
-async def _model(exchange: Exchange) -> None:
-    name = exchange.record.path.removeprefix("/v1/models/")
-    await exchange.reply(200, model_card(name))
 
 
 def _check_host(headers: dict[bytes, bytes]) -> None:

@@ -45,3 +45,47 @@ class OpenAI:
 
 
 OPENAI = OpenAI()
+
+
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+class Anthropic:
+    """Errors are ``{"type": "error", "error": {"type", "message"}, "request_id"}``.
+
+    Source: the Claude API reference, "Errors", and what the API answers.
+    """
+
+    def error_body(self, error: ApiError, id: str) -> bytes:
+        other = "api_error" if error.status > 500 else "invalid_request_error"
+        fields = {"type": _ANTHROPIC_TYPES.get(error.status, other), "message": error.anthropic}
+        return json.dumps({"type": "error", "error": fields, "request_id": f"req_{id}"}).encode()
+
+    def headers(self, id: str, processing: float) -> Headers:
+        return [
+            (b"request-id", b"req_" + id.encode()),
+            (b"anthropic-organization-id", b"00000000-0000-4000-8000-000000000000"),
+        ]
+
+    def api_key(self, headers: dict[bytes, bytes]) -> bytes | None:
+        return headers.get(b"x-api-key", b"").strip() or OPENAI.api_key(headers)
+
+
+ANTHROPIC = Anthropic()
+
+
+def dialect_of(headers: dict[bytes, bytes]) -> Dialect:
+    """Which provider a client believes it speaks with, where the path does not tell."""
+    return ANTHROPIC if b"anthropic-version" in headers else OPENAI

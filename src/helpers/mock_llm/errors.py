@@ -1,7 +1,8 @@
 """What can be wrong with a request. How it is said to the client, a `Dialect` knows.
 
 Statuses, types and codes are those of the OpenAI API's error codes guide and its published
-OpenAPI description; the sentences follow what the API answers.
+OpenAPI description; the sentences follow what the API answers. Anthropic has a type per status and
+no codes; where its sentence is another, it stands beside OpenAI's.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ class ApiError(Exception):
         code: str | None = None,
         type: str = "invalid_request_error",
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        anthropic: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.anthropic = anthropic or message
         self.type = type
         self.param = param
         self.code = code
@@ -35,11 +38,14 @@ def malformed_json() -> ApiError:
         "We could not parse the JSON body of your request. (HINT: This likely means you aren't "
         "using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was "
         "sent was not valid JSON.)",
+        anthropic="The request body is not valid JSON.",
     )
 
 
 def unknown_url(method: str, path: str) -> ApiError:
-    return ApiError(404, f"Invalid URL ({method} {path})", code="unknown_url")
+    return ApiError(
+        404, f"Invalid URL ({method} {path})", code="unknown_url", anthropic="Not found"
+    )
 
 
 def method_not_allowed(method: str, path: str, allow: str) -> ApiError:
@@ -47,6 +53,7 @@ def method_not_allowed(method: str, path: str, allow: str) -> ApiError:
         405,
         f"Not allowed to {method} on {path}.",
         code="method_not_supported",
+        anthropic="Method Not Allowed",
         headers=((b"allow", allow.encode()),),
     )
 
@@ -57,6 +64,7 @@ def unknown_model(model: str) -> ApiError:
         f"The model `{model}` does not exist or you do not have access to it.",
         param="model",
         code="model_not_found",
+        anthropic=f"model: {model}",
     )
 
 
@@ -66,15 +74,27 @@ def no_api_key() -> ApiError:
         "You didn't provide an API key. You need to provide your API key in an Authorization "
         "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
         code="invalid_api_key",
+        anthropic="x-api-key header is required",
     )
 
 
 def wrong_api_key(key: str) -> ApiError:
     hidden = f"{key[:3]}***{key[-4:]}" if len(key) > 12 else "***"
-    return ApiError(401, f"Incorrect API key provided: {hidden}.", code="invalid_api_key")
+    return ApiError(
+        401,
+        f"Incorrect API key provided: {hidden}.",
+        code="invalid_api_key",
+        anthropic="invalid x-api-key",
+    )
 
 
 def context_too_long(window: int, prompt: int, answer: int) -> ApiError:
+    anthropic = (
+        f"prompt is too long: {prompt} tokens > {window} maximum"
+        if prompt > window
+        else f"input length and `max_tokens` exceed context limit: {prompt} + {answer} > {window}, "
+        "decrease input length or `max_tokens` and try again"
+    )
     return ApiError(
         400,
         f"This model's maximum context length is {window} tokens. However, you requested "
@@ -82,12 +102,16 @@ def context_too_long(window: int, prompt: int, answer: int) -> ApiError:
         "reduce the length of the messages or completion.",
         param="messages",
         code="context_length_exceeded",
+        anthropic=anthropic,
     )
 
 
 def body_too_large(limit: int) -> ApiError:
     return ApiError(
-        413, f"The request body is larger than {limit} bytes.", code="request_too_large"
+        413,
+        f"The request body is larger than {limit} bytes.",
+        code="request_too_large",
+        anthropic="Request exceeds the maximum size",
     )
 
 
@@ -117,4 +141,5 @@ def internal() -> ApiError:
         500,
         "The server had an error while processing your request. Sorry about that!",
         type="server_error",
+        anthropic="Internal server error",
     )

@@ -22,6 +22,8 @@ class Exchange:
     books: Books
     dialect: Dialect
     request_headers: dict[bytes, bytes]
+    query: bytes
+    """What follows the question mark."""
     reader: Reader
     _receive: Receive
     _send: Send
