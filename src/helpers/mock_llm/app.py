@@ -20,7 +20,7 @@ from helpers.mock_llm.dialect import OPENAI, Dialect, dialect_of
 from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.exchange import Exchange
-from helpers.mock_llm.guard import is_loopback
+from helpers.mock_llm.guard import is_loopback, shorten_key
 from helpers.mock_llm.models import list_models, show_model
 
 _Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
@@ -113,27 +113,28 @@ class App:
             if record.first_byte is None:
                 await exchange.refuse(errors.internal())
         finally:
-            exchange.close()
             if connection.entry.closed is not None and record.client_left is None:
                 record.client_left = connection.entry.closed
+            exchange.close()
 
     def _route(self, path: str) -> _Route | None:
         return self._routes.get(path) or self._routes.get(_ITEM.sub(r"\1{id}", path))
 
     async def _answer(self, exchange: Exchange, route: _Route | None) -> None:
         method, path = exchange.record.method, exchange.record.path
+        key = exchange.dialect.api_key(exchange.request_headers)
+        exchange.record.key = None if key is None else shorten_key(key)
         _check_host(exchange.request_headers)
         if route is None:
             raise errors.unknown_url(method, path)
         if method not in route.handlers:
             raise errors.method_not_allowed(method, path, ", ".join(route.handlers))
-        self._check_key(exchange)
+        self._check_key(key)
         await route.handlers[method](exchange)
 
-    def _check_key(self, exchange: Exchange) -> None:
+    def _check_key(self, key: bytes | None) -> None:
         if self._api_key is None:
             return
-        key = exchange.dialect.api_key(exchange.request_headers)
         if key is None:
             raise errors.no_api_key()
         if not hmac.compare_digest(key, self._api_key):

@@ -14,6 +14,8 @@ from helpers.mock_llm.ledger import Connection, Ledger, Request
 
 _KEPT = 100_000
 """Records kept of each kind, the newest: some 50 MiB."""
+_KEPT_CHUNKS = 200_000
+"""Times of chunks kept, the newest streams': 2,000 streams of 100 tokens, some 6 MiB."""
 _ADAPTER = TypeAdapter(Ledger)
 
 
@@ -37,6 +39,10 @@ class Books:
         """By the client's address."""
         self._requests: deque[Request] = deque(maxlen=_KEPT)
         self._closed: deque[Connection] = deque(maxlen=_KEPT)
+        self._streamed: deque[Request] = deque()
+        """Streams that have ended and whose chunks are kept."""
+        self._chunks = 0
+        """How many these are."""
         self._count = 0
         self._in_flight = 0
         self._streams = 0
@@ -75,17 +81,29 @@ class Books:
     def request_over(self) -> None:
         self._in_flight -= 1
 
-    def stream_began(self) -> None:
+    def stream_began(self, request: Request) -> list[float]:
+        """Where the times of its chunks are to be entered."""
         self._streams += 1
         self._peak_streams = max(self._peak_streams, self._streams)
+        chunks: list[float] = []
+        request.chunks = chunks
+        return chunks
 
-    def stream_over(self) -> None:
+    def stream_over(self, request: Request) -> None:
         self._streams -= 1
+        self._streamed.append(request)
+        self._chunks += len(request.chunks)
+        while self._chunks > _KEPT_CHUNKS:
+            oldest = self._streamed.popleft()
+            self._chunks -= len(oldest.chunks)
+            oldest.chunks = ()
 
     def reset(self) -> None:
         """Forget everything but what is still going on."""
         self._requests.clear()
         self._closed.clear()
+        self._streamed.clear()
+        self._chunks = 0
         self._count = 0
         self._peak_in_flight = self._in_flight
         self._peak_streams = self._streams

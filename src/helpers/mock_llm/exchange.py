@@ -28,6 +28,7 @@ class Exchange:
     _receive: Receive
     _send: Send
     streaming: bool = False
+    _chunks: list[float] = field(default_factory=list)
     id: str = field(default_factory=lambda: f"{random.getrandbits(128):032x}")
 
     async def body(self) -> bytes:
@@ -46,22 +47,24 @@ class Exchange:
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of a streamed answer."""
+        now = perf_counter()
         if self.record.first_byte is None:
             self.streaming = True
-            self.books.stream_began()
+            self._chunks = self.books.stream_began(self.record)
             self.record.status = 200
-            self.record.first_byte = perf_counter()
+            self.record.first_byte = now
             headers = [_STREAM, _NO_CACHE, *self._headers()]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._chunks.append(now)
         if not more:
-            self.record.last_byte = perf_counter()
+            self.record.last_byte = now
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     def close(self) -> None:
         """The answer is complete, or nobody wants it any more."""
         self.reader.stop_watching()
         if self.streaming:
-            self.books.stream_over()
+            self.books.stream_over(self.record)
         self.books.request_over()
 
     def _headers(self) -> Headers:

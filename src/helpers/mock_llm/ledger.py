@@ -6,6 +6,7 @@ machine: a client's events and the server's can stand on the same axis.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -40,6 +41,17 @@ class Request:
     client_left: float | None = None
     """The client closed or reset before the last byte was sent."""
     tokens_after_client_left: int = 0
+    """Written, and billed, for nobody: only with ``finish_abandoned``."""
+    key: str | None = None
+    """The API key it carried, shortened to ``sk-…1234``: never the whole key."""
+    chunks: Sequence[float] = ()
+    """When each piece of a streamed answer was sent; the client may read several as one. Kept for
+    the newest streams: once 200,000 times are kept, the stream that ended first loses its own."""
+
+    @property
+    def queue(self) -> float | None:
+        """Seconds it waited for a decode slot; None if it was never given one."""
+        return None if self.slot is None else self.slot - self.arrival
 
 
 @dataclass(slots=True)
