@@ -17,6 +17,7 @@ from helpers.mock_llm.books import Books, OpenConnection
 from helpers.mock_llm.chat import Chat
 from helpers.mock_llm.control import Control
 from helpers.mock_llm.dialect import OPENAI, Dialect, dialect_of
+from helpers.mock_llm.embeddings import Embeddings
 from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.exchange import Exchange
@@ -42,6 +43,7 @@ class App:
         self._api_key = None if api_key is None else api_key.encode()
         self._routes = {
             "/v1/chat/completions": _Route({"POST": Chat(engine).answer}),
+            "/v1/embeddings": _Route({"POST": Embeddings(engine).answer}),
             "/v1/models": _Route({"GET": list_models}, dialect=None),
             "/v1/models/{id}": _Route({"GET": show_model}, dialect=None),
         }

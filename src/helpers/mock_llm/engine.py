@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TypeVar
 
 from helpers.mock_llm import errors
 from helpers.mock_llm.compose import Choice, Wish, compose
 from helpers.mock_llm.delivery import Answer, send_whole, stream
 from helpers.mock_llm.exchange import Exchange
 from helpers.mock_llm.latency import Schedule, Slots
+from helpers.mock_llm.ledger import Request
 from helpers.mock_llm.prefix_cache import PrefixCache
 from helpers.mock_llm.profiles import Profile
 from helpers.mock_llm.settings import Settings
 
+_T = TypeVar("_T")
 _LONG_BODY = 20_000
 """Bytes above which a prompt is tokenised in a thread: 2 ms, a tenth of a stream's token gap."""
 
@@ -63,8 +67,8 @@ class Engine:
     def reset(self) -> None:
         self._cache = PrefixCache()
 
-    async def tokenize(self, read: Callable[[], list[int]], size: int) -> list[int]:
-        """The tokens that ``read`` finds in a body of ``size`` bytes, without holding up others."""
+    async def tokenize(self, read: Callable[[], _T], size: int) -> _T:
+        """What ``read`` finds in a body of ``size`` bytes by tokenising it, with nobody held up."""
         if not self._tokenizer_loaded.is_set():
             await self._tokenizer_loaded.wait()
         return await asyncio.to_thread(read) if size > _LONG_BODY else read()
@@ -77,27 +81,51 @@ class Engine:
         record.prompt_tokens = len(wish.prompt)
         _check_length(wish, profile)
         record.streamed = streamed
-        turn = self._slots.take()
-        if turn is not None:
-            await exchange.reader.wait_for(turn)
-        try:
-            record.slot = perf_counter()
+        async with self._slot(exchange) as slot:
             draft = self._think(wish, exchange.id, profile)
             record.cached_tokens = draft.cached_tokens
-            schedule = Schedule.plan(
-                profile,
-                slot=record.slot,
+            schedule = self._plan(
+                record,
+                slot,
                 uncached_tokens=draft.prompt_tokens - draft.cached_tokens,
                 thinking_tokens=draft.thinking_tokens,
-                seed=self._settings.seed,
-                number=record.id,
             )
             deliver = stream if streamed else send_whole
             await deliver(
                 exchange, write(draft), schedule, abandoned=self._settings.finish_abandoned
             )
+
+    async def read(self, exchange: Exchange, tokens: int, answer: Answer) -> None:
+        """Send an answer for which the model only reads ``tokens``. Raises ClientLeftError."""
+        record = exchange.record
+        record.prompt_tokens, record.cached_tokens = tokens, 0
+        async with self._slot(exchange) as slot:
+            schedule = self._plan(record, slot, uncached_tokens=tokens)
+            await send_whole(exchange, answer, schedule, abandoned=self._settings.finish_abandoned)
+
+    @asynccontextmanager
+    async def _slot(self, exchange: Exchange) -> AsyncIterator[float]:
+        """When the slot was granted."""
+        turn = self._slots.take()
+        if turn is not None:
+            await exchange.reader.wait_for(turn)
+        try:
+            exchange.record.slot = slot = perf_counter()
+            yield slot
         finally:
             self._slots.give_back()
+
+    def _plan(
+        self, record: Request, slot: float, *, uncached_tokens: int, thinking_tokens: int = 0
+    ) -> Schedule:
+        return Schedule.plan(
+            self._profile,
+            slot=slot,
+            uncached_tokens=uncached_tokens,
+            thinking_tokens=thinking_tokens,
+            seed=self._settings.seed,
+            number=record.id,
+        )
 
     def _think(self, wish: Wish, id: str, profile: Profile) -> Draft:
         room = profile.context_window - len(wish.prompt)
