@@ -16,6 +16,8 @@ from .mock_llm import MockLLM as MockLLM
 from .mock_llm import Profile as Profile
 from .report import at_least as at_least
 from .report import at_most as at_most
+from .report import bars as bars
 from .report import equals as equals
 from .report import figure as figure
+from .report import lines as lines
 from .report import table as table

@@ -51,7 +51,7 @@ def test_a_prediction_is_kept_for_the_next_session() -> None:
     Predict("01", "How long?", arm="wrong").commit(1.5)
     made = Predict("01", "How long?", arm="wrong").made
     assert made is not None
-    assert (made.arm, made.seconds) == ("wrong", 1.5)
+    assert (made.arm, made.value, made.unit) == ("wrong", 1.5, "s")
 
 
 def test_without_widgets_a_prediction_and_a_panel_are_text() -> None:

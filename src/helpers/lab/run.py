@@ -5,6 +5,7 @@ Times are seconds since the arm was started; lengths are seconds; counts are cou
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
@@ -128,6 +129,68 @@ class Run:
     def answered(self) -> int:
         """Requests that the server answered with status 200 to the last byte."""
         return sum(r.status == 200 and r.last_byte is not None for r in self.requests)
+
+    def count(self, status: int) -> int:
+        """Requests that got this HTTP status. With 200, an answer may have ended half-way: whole
+        ones are `answered`."""
+        return sum(request.status == status for request in self.requests)
+
+    @property
+    def still_open(self) -> int:
+        """Requests that were neither answered nor left by their client when the run ended.
+
+        A request whose connection was closed, by whichever side, is not open.
+        """
+        alive = {connection.id for connection in self.connections if connection.closed is None}
+        closed = {connection.id for connection in self.connections} - alive
+        return sum(
+            r.last_byte is None and r.client_left is None and r.connection not in closed
+            for r in self.requests
+        )
+
+    @property
+    def opened(self) -> int:
+        """TCP connections that carried at least one request to the model's API."""
+        return sum(connection.requests > 0 for connection in self.connections)
+
+    @property
+    def handshakes(self) -> int:
+        """TLS handshakes: those of the connections in `opened` that are encrypted, one each."""
+        return sum(c.tls and c.requests > 0 for c in self.connections)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of all requests; one that was refused before the server counted adds nothing."""
+        return sum(request.prompt_tokens or 0 for request in self.requests)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens that the server had in its prefix cache: a part of `prompt_tokens`."""
+        return sum(request.cached_tokens or 0 for request in self.requests)
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of all answers."""
+        return sum(request.completion_tokens or 0 for request in self.requests)
+
+    @property
+    def tokens_after_client_left(self) -> int:
+        """Tokens that the model wrote for clients that were gone."""
+        return sum(request.tokens_after_client_left for request in self.requests)
+
+    @property
+    def ttft(self) -> float:
+        """Median seconds from a request's arrival to its answer's first byte.
+
+        Of the requests with status 200; NaN if there is none. An answer that is not streamed has
+        its first byte when all of it is written.
+        """
+        waits = [
+            request.first_byte - request.arrival
+            for request in self.requests
+            if request.status == 200 and request.first_byte is not None
+        ]
+        return statistics.median(waits) if waits else math.nan
 
     @property
     def deaf_share(self) -> float:

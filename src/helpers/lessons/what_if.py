@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from helpers.lab import ArmError
+from helpers.report.sinks import showing_in
 
 
 class WhatIf:
     """Sliders for the parameters of an experiment, a button, and the result under them.
 
     ``experiment(**values)`` is a coroutine function that runs arms and returns something that
-    shows itself as HTML, such as ``table(comparison)``. ``sliders`` names its parameters, each
-    with its lowest, highest and first value: ``WhatIf(experiment, calls=(1, 24, 12))``.
+    shows itself in a notebook: a table, a figure, bars or lines. ``sliders`` names its parameters,
+    each with its lowest, highest and first value, and its step if you like. Whole numbers make a
+    slider of whole numbers: ``WhatIf(experiment, calls=(1, 24, 12), share=(0.0, 0.5, 0.1))``.
+
+    While the arms run, the panel shows them live; what the experiment raises is shown there, too.
     """
 
     def __init__(
-        self, experiment: Callable[..., Awaitable[Any]], **sliders: tuple[int, int, int]
+        self, experiment: Callable[..., Awaitable[Any]], **sliders: Sequence[float]
     ) -> None:
         import ipywidgets
 
         self._experiment = experiment
-        self._sliders = {
-            name: ipywidgets.IntSlider(
-                value=first, min=low, max=high, description=name, continuous_update=False
-            )
-            for name, (low, high, first) in sliders.items()
-        }
+        self._sliders = {name: _slider(name, *values) for name, values in sliders.items()}
         self._button = ipywidgets.Button(description="Run the arms", button_style="primary")
         self._button.on_click(lambda _: self._start())
+        self._stop = ipywidgets.Button(description="Stop", disabled=True)
+        self._stop.on_click(lambda _: self._cancel())
         self._result = ipywidgets.HTML("")
         self._task: asyncio.Task[None] | None = None
-        controls = [*self._sliders.values(), self._button]
-        self.form = ipywidgets.VBox([ipywidgets.HBox(controls), self._result])
+        controls = ipywidgets.HBox(
+            [*self._sliders.values(), self._button, self._stop],
+            layout=ipywidgets.Layout(flex_flow="row wrap"),
+        )
+        self.form = ipywidgets.VBox([controls, self._result])
 
     def __repr__(self) -> str:
         names = ", ".join(self._sliders)
@@ -46,17 +49,60 @@ class WhatIf:
         return {**self.form._repr_mimebundle_(), "text/plain": repr(self)}
 
     def _start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self.run())
+        # A second click may have been on its way when the first disabled the button.
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self.run())
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
     async def run(self) -> None:
         """Run the experiment with the sliders' values, as a click does."""
-        self._button.disabled = True
+        self._running(True)
         self._result.value = "running …"
+        values = {name: slider.value for name, slider in self._sliders.items()}
         try:
-            values = {name: slider.value for name, slider in self._sliders.items()}
-            shown = await self._experiment(**values)
-            self._result.value = shown._repr_mimebundle_()[0]["text/html"]
-        except (ArmError, OSError, RuntimeError) as error:
-            self._result.value = html.escape(str(error))
+            with showing_in(self._show):
+                self._result.value = _page(await self._experiment(**values))
+        except asyncio.CancelledError:
+            self._result.value = "Stopped."
+            raise
+        except Exception as error:  # noqa: BLE001 - nobody else would show it: there is no cell
+            self._result.value = html.escape(str(error) or type(error).__name__)
         finally:
-            self._button.disabled = False
+            self._running(False)
+
+    def _running(self, now: bool) -> None:
+        self._button.disabled, self._stop.disabled = now, not now
+
+    def _show(self, page: str, text: str) -> None:
+        self._result.value = page
+
+
+def _slider(name: str, low: float, high: float, first: float, step: float | None = None) -> Any:
+    import ipywidgets
+
+    whole = all(isinstance(value, int) for value in (low, high, first, step or 1))
+    kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+    return kind(
+        value=first,
+        min=low,
+        max=high,
+        step=step or (1 if whole else (high - low) / 20),
+        description=name.replace("_", " "),
+        style={"description_width": "initial"},
+        continuous_update=False,
+    )
+
+
+def _page(shown: Any) -> str:
+    """What a notebook would show for it, as HTML."""
+    for method in ("_repr_mimebundle_", "_repr_html_"):
+        show = getattr(shown, method, None)
+        found = show() if show else None
+        bundle = found[0] if isinstance(found, tuple) else found
+        page = bundle.get("text/html") if isinstance(bundle, dict) else bundle
+        if page:
+            return str(page)
+    return "" if shown is None else f"<pre>{html.escape(repr(shown))}</pre>"

@@ -1,13 +1,15 @@
 """Shows a `Run` or a `Comparison`: figure, table, live view, verdict. Never makes one."""
 
 from helpers.lab.run import Snapshot
-from helpers.report.figure import Prediction, figure
+from helpers.report.charts import bars, lines
+from helpers.report.figure import figure
 from helpers.report.live import LiveView
 from helpers.report.picture import Picture
+from helpers.report.prediction import Prediction
 from helpers.report.sinks import Sink
 from helpers.report.table import Table, table
 from helpers.report.verdict import Claim, VerdictFailed, at_least, at_most, equals, verdict
-from helpers.report.words import percent, seconds, sentence
+from helpers.report.words import number, percent, quantity, seconds, sentence
 
 __all__ = [
     "Claim",
@@ -20,9 +22,13 @@ __all__ = [
     "VerdictFailed",
     "at_least",
     "at_most",
+    "bars",
     "equals",
     "figure",
+    "lines",
+    "number",
     "percent",
+    "quantity",
     "seconds",
     "sentence",
     "table",

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
-from helpers.report.palette import INK, MUTED, Look, looks
+from helpers.report.headline import Headline, Numbers, headline
+from helpers.report.palette import INK, Look, looks
 from helpers.report.panels import draw_lanes, draw_loop, legend_entries
 from helpers.report.picture import CSS_DPI, Picture, small_png
+from helpers.report.prediction import Prediction
 from helpers.report.sheet import Sheet, fitted, height_of, text_width, wrapped
 from helpers.report.timeline import Timeline, culprit_in_view, timeline
-from helpers.report.words import call, ending, guilt, percent, seconds, sentence
+from helpers.report.words import (
+    call,
+    counted,
+    ending,
+    guilt,
+    number,
+    percent,
+    seconds,
+    sentence,
+)
+
+Number: TypeAlias = tuple[str, Callable[[Run], object]]
+"""A label and what is counted or timed: ``("TCP connections", lambda run: run.opened)``."""
 
 # Inches on the sheet.
 _LEFT, _RIGHT, _BETWEEN = 0.72, 0.22, 0.34
-_TITLE, _NUMBER, _SMALL = 12.5, 15.0, 9.0
+_TITLE, _SMALL = 12.5, 9.0
 """Font sizes, in points as displayed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the learner said beforehand: ``arm`` will have all its answers after ``seconds``."""
-
-    arm: str
-    seconds: float
+_ABREAST = 3
+"""Columns side by side: with more, a page of a notebook's width would shrink their text."""
 
 
 def figure(
@@ -36,32 +45,51 @@ def figure(
     *,
     prediction: Prediction | None = None,
     titles: Mapping[str, str] | None = None,
+    numbers: Sequence[Number] | None = None,
 ) -> Picture:
     """Draw a comparison's arms side by side (each arm's typical run), or one run.
 
     All columns share one axis: seconds since the arm's first request arrived. ``titles`` replaces
-    the arms' names above the columns.
+    the arms' names above the columns. ``numbers``, three pairs of a label and a function of a
+    `Run`, replaces the big numbers; the sentence under the figure then speaks of them::
+
+        figure(comparison, numbers=[("TCP connections", lambda run: run.opened), …])
+
+    A prediction in seconds is a line on the time axis, any other a text under its arm's numbers.
     """
     runs = [shown] if isinstance(shown, Run) else [shown[arm] for arm in shown.arms]
-    width = 6.6 if len(runs) == 1 else max(9.375, 3.1 * len(runs))
-    column_width = (width - _LEFT - _RIGHT - _BETWEEN * (len(runs) - 1)) / len(runs)
+    abreast = _abreast(len(runs))
+    width = 6.6 if len(runs) == 1 else 9.375
+    column_width = (width - _LEFT - _RIGHT - _BETWEEN * (abreast - 1)) / abreast
     look = looks([run.arm for run in runs])
     columns = [
         _column(
             run,
-            x=_LEFT + i * (column_width + _BETWEEN),
+            x=_LEFT + i % abreast * (column_width + _BETWEEN),
             width=column_width,
             look=look[run.arm],
             title=(titles or {}).get(run.arm, run.arm),
             prediction=prediction if prediction and prediction.arm == run.arm else None,
+            numbers=_standard_numbers(run) if numbers is None else _chosen(run, numbers),
         )
         for i, run in enumerate(runs)
     ]
     # A lesson may have set a style of its own, a dark one even.
     with style.context("default"):
-        sheet = _draw(columns, width)
+        sheet = _draw([columns[i : i + abreast] for i in range(0, len(columns), abreast)], width)
         png = small_png(sheet.png())
-    return Picture(png, sentence(shown), round(width * CSS_DPI))
+    said = sentence(shown) if numbers is None else counted(shown, numbers)
+    return Picture(png, said, round(width * CSS_DPI))
+
+
+def _abreast(columns: int) -> int:
+    """Columns in a row of the sheet: four stand two by two, five three and two."""
+    rows = -(-columns // _ABREAST)
+    return -(-columns // rows)
+
+
+def _chosen(run: Run, numbers: Sequence[Number]) -> Numbers:
+    return tuple((number(measure(run)), label) for label, measure in numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +108,22 @@ class _Column:
     """The guilty line."""
     culprit: Culprit | None
     prediction: Prediction | None
+    """In seconds: drawn on the time axis."""
+    said: str
+    """A prediction in another unit: written under the numbers."""
+    numbers: Numbers
+    """Each with its label."""
 
 
 def _column(
-    run: Run, *, x: float, width: float, look: Look, title: str, prediction: Prediction | None
+    run: Run,
+    *,
+    x: float,
+    width: float,
+    look: Look,
+    title: str,
+    prediction: Prediction | None,
+    numbers: Numbers,
 ) -> _Column:
     notice = "" if run.outcome == "returned" else wrapped(ending(run), width, bold=True)
     callout = ""
@@ -91,7 +131,13 @@ def _column(
     if worst:
         callout = f"{fitted(guilt(worst), width)}\n{_guilty_line(worst.where, width)}"
     title = wrapped(title, width, _TITLE, bold=True)
-    return _Column(run, timeline(run), look, x, width, title, notice, callout, worst, prediction)
+    said = ""
+    if prediction and prediction.unit != "s":
+        said, prediction = wrapped(str(prediction), width), None
+    return _Column(
+        *(run, timeline(run), look, x, width, title, notice, callout, worst),
+        *(prediction, said, numbers),
+    )
 
 
 def _guilty_line(where: Where, width: float) -> str:
@@ -99,38 +145,57 @@ def _guilty_line(where: Where, width: float) -> str:
     return whole if text_width(whole) <= width else fitted(f"{where}: {call(where)}(…)", width)
 
 
-def _draw(columns: list[_Column], width: float) -> Sheet:
-    rows = _rows(columns)
-    sheet = Sheet(width, rows.bottom)
+def _draw(bands: list[list[_Column]], width: float) -> Sheet:
+    """``bands``: the columns that stand side by side, from the top."""
+    columns = [column for band in bands for column in band]
+    heads = headline([column.numbers for column in columns], columns[0].width)
+    pitch = min(0.22, _TALLEST / _most_lanes(columns))
+    rows: list[_Rows] = []
+    for band in bands:
+        rows.append(_rows(band, rows[-1].bottom + 0.14 if rows else 0.12, heads, pitch))
+    sheet = Sheet(width, rows[-1].bottom + _LEGEND)
     span = _span(columns)
-    for column in columns:
-        _heading(sheet, column, rows, _number_widths(columns))
-        lanes = sheet.axes(column.x, rows.lanes, column.width, rows.callout - rows.lanes - 0.1)
-        loop = sheet.axes(column.x, rows.loop, column.width, _LOOP)
-        _lanes_panel(lanes, column, rows)
-        _loop_panel(loop, column, span)
-        ticks = max(3, int(column.width / 0.6))
-        for axes in (lanes, loop):
-            axes.set_xlim(0, span)
-            axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        lanes.tick_params(axis="x", length=0, labelbottom=False)
-        _notice(sheet, column, rows, span)
-        _callout(sheet, column, rows, span)
-        _predicted(sheet, column, rows, span, (lanes, loop))
-    _margins(sheet, columns, rows, span)
+    for band, place in zip(bands, rows, strict=True):
+        for column in band:
+            _draw_column(sheet, column, place, heads, span)
+        _margins(sheet, band, place)
+    sheet.legend(legend_entries([column.line for column in columns], span))
     return sheet
+
+
+def _draw_column(sheet: Sheet, column: _Column, rows: _Rows, heads: Headline, span: float) -> None:
+    sheet.text(column.x, rows.top, column.title, _TITLE, color=column.look.colour, weight="bold")
+    heads.draw(sheet, column.x, rows.numbers, column.numbers)
+    sheet.text(column.x, rows.said, column.said, _SMALL)
+    lanes = sheet.axes(column.x, rows.lanes, column.width, rows.callout - rows.lanes - 0.1)
+    loop = sheet.axes(column.x, rows.loop, column.width, _LOOP)
+    _lanes_panel(lanes, column, rows)
+    _loop_panel(loop, column, span)
+    ticks = max(3, int(column.width / 0.6))
+    for axes in (lanes, loop):
+        axes.set_xlim(0, span)
+        axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    lanes.tick_params(axis="x", length=0, labelbottom=False)
+    _notice(sheet, column, rows, span)
+    _callout(sheet, column, rows, span)
+    _predicted(sheet, column, rows, span, (lanes, loop))
 
 
 _LOOP = 0.36
 """Height of the loop's panel."""
+_LEGEND = 0.34
+_TALLEST, _LOWEST = 3.1, 0.88
+"""Height of the requests' panel, at most and at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Where each row of the sheet begins, in inches from the top."""
+    """Where each row of a band of columns begins, in inches from the sheet's top."""
 
+    top: float
     numbers: float
+    said: float
     notice: float
     prediction: float
     lanes: float
@@ -143,26 +208,34 @@ class _Rows:
     """Lanes that the panels have room for."""
 
 
-def _rows(columns: list[_Column]) -> _Rows:
-    most = max(4, *(len(column.line.lanes) for column in columns))
-    panel = min(0.22 * most, 3.1)
-    numbers = 0.12 + max(height_of(column.title, _TITLE) for column in columns) + 0.06
-    notice = numbers + 0.58
+def _most_lanes(columns: list[_Column]) -> int:
+    return max(len(column.line.lanes) for column in columns) or 1
+
+
+def _rows(columns: list[_Column], top: float, heads: Headline, pitch: float) -> _Rows:
+    most = max(_most_lanes(columns), round(_LOWEST / pitch))
+    panel = pitch * most
+    numbers = top + max(height_of(column.title, _TITLE) for column in columns) + 0.06
+    said = numbers + heads.height
+    told = max(height_of(column.said) for column in columns)
+    notice = said + (told + 0.08 if told else 0.0)
     prediction = notice + max(height_of(column.notice) for column in columns)
     lanes = prediction + (0.2 if any(column.prediction for column in columns) else 0.0) + 0.03
     callout = lanes + panel + 0.1
     called = max(height_of(column.callout) for column in columns)
     loop = callout + (called + 0.12 if called else 0.0)
-    pitch = panel / most
     return _Rows(
-        numbers, notice, prediction, lanes, callout, loop, loop + _LOOP + 0.76, pitch, most
+        *(top, numbers, said, notice, prediction, lanes, callout, loop),
+        bottom=loop + _LOOP + 0.54,
+        pitch=pitch,
+        most=most,
     )
 
 
 def _span(columns: list[_Column]) -> float:
     """Seconds on the shared axis. A prediction far beyond does not squeeze what happened."""
     end = max(column.line.end for column in columns) or 0.1
-    predicted = [column.prediction.seconds for column in columns if column.prediction]
+    predicted = [column.prediction.value for column in columns if column.prediction]
     return max([end, *(p for p in predicted if p <= 1.5 * end)]) * 1.04
 
 
@@ -171,7 +244,7 @@ def _at(column: _Column, span: float, time: float) -> float:
     return column.x + column.width * min(max(time / span, 0.0), 1.0)
 
 
-def _numbers(run: Run) -> tuple[tuple[str, str], ...]:
+def _standard_numbers(run: Run) -> Numbers:
     deaf = percent(run.deaf_share) if run.backend != "none" else "no loop"
     return (
         (str(run.peak_in_flight), "peak in flight"),
@@ -187,25 +260,6 @@ def _answers_after(run: Run) -> tuple[str, str]:
     if run.outcome == "gave up" and run.requests:
         return f"> {seconds(run.limit)}", "last answer"
     return seconds(run.makespan), "ended after"
-
-
-def _number_widths(columns: list[_Column]) -> list[float]:
-    blocks = [_numbers(column.run) for column in columns]
-    return [
-        max(max(text_width(n, _NUMBER, bold=True), text_width(label)) for n, label in block)
-        for block in zip(*blocks, strict=True)
-    ]
-
-
-def _heading(sheet: Sheet, column: _Column, rows: _Rows, widths: list[float]) -> None:
-    colour = column.look.colour
-    sheet.text(column.x, 0.12, column.title, _TITLE, color=colour, weight="bold")
-    spare = (column.width - sum(widths)) / (len(widths) - 1)
-    x = column.x
-    for (number, label), width in zip(_numbers(column.run), widths, strict=True):
-        sheet.text(x, rows.numbers, number, _NUMBER, weight="bold")
-        sheet.text(x, rows.numbers + 0.3, label, _SMALL, color=MUTED)
-        x += width + min(spare, 0.45)
 
 
 def _lanes_panel(axes: Axes, column: _Column, rows: _Rows) -> None:
@@ -261,8 +315,8 @@ def _predicted(
 ) -> None:
     if column.prediction is None:
         return
-    said = column.prediction.seconds
-    text = f"you predicted {seconds(said)}" + (" →" if said > span else "")
+    said = column.prediction.value
+    text = f"{column.prediction}" + (" →" if said > span else "")
     if said <= span:
         for axes in panels:
             axes.axvline(said, color=INK, linewidth=1.2, linestyle=(0, (1.5, 2)))
@@ -276,10 +330,9 @@ def _beside(column: _Column, point: float, width: float, side: str) -> float:
     return min(max(x, column.x), column.x + column.width - width)
 
 
-def _margins(sheet: Sheet, columns: list[_Column], rows: _Rows, span: float) -> None:
+def _margins(sheet: Sheet, columns: list[_Column], rows: _Rows) -> None:
     middle = (rows.lanes + rows.callout - 0.1) / 2
     sheet.label(0.22, middle, "requests, as the\nserver saw them", rotation=90, ha="center")
     sheet.label(_LEFT - 0.08, rows.loop + _LOOP / 2, "event\nloop", ha="right")
     centre = (columns[0].x + columns[-1].x + columns[-1].width) / 2
     sheet.text(centre, rows.loop + _LOOP + 0.24, "seconds since the first request", ha="center")
-    sheet.legend(legend_entries([column.line for column in columns], span))

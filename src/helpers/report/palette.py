@@ -20,6 +20,9 @@ class Look:
     colour: str
     hatch: str
     """matplotlib's hatch of the waiting part."""
+    marker: str
+    dash: tuple[float, ...] = ()
+    """Lengths of dash and gap of a line, in points; empty for a solid one."""
 
     @property
     def light(self) -> str:
@@ -28,8 +31,19 @@ class Look:
         return "#" + "".join(f"{round(255 - 0.3 * (255 - c)):02x}" for c in channels)
 
 
-_NAMED = {"wrong": Look("#D55E00", "////"), "right": Look("#0072B2", "")}
-_OTHERS = (Look("#009E73", "...."), Look("#000000", "----"), Look("#56B4E9", "xxxx"))
+_NAMED = {
+    "wrong": Look("#D55E00", "////", "s", (5, 1.5)),
+    "right": Look("#0072B2", "", "o"),
+}
+_OTHERS = (
+    Look("#009E73", "....", "^", (1.5, 1.5)),
+    Look("#000000", "----", "D", (6, 1.5, 1.5, 1.5)),
+    Look("#56B4E9", "xxxx", "v", (3, 1.5)),
+    Look("#E69F00", "\\\\\\\\", "P", (8, 2)),
+)
+
+PLAIN = Look("#56B4E9", "", "o")
+"""Of something that is no arm."""
 
 
 def looks(arms: Sequence[str]) -> dict[str, Look]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 
 from helpers.report.palette import FAINT, INK, MUTED, PAPER
@@ -21,6 +22,7 @@ DPI = 144
 LINE = 1.3
 """Height of a line of text, in font sizes."""
 _FONT = "DejaVu Sans"
+Box: TypeAlias = tuple[float, float, float, float]
 
 
 class Sheet:
@@ -33,7 +35,7 @@ class Sheet:
 
     def text(self, x: float, y: float, text: str, size: float = 9, **look: Any) -> None:
         """Lines of text below y. They stand on their baselines, so neighbours line up."""
-        for i, line in enumerate(text.split("\n")):
+        for i, line in enumerate(text.split("\n") if text else ()):
             baseline = y + (0.93 + i * LINE) * size / 72
             self._place(x, baseline, line, size, va="baseline", **look)
 
@@ -55,15 +57,37 @@ class Sheet:
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
         """Axes without a frame whose top left corner is at x, y."""
-        bottom = 1 - (y + height) / self.height
-        box = (x / self.width, bottom, width / self.width, height / self.height)
-        axes = self.figure.add_axes(box)
+        axes = self.figure.add_axes(self._box(x, y, width, height))
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.spines["bottom"].set_color(MUTED)
         axes.tick_params(labelsize=9, colors=INK, labelfontfamily=_FONT)
         axes.grid(axis="x", color=FAINT, linewidth=0.7)
         axes.set_axisbelow(True)
         return axes
+
+    def move(self, axes: Axes, x: float, y: float, width: float, height: float) -> None:
+        """Put the axes' top left corner at x, y."""
+        axes.set_position(self._box(x, y, width, height))
+
+    def _box(self, x: float, y: float, width: float, height: float) -> Box:
+        bottom = 1 - (y + height) / self.height
+        return x / self.width, bottom, width / self.width, height / self.height
+
+    def inches(self, axes: Axes, point: tuple[float, float]) -> tuple[float, float]:
+        """Where a point of the axes' data lies on the sheet."""
+        across, up = axes.transData.transform(point) / DPI
+        return float(across), self.height - float(up)
+
+    def leader(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """A fine line from a point to what is written about it."""
+        self.figure.add_artist(
+            Line2D(
+                [start[0] / self.width, end[0] / self.width],
+                [1 - start[1] / self.height, 1 - end[1] / self.height],
+                color=MUTED,
+                linewidth=0.6,
+            )
+        )
 
     def pointer(self, x: float, top: float, tip: float) -> None:
         """A small arrow that points down."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 from IPython.core.getipython import get_ipython
@@ -13,8 +15,23 @@ Sink: TypeAlias = Callable[[str, str], None]
 """Takes a frame as HTML and as a line of plain text."""
 
 
+_chosen: ContextVar[Sink | None] = ContextVar("sink", default=None)
+
+
+@contextmanager
+def showing_in(sink: Sink) -> Iterator[None]:
+    """Every live view made meanwhile shows itself in this sink: a panel is no running cell."""
+    token = _chosen.set(sink)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
 def default_sinks() -> tuple[Sink, Sink]:
     """The sink for the frames, and the one for the last frame."""
+    if chosen := _chosen.get():
+        return chosen, chosen
     if hasattr(get_ipython(), "kernel"):
         cell = _cell_output()
         return cell, cell

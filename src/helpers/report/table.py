@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, TypeAlias
 
 from helpers.lab.run import Comparison, Run
-from helpers.report.words import ending, percent, seconds, shortened, times
+from helpers.report.words import ending, number, percent, seconds, shortened, times
 
 _Cell: TypeAlias = Callable[[Comparison, str], str]
 _BORDER = "border-bottom: 1px solid #999999; padding: 4px 12px 4px 0"
@@ -53,16 +55,34 @@ class Table:
         )
 
 
-def table(comparison: Comparison) -> Table:
-    """The comparison's arms side by side; times with the spread of the repeats."""
+def table(
+    shown: Comparison | Run,
+    rows: Mapping[str, Callable[[Run], object]] | None = None,
+    standard: bool = True,
+) -> Table:
+    """The arms side by side, with the spread of the repeats; or one run.
+
+    ``rows`` come before the standard ones, which ``standard=False`` leaves out: a heading and what
+    is counted or timed, a number or a text: ``{"TCP connections": lambda run: run.opened}``.
+
+    Raises `ValueError` if no row is left.
+    """
+    comparison = Comparison({shown.arm: (shown,)}) if isinstance(shown, Run) else shown
     arms = list(comparison.arms)
-    rows = tuple(
-        (name, *(cell(comparison, arm) for arm in arms)) for name, cell in _rows(comparison)
-    )
-    return Table(_caption(comparison), ("", *arms), rows)
+    cells = [(name, _measured(measure)) for name, measure in (rows or {}).items()]
+    if standard:
+        cells += _rows(comparison)
+    if not cells:
+        raise ValueError("A table without the standard rows needs rows of its own: rows={…}.")
+    lines = tuple((name, *(cell(comparison, arm) for arm in arms)) for name, cell in cells)
+    return Table(_caption(comparison, standard), ("", *arms), lines)
 
 
-def _caption(comparison: Comparison) -> str:
+def _caption(comparison: Comparison, standard: bool) -> str:
+    most = max(len(runs) for runs in comparison.arms.values())
+    if not standard:
+        runs = f"median (lowest – highest) of {most} runs" if most > 1 else "one run"
+        return f"Each arm: {runs}."
     text = "Times and shares: median (lowest – highest) of n runs."
     if comparison.noise:
         text += (
@@ -87,10 +107,17 @@ def _spread(measure: Callable[[Run], float], write: Callable[[float], str]) -> _
     return cell
 
 
-def _count(measure: Callable[[Run], int]) -> _Cell:
+def _measured(measure: Callable[[Run], object]) -> _Cell:
+    """Numbers as median and range; texts as they are, each different one once."""
+
     def cell(comparison: Comparison, arm: str) -> str:
-        low, median, high = comparison.spread(arm, measure)
-        return f"{median:g}" if low == high else f"{median:g} ({low:g} – {high:g})"
+        values = [measure(run) for run in comparison.arms[arm]]
+        known = [value for value in values if number(value) != number(None)]
+        numeric = [float(value) for value in known if isinstance(value, Real)]
+        if not known or len(numeric) < len(known) or isinstance(known[0], bool):
+            return " / ".join(dict.fromkeys(map(number, known or values)))
+        low, median, high = map(number, (min(numeric), statistics.median(numeric), max(numeric)))
+        return median if low == high else f"{median} ({low} – {high})"
 
     return cell
 
@@ -131,9 +158,9 @@ def _ended(comparison: Comparison, arm: str) -> str:
 
 
 _CALLS: tuple[tuple[str, _Cell], ...] = (
-    ("peak requests in flight", _count(lambda run: run.peak_in_flight)),
-    ("requests", _count(lambda run: len(run.requests))),
-    ("answers (status 200)", _count(lambda run: run.answered)),
+    ("peak requests in flight", _measured(lambda run: run.peak_in_flight)),
+    ("requests", _measured(lambda run: len(run.requests))),
+    ("answers (status 200)", _measured(lambda run: run.answered)),
     ("first request to last answer", _makespan),
 )
 _TIME = ("start to end", _makespan)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from numbers import Real
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
 from helpers.report.timeline import culprit_in_view
@@ -15,7 +17,9 @@ _SAME = 1.1
 
 
 def seconds(length: float) -> str:
-    """A length in seconds, to two digits: "12 ms", "0.36 s", "3.8 s"."""
+    """A length in seconds, to two digits: "12 ms", "0.36 s", "3.8 s"; "–" if it is not finite."""
+    if not math.isfinite(length):
+        return "–"
     if 0 < length < 0.0995:
         ms = length * 1000
         return f"{ms:.0f} ms" if ms >= 9.95 else f"{ms:.1f} ms"
@@ -26,7 +30,49 @@ def seconds(length: float) -> str:
 
 def percent(share: float) -> str:
     """A share from 0 to 1: "98 %", and "< 1 %" for a little that is not nothing."""
+    if not math.isfinite(share):
+        return "–"
     return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
+
+
+def number(value: object) -> str:
+    """A count in full, a measurement to three digits: "12,480", "0.0521", "1,320"; text as it is.
+
+    "–" where there is nothing to say (None, NaN).
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, Real):
+        return str(value)
+    value = float(value)
+    if value < 0:
+        return f"−{number(-value)}"
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else "∞"
+    if value.is_integer() or value >= 99.95:
+        return f"{value:,.0f}"
+    # Not :g, which would write 0.00001 as 1e-05.
+    digits = 2 - math.floor(math.log10(value))
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".")
+
+
+def quantity(value: float, unit: str) -> str:
+    """A number with its unit: "1.5 s", "12 connections", "1 TLS handshake", "70 %"."""
+    if unit == "s":
+        return seconds(value)
+    return f"{number(value)} {_singular(unit) if value == 1 else unit}"
+
+
+def _singular(noun: str) -> str:
+    """The first plural word made singular: "TCP connections", "requests refused"."""
+    found = re.search(r"\b[A-Za-z]*[a-z]{2}s\b", noun)
+    if not found or re.search(r"(ss|us|is)$", found[0]):
+        return noun
+    word = found[0]
+    one = word[:-3] + "y" if word.endswith("ies") else word[:-1]
+    return noun[: found.start()] + one + noun[found.end() :]
 
 
 def times(count: int) -> str:
@@ -73,6 +119,25 @@ def sentence(shown: Comparison | Run) -> str:
             for clause, run in zip(clauses[1:], runs[1:], strict=True)
         ]
     return "; ".join(clauses) + "."
+
+
+def counted(shown: Comparison | Run, numbers: Sequence[tuple[str, Callable[[Run], object]]]) -> str:
+    """The sentence of a figure with numbers of its own: "wrong: 40 TCP connections; right: 1 …"."""
+    runs = [shown] if isinstance(shown, Run) else [shown[arm] for arm in shown.arms]
+    clauses = []
+    for run in runs:
+        parts = [_phrase(label, measure(run)) for label, measure in numbers]
+        if run.outcome != "returned":
+            parts.append(ending(run))
+        clauses.append(f"{run.arm}: {', '.join(parts)}")
+    return "; ".join(clauses) + "."
+
+
+def _phrase(label: str, value: object) -> str:
+    """ "40 TCP connections"; with a text that brings its own unit "last answer 1.9 s"."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return quantity(float(value), label)
+    return f"{label} {number(value)}"
 
 
 def _clause(run: Run, *, noun: bool, terse: bool) -> str:

@@ -1,0 +1,77 @@
+"""The big numbers over a column, each with its label under it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from helpers.report.palette import MUTED
+from helpers.report.sheet import Sheet, fitted, height_of, text_width
+
+Numbers: TypeAlias = tuple[tuple[str, str], ...]
+"""Number and label, as they are written."""
+
+_SIZES = (15.0, 13.5, 12.0, 10.5)
+_GAP = 0.14
+"""Inches between two numbers, at least; and at most, so that they stay together."""
+_WIDEST_GAP = 0.45
+_LABELS = 0.3
+"""Inches from the numbers' top to their labels'."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """How the numbers are set, the same way over every column."""
+
+    size: float
+    widths: tuple[float, ...]
+    wrap: bool
+    """Labels stand on two lines where they have two words."""
+    gap: float
+
+    @property
+    def height(self) -> float:
+        return _LABELS + height_of("\n" if self.wrap else "-") + 0.12
+
+    def draw(self, sheet: Sheet, x: float, y: float, numbers: Numbers) -> None:
+        for (number, label), width in zip(numbers, self.widths, strict=True):
+            text = _two_lines(label) if self.wrap else label
+            lines = [fitted(line, width) for line in text.split("\n")]
+            big = fitted(number, width, self.size, bold=True)
+            sheet.text(x, y, big, self.size, weight="bold")
+            sheet.text(x, y + _LABELS, "\n".join(lines), color=MUTED)
+            x += width + self.gap
+
+
+def headline(columns: Sequence[Numbers], width: float) -> Headline:
+    """The largest setting in which every column's numbers fit into ``width`` inches.
+
+    First on one line under each number, then on two, then in smaller type; what still does not
+    fit is cut.
+    """
+    gaps = len(columns[0]) - 1
+    for size, wrap in ((_SIZES[0], False), *((size, True) for size in _SIZES)):
+        widths = tuple(
+            max(_width(number, label, size, wrap) for number, label in block)
+            for block in zip(*columns, strict=True)
+        )
+        spare = width - sum(widths)
+        if spare >= gaps * _GAP:
+            return Headline(size, widths, wrap, min(spare / max(gaps, 1), _WIDEST_GAP))
+    share = (width - gaps * _GAP) / (gaps + 1)
+    return Headline(_SIZES[-1], (share,) * (gaps + 1), True, _GAP)
+
+
+def _width(number: str, label: str, size: float, wrap: bool) -> float:
+    lines = (_two_lines(label) if wrap else label).split("\n")
+    return max(text_width(number, size, bold=True), *map(text_width, lines))
+
+
+def _two_lines(label: str) -> str:
+    """The label broken where its two lines are shortest."""
+    words = label.split()
+    broken = [
+        "\n".join((" ".join(words[:i]), " ".join(words[i:]))) for i in range(1, len(words))
+    ] or [label]
+    return min(broken, key=lambda text: max(map(text_width, text.split("\n"))))

@@ -1,0 +1,22 @@
+"""What a learner said before the arms were run, for figures to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from helpers.report.words import quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """``arm`` will come to ``value``.
+
+    In seconds (``unit="s"``) it is the time from the arm's first request to its last answer.
+    """
+
+    arm: str
+    value: float
+    unit: str = "s"
+
+    def __str__(self) -> str:
+        return f"you predicted {quantity(self.value, self.unit)}"
