@@ -87,6 +87,11 @@ def encode(text: str) -> list[int]:
     return [token for part in _ENDLESS_BLANKS.split(text) for token in encode_ordinary(part)]
 
 
+def pieces(text: str) -> list[str]:
+    """The tokens of an ASCII text, as text."""
+    return [token.decode() for token in encoding().decode_tokens_bytes(encode(text))]
+
+
 def count_prompt_tokens(
     messages: Iterable[Mapping[str, Any]], tools: Iterable[Mapping[str, Any]] = ()
 ) -> int:
