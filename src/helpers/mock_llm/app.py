@@ -39,6 +39,7 @@ class _Route:
 class App:
     def __init__(self, books: Books, engine: Engine, control: Control, api_key: str | None) -> None:
         self._books = books
+        self._engine = engine
         self._control = control
         self._api_key = None if api_key is None else api_key.encode()
         self._routes = {
@@ -107,6 +108,7 @@ class App:
         try:
             await self._answer(exchange, route)
         except ApiError as error:
+            self._engine.count_failed(exchange)
             await exchange.refuse(error)
         except ClientLeftError:
             record.client_left = record.client_left or perf_counter()
@@ -132,6 +134,7 @@ class App:
         if method not in route.handlers:
             raise errors.method_not_allowed(method, path, ", ".join(route.handlers))
         self._check_key(key)
+        self._engine.welcome(exchange, key or b"")
         await route.handlers[method](exchange)
 
     def _check_key(self, key: bytes | None) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from helpers.mock_llm.asgi import Headers
 from helpers.mock_llm.errors import ApiError
+from helpers.mock_llm.limits import Standing, anthropic_headers, openai_headers
 
 
 class Dialect(Protocol):
@@ -15,6 +16,9 @@ class Dialect(Protocol):
 
     def headers(self, id: str, processing: float) -> Headers:
         """The headers of every answer. ``processing`` is in seconds."""
+
+    def limits(self, standings: list[Standing]) -> Headers:
+        """The headers that say how much a key may still ask for."""
 
     def api_key(self, headers: dict[bytes, bytes]) -> bytes | None:
         """The key that a request carries, if any."""
@@ -38,6 +42,9 @@ class OpenAI:
             (b"openai-processing-ms", b"%d" % (processing * 1000)),
             (b"openai-version", b"2020-10-01"),
         ]
+
+    def limits(self, standings: list[Standing]) -> Headers:
+        return openai_headers(standings)
 
     def api_key(self, headers: dict[bytes, bytes]) -> bytes | None:
         scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
@@ -78,6 +85,9 @@ class Anthropic:
             (b"request-id", b"req_" + id.encode()),
             (b"anthropic-organization-id", b"00000000-0000-4000-8000-000000000000"),
         ]
+
+    def limits(self, standings: list[Standing]) -> Headers:
+        return anthropic_headers(standings)
 
     def api_key(self, headers: dict[bytes, bytes]) -> bytes | None:
         return headers.get(b"x-api-key", b"").strip() or OPENAI.api_key(headers)

@@ -16,6 +16,7 @@ from helpers.mock_llm.delivery import Answer, send_whole, stream
 from helpers.mock_llm.exchange import Exchange
 from helpers.mock_llm.latency import Schedule, Slots
 from helpers.mock_llm.ledger import Request
+from helpers.mock_llm.limits import Limiter
 from helpers.mock_llm.prefix_cache import PrefixCache
 from helpers.mock_llm.profiles import Profile
 from helpers.mock_llm.settings import Settings
@@ -34,11 +35,11 @@ class Draft:
     created: int
     """Unix time."""
     prompt_tokens: int
-    cached_tokens: int
-    """Of the prompt's tokens."""
     thinking_tokens: int
     """Hidden reasoning, per choice."""
     choices: list[Choice]
+    cached_tokens: int = 0
+    """Of the prompt's tokens; known when the model reads it."""
 
     @property
     def reasoning_tokens(self) -> int:
@@ -56,16 +57,45 @@ class Engine:
         self._profile = settings.profile.faster(settings.speed)
         self._slots = Slots(settings.profile.slots)
         self._cache = PrefixCache()
+        self._limiter = _limiter(settings)
         self._tokenizer_loaded = tokenizer_loaded
 
     def configure(self, settings: Settings) -> None:
-        """From now on; requests in progress keep the times they were given."""
-        self._settings = settings
+        """From now on; requests in progress keep the times they were given.
+
+        Other limits, or the same at another speed, begin with full buckets.
+        """
+        before, self._settings = self._settings, settings
+        if (settings.limits, settings.speed) != (before.limits, before.speed):
+            self._limiter = _limiter(settings)
         self._profile = settings.profile.faster(settings.speed)
         self._slots.resize(settings.profile.slots)
 
     def reset(self) -> None:
         self._cache = PrefixCache()
+        self._limiter = _limiter(self._settings)
+
+    def welcome(self, exchange: Exchange, key: bytes) -> None:
+        """A request whose key is known, and its model not yet."""
+        exchange.key = key
+        if self._limiter is not None:
+            exchange.account = self._limiter.account(key, "")
+
+    def _admit(self, exchange: Exchange, tokens: int) -> None:
+        """Count a request for ``record.model`` against its limits. Raises ApiError (429)."""
+        exchange.admitted = False
+        if self._limiter is not None:
+            exchange.account = self._limiter.account(exchange.key, exchange.record.model or "")
+            exchange.account.admit(tokens)
+        exchange.admitted = True
+
+    def count_failed(self, exchange: Exchange) -> None:
+        """Count a request that got an error before it could be admitted."""
+        if self._limiter is None or exchange.account is None or exchange.admitted is not None:
+            return
+        model = exchange.record.model or exchange.named_model()
+        exchange.account = self._limiter.account(exchange.key, model)
+        exchange.account.count_failed()
 
     async def tokenize(self, read: Callable[[], _T], size: int) -> _T:
         """What ``read`` finds in a body of ``size`` bytes by tokenising it, with nobody held up."""
@@ -81,8 +111,10 @@ class Engine:
         record.prompt_tokens = len(wish.prompt)
         _check_length(wish, profile)
         record.streamed = streamed
+        draft = self._think(wish, exchange.id, profile)
+        self._admit(exchange, draft.prompt_tokens + _longest_answer(wish, draft))
         async with self._slot(exchange) as slot:
-            draft = self._think(wish, exchange.id, profile)
+            draft.cached_tokens = self._cache.cached_tokens(wish.model, wish.prompt)
             record.cached_tokens = draft.cached_tokens
             schedule = self._plan(
                 record,
@@ -96,9 +128,13 @@ class Engine:
             )
 
     async def read(self, exchange: Exchange, tokens: int, answer: Answer) -> None:
-        """Send an answer for which the model only reads ``tokens``. Raises ClientLeftError."""
+        """Send an answer for which the model only reads ``tokens``.
+
+        Raises ApiError, ClientLeftError.
+        """
         record = exchange.record
         record.prompt_tokens, record.cached_tokens = tokens, 0
+        self._admit(exchange, tokens)
         async with self._slot(exchange) as slot:
             schedule = self._plan(record, slot, uncached_tokens=tokens)
             await send_whole(exchange, answer, schedule, abandoned=self._settings.finish_abandoned)
@@ -138,12 +174,22 @@ class Engine:
             model=wish.model,
             created=int(time.time()),
             prompt_tokens=len(wish.prompt),
-            cached_tokens=self._cache.cached_tokens(wish.model, wish.prompt),
             thinking_tokens=thinking,
             choices=compose(
                 wish, room=room - thinking, seed=settings.seed, length=settings.answer_tokens
             ),
         )
+
+
+def _limiter(settings: Settings) -> Limiter | None:
+    return Limiter(settings.limits, settings.speed) if settings.limits else None
+
+
+def _longest_answer(wish: Wish, draft: Draft) -> int:
+    """What an answer counts for in the rate limits, before it is written."""
+    if wish.limit is None:
+        return draft.completion_tokens
+    return wish.limit * wish.choices
 
 
 def _check_length(wish: Wish, profile: Profile) -> None:

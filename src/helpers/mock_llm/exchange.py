@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -11,6 +12,7 @@ from helpers.mock_llm.books import Books
 from helpers.mock_llm.dialect import Dialect
 from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.ledger import Request
+from helpers.mock_llm.limits import Account
 
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
@@ -28,11 +30,26 @@ class Exchange:
     _receive: Receive
     _send: Send
     streaming: bool = False
+    key: bytes = b""
+    account: Account | None = None
+    """What its headers tell the limits of."""
+    admitted: bool | None = None
+    """Whether its account let it in; None until it was asked."""
+    _body: bytes = b""
     _chunks: list[float] = field(default_factory=list)
     id: str = field(default_factory=lambda: f"{random.getrandbits(128):032x}")
 
     async def body(self) -> bytes:
-        return await read_body(self._receive)
+        self._body = await read_body(self._receive)
+        return self._body
+
+    def named_model(self) -> str:
+        """The model that its body asks for, also where the rest of it is wrong; or nothing."""
+        try:
+            name = json.loads(self._body)["model"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return ""
+        return name[:200] if isinstance(name, str) else ""
 
     async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         self.record.status = status
@@ -66,6 +83,12 @@ class Exchange:
         if self.streaming:
             self.books.stream_over(self.record)
         self.books.request_over()
+        if self.admitted and self.account is not None:
+            record = self.record
+            self.account.spend((record.prompt_tokens or 0) + (record.completion_tokens or 0))
 
     def _headers(self) -> Headers:
-        return self.dialect.headers(self.id, perf_counter() - self.record.arrival)
+        headers = self.dialect.headers(self.id, perf_counter() - self.record.arrival)
+        if self.account is not None:
+            headers += self.dialect.limits(self.account.standings())
+        return headers

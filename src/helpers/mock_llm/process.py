@@ -22,6 +22,7 @@ import anyio
 from typing_extensions import Unpack
 
 from helpers.mock_llm.ledger import Connection, Ledger, Request
+from helpers.mock_llm.limits import Limits
 from helpers.mock_llm.profiles import Profile, find_profile
 from helpers.mock_llm.settings import Settings
 
@@ -37,6 +38,7 @@ class Changes(TypedDict, total=False):
     speed: float
     seed: int
     answer_tokens: int | None
+    limits: Limits | None
     finish_abandoned: bool
 
 
@@ -45,8 +47,9 @@ class MockLLM:
 
     ``profile`` says how fast the model is (a name in ``PROFILES``, or a ``Profile``); ``speed``
     divides all its times. With an ``api_key`` requests without it get a 401. ``answer_tokens``
-    fixes the length of answers, else it depends on the prompt. ``port`` 0 takes any free one. With
-    ``finish_abandoned`` the model goes on writing, and billing, when its client has left.
+    fixes the length of answers, else it depends on the prompt. ``limits`` are the rate limits of
+    each key and model; a minute of theirs lasts 60 s / ``speed``. ``port`` 0 takes any free one.
+    With ``finish_abandoned`` the model goes on writing, and billing, when its client has left.
 
     Use it with ``with`` or ``async with``, or call ``start`` and ``stop``. It also stops when it is
     garbage collected and when the interpreter exits, however that happens.
@@ -62,6 +65,7 @@ class MockLLM:
         seed: int = 0,
         api_key: str | None = None,
         answer_tokens: int | None = None,
+        limits: Limits | None = None,
         finish_abandoned: bool = False,
         port: int = 0,
     ) -> None:
@@ -73,6 +77,7 @@ class MockLLM:
             seed=seed,
             api_key=api_key,
             answer_tokens=answer_tokens,
+            limits=limits,
             finish_abandoned=finish_abandoned,
         )
         self._port = port
@@ -125,7 +130,8 @@ class MockLLM:
         return Ledger(**books)
 
     def reset(self) -> None:
-        """Clear the books, the prefix cache and the request numbers that the jitter depends on."""
+        """Begin anew: the books, the prefix cache, the rate limits, and the request numbers that
+        the jitter depends on."""
         self._control("POST", "reset")
 
     def configure(self, **changes: Unpack[Changes]) -> None:
