@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anthropic
 import httpx
+import jsonschema
+import pydantic
 import pytest
+from anthropic.types import message_count_tokens_params, message_create_params
+from anthropic.types.beta import message_create_params as beta_message_create_params
 
 from helpers.mock_llm import MockLLM
+from helpers.mock_llm.messages_request import CountRequest, MessageRequest
+from helpers.mock_llm.tokens import encoding
+
+from .conftest import only_request
 
 VERSION = {"anthropic-version": "2023-06-01"}
 
@@ -38,7 +47,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
 
 def test_the_models_are_listed_in_pages(client: anthropic.Anthropic) -> None:
     everything = [model.id for model in client.models.list()]
-    assert "claude-sonnet-4-5" in everything
+    assert "claude-sonnet-5-5" in everything
     assert "gpt-4o" not in everything
     assert [model.id for model in client.models.list(limit=1)] == everything
     backwards = client.models.list(limit=1, before_id=everything[2])
@@ -69,3 +78,507 @@ def test_a_missing_or_wrong_key_is_a_401(http: httpx.Client, headers: dict[str, 
     assert right.status_code == 200
     assert response.status_code == 401
     assert error_of(response)["type"] == "authentication_error"
+
+
+MODEL = "claude-sonnet-5-5"
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+WEATHER: Any = {
+    "name": "get_weather",
+    "description": "The weather of a place.",
+    "input_schema": {
+        "type": "object",
+        "properties": {"place": {"type": "string"}, "days": {"type": "integer", "minimum": 1}},
+        "required": ["place", "days"],
+        "additionalProperties": False,
+    },
+}
+TIME: Any = {"name": "get_time", "input_schema": {"type": "object", "properties": {}}}
+
+
+def text_of(message: Any) -> str:
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
+def events(response: httpx.Response) -> list[Any]:
+    """The data of each server-sent event; checks that its name is its type."""
+    *frames, rest = response.text.split("\n\n")
+    assert rest == ""
+    found = []
+    for frame in frames:
+        name, data = frame.split("\n")
+        found.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {found[-1]['type']}"
+    return found
+
+
+@pytest.fixture
+def send(llm: MockLLM, http: httpx.Client) -> Callable[..., httpx.Response]:
+    """Post a request with any parameters; None leaves one out."""
+
+    def post(path: str = "/messages", **parameters: Any) -> httpx.Response:
+        body = {"model": MODEL, "max_tokens": 100, "messages": HELLO} | parameters
+        body = {key: value for key, value in body.items() if value is not None}
+        return http.post(f"{llm.url}{path}", json=body, headers=VERSION)
+
+    return post
+
+
+Send = Callable[..., httpx.Response]
+
+
+def test_a_whole_message_has_the_providers_fields(client: anthropic.Anthropic) -> None:
+    message = client.messages.create(model=MODEL, max_tokens=100, messages=HELLO)
+    assert (message.type, message.role, message.model) == ("message", "assistant", MODEL)
+    assert message.id.startswith("msg_")
+    assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
+    assert message.usage.output_tokens == len(encoding().encode(text_of(message)))
+    assert message.usage.service_tier == "standard"
+    assert message._request_id is not None
+    assert message._request_id.startswith("req_")
+
+
+def test_the_stream_has_the_documented_order(send: Send) -> None:
+    sent = events(send(stream=True))
+    kinds = [event["type"] for event in sent]
+    assert kinds[:3] == ["message_start", "content_block_start", "ping"]
+    assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    assert set(kinds[3:-3]) == {"content_block_delta"}
+    whole = send().json()
+    assert "".join(event["delta"]["text"] for event in sent[3:-3]) == whole["content"][0]["text"]
+    assert sent[0]["message"]["usage"]["input_tokens"] == whole["usage"]["input_tokens"]
+    assert sent[-2]["usage"] == whole["usage"]
+    assert sent[-2]["delta"] == {"stop_reason": "end_turn", "stop_sequence": None}
+
+
+def test_the_clients_stream_helper_adds_the_message_up(client: anthropic.Anthropic) -> None:
+    whole = client.messages.create(model=MODEL, max_tokens=100, messages=HELLO)
+    with client.messages.stream(model=MODEL, max_tokens=100, messages=HELLO) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert text == text_of(whole) == text_of(final)
+    assert final.usage.output_tokens == whole.usage.output_tokens
+    assert final.stop_reason == "end_turn"
+
+
+@pytest.mark.anyio
+async def test_sdk_async(llm: MockLLM) -> None:
+    async with anthropic.AsyncAnthropic(base_url=base_url(llm), api_key="any") as client:
+        whole = await client.messages.create(model=MODEL, max_tokens=100, messages=HELLO)
+        raw = await client.messages.create(model=MODEL, max_tokens=100, messages=HELLO, stream=True)
+        kinds = [event.type async for event in raw]
+        async with client.messages.stream(model=MODEL, max_tokens=100, messages=HELLO) as stream:
+            final = await stream.get_final_message()
+        counted = await client.messages.count_tokens(model=MODEL, messages=HELLO)
+        with pytest.raises(anthropic.NotFoundError):
+            await client.messages.create(model="claude", max_tokens=100, messages=HELLO)
+    assert text_of(final) == text_of(whole)
+    assert kinds[-1] == "message_stop"
+    assert counted.input_tokens == whole.usage.input_tokens
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("parameters", "reason", "sequence"),
+    [
+        ({"max_tokens": 5}, "max_tokens", None),
+        ({"max_tokens": 0}, "max_tokens", None),
+        ({"stop_sequences": ["zzz", "."]}, "stop_sequence", "."),
+        ({"tools": [WEATHER]}, "tool_use", None),
+        ({"tools": [WEATHER], "max_tokens": 3}, "max_tokens", None),
+        ({"tools": [WEATHER], "tool_choice": {"type": "none"}}, "end_turn", None),
+    ],
+)
+def test_the_reason_to_stop_is_told(
+    client: anthropic.Anthropic,
+    stream: bool,
+    parameters: dict[str, Any],
+    reason: str,
+    sequence: str | None,
+) -> None:
+    parameters = {"model": MODEL, "max_tokens": 100, "messages": HELLO} | parameters
+    if stream:
+        with client.messages.stream(**parameters) as events:
+            message: Any = events.get_final_message()
+    else:
+        message = client.messages.create(**parameters)
+    assert (message.stop_reason, message.stop_sequence) == (reason, sequence)
+    if reason == "max_tokens":
+        assert message.usage.output_tokens == parameters["max_tokens"]
+
+
+def test_a_tool_call_streams_in_pieces_of_json(send: Send) -> None:
+    sent = events(send(tools=[WEATHER], stream=True))
+    [start] = [event for event in sent if event["type"] == "content_block_start"]
+    block = start["content_block"]
+    assert (block["type"], block["name"], block["input"]) == ("tool_use", "get_weather", {})
+    assert block["id"].startswith("toolu_")
+    pieces = [event["delta"] for event in sent if event["type"] == "content_block_delta"]
+    assert {piece["type"] for piece in pieces} == {"input_json_delta"}
+    assert len(pieces) > 3
+    input = json.loads("".join(piece["partial_json"] for piece in pieces))
+    jsonschema.validate(input, WEATHER["input_schema"])
+    assert send(tools=[WEATHER]).json()["content"] == [block | {"input": input}]
+
+
+def test_an_agents_loop_ends(client: anthropic.Anthropic) -> None:
+    messages: Any = list(HELLO)
+    first = client.messages.create(
+        model=MODEL, max_tokens=500, messages=messages, tools=[WEATHER, TIME]
+    )
+    results = [
+        {"type": "tool_result", "tool_use_id": block.id, "content": "sunny"}
+        for block in first.content
+        if block.type == "tool_use"
+    ]
+    messages += [first.to_param(), {"role": "user", "content": results}]
+    second = client.messages.create(
+        model=MODEL, max_tokens=500, messages=messages, tools=[WEATHER, TIME]
+    )
+    assert results
+    assert first.stop_reason == "tool_use"
+    assert second.stop_reason == "end_turn"
+    assert text_of(second)
+
+
+def test_the_choice_of_tools_is_obeyed(client: anthropic.Anthropic) -> None:
+    def called(choice: Any, prompt: str = "Hello") -> list[str]:
+        message = client.messages.create(
+            model=MODEL,
+            max_tokens=500,
+            messages=[{"role": "user", "content": prompt}],
+            tools=[WEATHER, TIME],
+            tool_choice=choice,
+        )
+        return [block.name for block in message.content if block.type == "tool_use"]
+
+    assert called({"type": "tool", "name": "get_time"}) == ["get_time"]
+    assert called({"type": "none"}) == []
+    prompts = [f"Question {number}" for number in range(12)]
+    assert any(len(called({"type": "any"}, prompt)) == 2 for prompt in prompts)
+    alone = {"type": "any", "disable_parallel_tool_use": True}
+    assert all(len(called(alone, prompt)) == 1 for prompt in prompts)
+
+
+class City(pydantic.BaseModel):
+    name: str
+    people: int
+    rivers: list[str]
+
+
+def test_structured_output_fits_the_schema(client: anthropic.Anthropic) -> None:
+    parsed = client.messages.parse(model=MODEL, max_tokens=500, messages=HELLO, output_format=City)
+    assert isinstance(parsed.parsed_output, City)
+    with client.messages.stream(
+        model=MODEL, max_tokens=500, messages=HELLO, output_format=City
+    ) as stream:
+        assert stream.get_final_message().parsed_output == parsed.parsed_output
+
+
+def test_thinking_is_shown_or_left_out(client: anthropic.Anthropic) -> None:
+    def think(**thinking: Any) -> Any:
+        wanted: Any = thinking
+        return client.messages.create(model=MODEL, max_tokens=2000, messages=HELLO, thinking=wanted)
+
+    shown, answer = (message := think(type="enabled", budget_tokens=1024)).content
+    assert (shown.type, answer.type) == ("thinking", "text")
+    assert shown.signature
+    tokens = len(encoding().encode(shown.thinking))
+    assert tokens > 10
+    assert message.usage.output_tokens_details.thinking_tokens == tokens
+    assert message.usage.output_tokens == tokens + len(encoding().encode(answer.text))
+    hidden, answer = (message := think(type="adaptive", display="omitted")).content
+    assert (hidden.type, hidden.thinking, answer.type) == ("thinking", "", "text")
+    assert message.usage.output_tokens_details.thinking_tokens == tokens
+    assert [block.type for block in think(type="disabled").content] == ["text"]
+
+
+@pytest.mark.parametrize("display", ["summarized", "omitted"])
+@pytest.mark.parametrize("limit", [5, 2000])
+def test_thinking_streams_like_the_whole(
+    client: anthropic.Anthropic, display: Any, limit: int
+) -> None:
+    parameters: Any = {
+        "model": MODEL,
+        "max_tokens": limit,
+        "messages": HELLO,
+        "thinking": {"type": "adaptive", "display": display},
+    }
+    whole = client.messages.create(**parameters)
+    with client.messages.stream(**parameters) as stream:
+        final = stream.get_final_message()
+    assert final.to_dict()["content"] == whole.to_dict()["content"]
+    assert final.usage.output_tokens == whole.usage.output_tokens
+
+
+def test_tokens_are_counted_without_an_answer(llm: MockLLM, client: anthropic.Anthropic) -> None:
+    parameters: Any = {
+        "model": MODEL,
+        "system": "Be brief.",
+        "tools": [WEATHER],
+        "messages": [
+            {"role": "user", "content": "What is this?"},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "Let me see.", "signature": "abc"},
+                    {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"a": 1}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "toolu_1",
+                        "content": [{"type": "text", "text": "sunny"}],
+                    },
+                    {"type": "image", "source": {"type": "url", "url": "https://localhost/a.png"}},
+                    {
+                        "type": "document",
+                        "source": {"type": "text", "media_type": "text/plain", "data": "A text."},
+                    },
+                ],
+            },
+        ],
+    }
+    counted = client.messages.count_tokens(**parameters)
+    assert only_request(llm).completion_tokens is None
+    message = client.messages.create(max_tokens=100, **parameters)
+    assert counted.input_tokens == message.usage.input_tokens
+    parameters["messages"][0]["content"] += " And this?"
+    assert client.messages.count_tokens(**parameters).input_tokens > counted.input_tokens
+
+
+def test_only_what_is_marked_is_cached(client: anthropic.Anthropic) -> None:
+    def ask(question: str, cache: Any = None, system: str = "word " * 1500) -> Any:
+        block = {"type": "text", "text": system}
+        if cache:
+            block["cache_control"] = cache
+        return client.messages.create(
+            model=MODEL,
+            max_tokens=10,
+            system=[block],  # type: ignore[list-item]
+            messages=[{"role": "user", "content": question}],
+        ).usage
+
+    plain = ask("One?")
+    assert ask("One?").cache_read_input_tokens == 0
+    assert plain.cache_creation_input_tokens == 0
+    mark = {"type": "ephemeral"}
+    first, second = ask("One?", mark), ask("Two, then?", mark)
+    assert first.cache_read_input_tokens == 0
+    assert first.cache_creation_input_tokens > 1500
+    assert second.cache_read_input_tokens == first.cache_creation_input_tokens
+    assert second.cache_creation_input_tokens == 0
+    for usage in (first, second):
+        parts = usage.input_tokens + usage.cache_creation_input_tokens
+        assert (
+            parts + usage.cache_read_input_tokens
+            == ask("One?" if usage is first else "Two, then?").input_tokens
+        )
+    assert ask("One?").cache_read_input_tokens == 0
+    assert ask("One?", mark, system="too short").cache_creation_input_tokens == 0
+    hour = ask("One?", {"type": "ephemeral", "ttl": "1h"}, system="hour " * 1500)
+    assert hour.cache_creation.ephemeral_1h_input_tokens == hour.cache_creation_input_tokens
+    assert hour.cache_creation.ephemeral_5m_input_tokens == 0
+
+
+def test_a_growing_conversation_is_read_from_the_cache(client: anthropic.Anthropic) -> None:
+    messages: list[Any] = [{"role": "user", "content": "word " * 1500}]
+    read = []
+    for turn in range(3):
+        usage = client.messages.create(
+            model=MODEL, max_tokens=10, messages=messages, cache_control={"type": "ephemeral"}
+        ).usage
+        read.append((usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0))
+        messages += [
+            {"role": "assistant", "content": f"Answer {turn}"},
+            {"role": "user", "content": f"Question {turn}?"},
+        ]
+    (first, written), (second, more), (third, _) = read
+    assert first == 0
+    assert second == written
+    assert third == written + more
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"max_tokens": None}, "max_tokens: Field required"),
+        ({"max_tokens": -1}, "max_tokens: Input should be greater than or equal to 0"),
+        ({"max_tokens": "many"}, "max_tokens: Input should be a valid integer"),
+        ({"messages": []}, "messages: at least one message is required"),
+        ({"messages": "Hello"}, "messages: Input should be a valid list"),
+        ({"messages": [{"role": "boss", "content": "a"}]}, "messages.0.role: Input should be"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content: Field required"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages.0: all messages must have"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            "messages.0.content.0.text.text: Field required",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": 4}]}]},
+            "messages.0.content.0.text: Input should be a valid string",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}]}]},
+            "messages: text content blocks must be non-empty",
+        ),
+        (
+            {"messages": [*HELLO, {"role": "assistant", "content": "Well "}]},
+            "final assistant content cannot end with trailing whitespace",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1"}]}
+                ]
+            },
+            "messages.0.content: unexpected `tool_use_id`",
+        ),
+        (
+            {
+                "messages": [
+                    *HELLO,
+                    {
+                        "role": "assistant",
+                        "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}],
+                    },
+                    {"role": "user", "content": "Well?"},
+                ]
+            },
+            "messages.1: `tool_use` ids were found without `tool_result`",
+        ),
+        ({"temperature": 1.5}, "temperature: Input should be less than or equal to 1"),
+        ({"stop_sequences": [" "]}, "stop_sequences: each stop sequence"),
+        ({"tempreature": 1}, "tempreature: Extra inputs are not permitted"),
+        ({"metadata": {"user": "a"}}, "metadata.user: Extra inputs are not permitted"),
+        ({"service_tier": "best"}, "service_tier: Input should be 'auto' or 'standard_only'"),
+        ({"tools": [{"name": "f"}]}, "tools.0.custom.input_schema: Field required"),
+        ({"tools": [{"name": "f g", "input_schema": {"type": "object"}}]}, "tools.0.name"),
+        ({"tools": [TIME, TIME]}, "Tool names must be unique"),
+        (
+            {"tools": [{"name": "f", "input_schema": {"type": "object", "properties": 4}}]},
+            "tools.0.custom.input_schema: JSON schema is invalid",
+        ),
+        ({"tool_choice": {"type": "any"}}, "only be specified while providing tools"),
+        ({"tools": [TIME], "tool_choice": {"type": "tool", "name": "f"}}, "'f' not found"),
+        ({"tools": [TIME], "tool_choice": {"type": "tool"}}, "tool_choice.tool.name"),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 500}},
+            "thinking.budget_tokens: Input should be greater than or equal to 1024",
+        ),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "must be greater than"),
+        ({"thinking": {"type": "enabled"}}, "budget_tokens: Field required"),
+        ({"thinking": {"type": "adaptive"}, "temperature": 0.5}, "may only be set to 1"),
+        (
+            {"thinking": {"type": "adaptive"}, "tools": [TIME], "tool_choice": {"type": "any"}},
+            "tool_choice forces tool use",
+        ),
+        (
+            {
+                "system": [
+                    {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
+                    for _ in range(5)
+                ]
+            },
+            "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+        ),
+        ({"max_tokens": 200_000}, "input length and `max_tokens` exceed context limit"),
+        ({"messages": [{"role": "user", "content": "a " * 130_000}]}, "prompt is too long"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_what_the_provider_refuses_is_refused(
+    send: Send, parameters: dict[str, Any], words: str
+) -> None:
+    response = send(**parameters)
+    assert response.status_code == 400
+    error = error_of(response)
+    assert error["type"] == "invalid_request_error"
+    assert words in error["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"null", b"[]", b"\xff", b"[" * 100_000])
+def test_a_body_that_makes_no_sense_is_a_400(llm: MockLLM, http: httpx.Client, body: bytes) -> None:
+    response = http.post(f"{llm.url}/messages", content=body, headers=VERSION)
+    assert response.status_code == 400
+    assert error_of(response)["type"] == "invalid_request_error"
+
+
+def test_the_version_is_asked_for(llm: MockLLM, http: httpx.Client) -> None:
+    body = {"model": MODEL, "max_tokens": 5, "messages": HELLO}
+    none = http.post(f"{llm.url}/messages", json=body)
+    wrong = http.post(f"{llm.url}/messages", json=body, headers={"anthropic-version": "today"})
+    assert (none.status_code, wrong.status_code) == (400, 400)
+    assert error_of(none)["message"] == "anthropic-version: header is required"
+    assert "not a valid version" in error_of(wrong)["message"]
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "claude", "claude-é", "x" * 300])
+def test_an_unknown_model_is_a_404(send: Send, model: str) -> None:
+    response = send(model=model)
+    assert response.status_code == 404
+    assert error_of(response)["type"] == "not_found_error"
+
+
+def test_a_body_above_32_mb_is_a_413(llm: MockLLM, client: anthropic.Anthropic) -> None:
+    huge: Any = [{"role": "user", "content": "a" * (33 * 1024 * 1024)}]
+    with pytest.raises(anthropic.ContentTooLargeError, match="request_too_large"):
+        client.messages.create(model=MODEL, max_tokens=5, messages=huge)
+
+
+def test_only_post_is_allowed(llm: MockLLM, http: httpx.Client) -> None:
+    response = http.get(f"{llm.url}/messages", headers=VERSION)
+    assert response.status_code == 405
+    assert response.headers["allow"] == "POST"
+    assert error_of(response)["message"] == "Method Not Allowed"
+
+
+def test_errors_are_typed_in_the_client(llm: MockLLM) -> None:
+    with (
+        MockLLM(api_key="sk-right") as guarded,
+        anthropic.Anthropic(base_url=base_url(guarded), api_key="sk-wrong") as client,
+        pytest.raises(anthropic.AuthenticationError) as caught,
+    ):
+        client.messages.create(model=MODEL, max_tokens=5, messages=HELLO)
+    assert caught.value.type == "authentication_error"
+    assert caught.value.request_id is not None
+
+
+def test_every_documented_parameter_is_known() -> None:
+    """Two of them are sent as headers."""
+    documented = {
+        *message_create_params.MessageCreateParamsBase.__annotations__,
+        *message_create_params.MessageCreateParamsStreaming.__annotations__,
+    } - {"user_profile_id", "workspace_id"}
+    beta = {
+        *beta_message_create_params.MessageCreateParamsBase.__annotations__,
+    } - {"user_profile_id", "workspace_id", "betas"}
+    assert documented | beta <= set(MessageRequest.model_fields)
+    counted = {*message_count_tokens_params.MessageCountTokensParams.__annotations__} - {
+        "user_profile_id",
+        "workspace_id",
+    }
+    assert counted <= set(CountRequest.model_fields)
+
+
+def test_documented_parameters_are_accepted(send: Send) -> None:
+    response = send(
+        cache_control={"type": "ephemeral", "ttl": "1h"},
+        container={"id": "container_1"},
+        inference_geo="us",
+        metadata={"user_id": "ada"},
+        output_config={"effort": "low"},
+        service_tier="auto",
+        speed="standard",
+        stop_sequences=["\n\nHuman:"],
+        system=[{"type": "text", "text": "Be brief."}],
+        temperature=1,
+        thinking={"type": "disabled"},
+        tool_choice={"type": "auto", "disable_parallel_tool_use": True},
+        tools=[WEATHER, {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}],
+        top_k=5,
+        top_p=0.9,
+    )
+    assert response.status_code == 200

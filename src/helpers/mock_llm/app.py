@@ -16,12 +16,13 @@ from helpers.mock_llm.asgi import ClientLeftError, Reader, Receive, Scope, Send,
 from helpers.mock_llm.books import Books, OpenConnection
 from helpers.mock_llm.chat import Chat
 from helpers.mock_llm.control import Control
-from helpers.mock_llm.dialect import OPENAI, Dialect, dialect_of
+from helpers.mock_llm.dialect import ANTHROPIC, OPENAI, Dialect, dialect_of
 from helpers.mock_llm.embeddings import Embeddings
 from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.exchange import Exchange
 from helpers.mock_llm.guard import is_loopback, shorten_key
+from helpers.mock_llm.messages import Messages
 from helpers.mock_llm.models import list_models, show_model
 
 _Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
@@ -42,9 +43,12 @@ class App:
         self._engine = engine
         self._control = control
         self._api_key = None if api_key is None else api_key.encode()
+        messages = Messages(engine)
         self._routes = {
             "/v1/chat/completions": _Route({"POST": Chat(engine).answer}),
             "/v1/embeddings": _Route({"POST": Embeddings(engine).answer}),
+            "/v1/messages": _Route({"POST": messages.answer}, dialect=ANTHROPIC),
+            "/v1/messages/count_tokens": _Route({"POST": messages.count}, dialect=ANTHROPIC),
             "/v1/models": _Route({"GET": list_models}, dialect=None),
             "/v1/models/{id}": _Route({"GET": show_model}, dialect=None),
         }

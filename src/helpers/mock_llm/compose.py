@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from helpers.mock_llm.json_schema import instance
+from helpers.mock_llm.prefix_cache import Marks
 from helpers.mock_llm.text import answer, digest
 from helpers.mock_llm.tokens import pieces
 
@@ -55,6 +56,11 @@ class Wish:
     """The model may call several tools at once."""
     called: bool = False
     """The last message already is a tool's result."""
+    thinking_budget: int | None = None
+    """Most tokens of reasoning, where the request asks for it; None leaves it to the profile."""
+    shows_thinking: bool = False
+    marks: Marks | None = None
+    """What the client wants cached; None where the provider decides."""
 
     @property
     def calls_tools(self) -> bool:

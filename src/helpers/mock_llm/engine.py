@@ -20,8 +20,11 @@ from helpers.mock_llm.limits import Limiter
 from helpers.mock_llm.prefix_cache import PrefixCache
 from helpers.mock_llm.profiles import Profile
 from helpers.mock_llm.settings import Settings
+from helpers.mock_llm.text import answer, digest
 
 _T = TypeVar("_T")
+_THOUGHT = 48
+"""Tokens of reasoning of a model that was asked to think, and whose profile does not say more."""
 _LONG_BODY = 20_000
 """Bytes above which a prompt is tokenised in a thread: 2 ms, a tenth of a stream's token gap."""
 
@@ -36,10 +39,14 @@ class Draft:
     """Unix time."""
     prompt_tokens: int
     thinking_tokens: int
-    """Hidden reasoning, per choice."""
+    """Reasoning, per choice."""
+    thoughts: list[str]
+    """The reasoning token by token, where it is shown; else it is hidden."""
     choices: list[Choice]
     cached_tokens: int = 0
     """Of the prompt's tokens; known when the model reads it."""
+    cache_writes: int = 0
+    """Of the prompt's tokens, those that were put into the cache because they were marked."""
 
     @property
     def reasoning_tokens(self) -> int:
@@ -114,13 +121,13 @@ class Engine:
         draft = self._think(wish, exchange.id, profile)
         self._admit(exchange, draft.prompt_tokens + _longest_answer(wish, draft))
         async with self._slot(exchange) as slot:
-            draft.cached_tokens = self._cache.cached_tokens(wish.model, wish.prompt)
+            draft.cached_tokens, draft.cache_writes = self._look_up(wish)
             record.cached_tokens = draft.cached_tokens
             schedule = self._plan(
                 record,
                 slot,
                 uncached_tokens=draft.prompt_tokens - draft.cached_tokens,
-                thinking_tokens=draft.thinking_tokens,
+                thinking_tokens=draft.thinking_tokens - len(draft.thoughts),
             )
             deliver = stream if streamed else send_whole
             await deliver(
@@ -167,7 +174,7 @@ class Engine:
         room = profile.context_window - len(wish.prompt)
         if wish.limit is not None:
             room = min(room, wish.limit)
-        thinking = min(profile.thinking_tokens, room)
+        thinking = _thinking_tokens(wish, profile, room)
         settings = self._settings
         return Draft(
             id=id,
@@ -175,10 +182,28 @@ class Engine:
             created=int(time.time()),
             prompt_tokens=len(wish.prompt),
             thinking_tokens=thinking,
+            thoughts=_thoughts(wish, settings.seed, thinking) if wish.shows_thinking else [],
             choices=compose(
                 wish, room=room - thinking, seed=settings.seed, length=settings.answer_tokens
             ),
         )
+
+    def _look_up(self, wish: Wish) -> tuple[int, int]:
+        """How many tokens of the prompt are cached, and how many are put there."""
+        if wish.marks is None:
+            return self._cache.cached_tokens(wish.model, wish.prompt), 0
+        return self._cache.marked_tokens(wish.model, wish.prompt, wish.marks)
+
+
+def _thoughts(wish: Wish, seed: int, count: int) -> list[str]:
+    return answer(digest(wish.prompt, seed + wish.seed, choice=-1), count) if count else []
+
+
+def _thinking_tokens(wish: Wish, profile: Profile, room: int) -> int:
+    thinking = profile.thinking_tokens
+    if wish.thinking_budget is not None:
+        thinking = min(thinking or _THOUGHT, wish.thinking_budget)
+    return min(thinking, room)
 
 
 def _limiter(settings: Settings) -> Limiter | None:

@@ -37,10 +37,11 @@ _SPECIAL = {"<|endoftext|>": 199999, "<|endofprompt|>": 200018}
 # A chat prompt is wrapped in special tokens whose ids are not published; the cookbook ("How to
 # count tokens with tiktoken") says how many there are: 3 around each message, 1 before a name and
 # 3 that begin the answer. Any ids serve that no text can have.
-_OPEN, _MIDDLE, _CLOSE, _NAME, _NO_TEXT = -1, -2, -3, -4, -5
-_PRIMING = [_OPEN, _CLOSE, _MIDDLE]
-_PART_TOKENS = 85
-"""Tokens for an image at low detail (the provider's vision guide); taken for any part without
+_OPEN, _MIDDLE, CLOSING, _NAME = -1, -2, -3, -4
+PRIMING = [_OPEN, CLOSING, _MIDDLE]
+"""What the answer begins with."""
+NO_TEXT = [-5] * 85
+"""As many as for an image at low detail (the provider's vision guide); taken for any part without
 text."""
 
 # tiktoken's pattern matcher overflows its stack, and panics, on some 100,000 blanks in a row.
@@ -108,18 +109,20 @@ def prompt_tokens(
     messages: Iterable[Mapping[str, Any]], tools: Iterable[Mapping[str, Any]] = ()
 ) -> list[int]:
     """The prompt as the model reads it: tools first, since they are a stable prefix."""
-    tokens = [token for tool in tools for token in encode(_json(tool))]
+    tokens = [token for tool in tools for token in json_tokens(tool)]
     for message in messages:
-        tokens.append(_OPEN)
-        tokens += _short(message["role"])
-        tokens.append(_MIDDLE)
+        tokens += message_opening(message["role"])
         tokens += _content(message.get("content"))
         if name := message.get("name"):
             tokens += [_NAME, *encode(name)]
         if calls := message.get("tool_calls"):
-            tokens += encode(_json(calls))
-        tokens.append(_CLOSE)
-    return tokens + _PRIMING
+            tokens += json_tokens(calls)
+        tokens.append(CLOSING)
+    return tokens + PRIMING
+
+
+def message_opening(role: str) -> list[int]:
+    return [_OPEN, *_short(role), _MIDDLE]
 
 
 @lru_cache(maxsize=1024)
@@ -134,9 +137,9 @@ def _content(content: str | Iterable[Mapping[str, Any]] | None) -> list[int]:
     tokens: list[int] = []
     for part in content or ():
         text = part.get("text")
-        tokens += encode(text) if isinstance(text, str) else [_NO_TEXT] * _PART_TOKENS
+        tokens += encode(text) if isinstance(text, str) else NO_TEXT
     return tokens
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+def json_tokens(value: object) -> list[int]:
+    return encode(json.dumps(value, separators=(",", ":"), ensure_ascii=False))

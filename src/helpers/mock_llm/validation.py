@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,12 +14,20 @@ from helpers.mock_llm.errors import ApiError, malformed_json
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def validate(model: type[_Model], body: bytes) -> _Model:
-    """Raises ApiError (400) in the provider's words."""
+def validate(
+    model: type[_Model],
+    body: bytes,
+    *,
+    refuse: Callable[[ErrorDetails, Any], ApiError] | None = None,
+) -> _Model:
+    """Raises ApiError (400) in OpenAI's words, or those of ``refuse`` for an error and a body."""
     try:
         return model.model_validate_json(body)
-    except ValidationError as error:
-        raise _refusal(most_telling(error.errors(include_url=False)), body) from None
+    except ValidationError as failure:
+        error = most_telling(failure.errors(include_url=False))
+        if error["type"] == "json_invalid":
+            raise malformed_json() from None
+        raise (refuse or _refusal)(error, from_json(body)) from None
 
 
 def missing(param: str) -> ApiError:
@@ -65,12 +74,10 @@ def most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
     return next(inside, first)
 
 
-def _refusal(error: ErrorDetails, body: bytes) -> ApiError:
+def _refusal(error: ErrorDetails, body: Any) -> ApiError:
     """The provider's error for pydantic's."""
     kind, got = error["type"], error["input"]
-    if kind == "json_invalid":
-        return malformed_json()
-    param = _path(error["loc"], from_json(body), missing=kind == "missing")
+    param = _path(error["loc"], body, missing=kind == "missing")
     if kind == "missing":
         return missing(param)
     if kind == "extra_forbidden":
@@ -131,13 +138,19 @@ def _short(value: object) -> str:
 
 
 def _path(loc: tuple[int | str, ...], value: Any, *, missing: bool) -> str:
-    """``messages[0].content``: pydantic's path without its names for a union's branches."""
+    """``messages[0].content``"""
     path = ""
+    for step in steps(loc, value, missing=missing):
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return path.removeprefix(".")
+
+
+def steps(loc: tuple[int | str, ...], value: Any, *, missing: bool) -> Iterator[int | str]:
+    """Pydantic's path into a value without its names for a union's branches."""
     for depth, step in enumerate(loc):
         if isinstance(value, list) and isinstance(step, int):
-            path += f"[{step}]"
+            yield step
             value = value[step]
         elif isinstance(value, dict) and (step in value or (missing and depth == len(loc) - 1)):
-            path += f".{step}" if path else str(step)
+            yield step
             value = value.get(step)
-    return path
