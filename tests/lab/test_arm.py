@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Coroutine
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,13 @@ async def hangs() -> None:
 
 async def waits_for_ever() -> None:
     await anyio.sleep_forever()
+
+
+async def spans() -> tuple[float, float]:
+    """From when to when it ran, on the clock of the machine."""
+    start = time.perf_counter()
+    await anyio.sleep(0.1)
+    return start, time.perf_counter()
 
 
 def hangs_without_a_loop() -> None:
@@ -234,6 +242,23 @@ def test_two_runs_at_once_wait_for_each_other() -> None:
 
     runs = in_loop(main())
     assert runs[1].result - runs[0].result >= 0.1
+
+
+def test_a_run_in_another_thread_waits_too() -> None:
+    """JupyterLab handles a click in a what-if panel in a thread with a loop of its own."""
+    runs: list[Run] = []
+
+    def work() -> None:
+        runs.append(in_loop(run_arm(spans, None)))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    spent = sorted(run.result for run in runs)
+    assert len(spent) == 3
+    assert all(before[1] <= after[0] for before, after in pairwise(spent))
 
 
 def test_runs_survive_json(tmp_path: Path) -> None:

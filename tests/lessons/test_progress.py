@@ -1,5 +1,6 @@
 """Progress and predictions survive a restart, and a broken file loses nothing."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from helpers.lessons.course_map import CourseMap
 from helpers.lessons.predictions import Predict
 from helpers.lessons.verdict import verdict
 from helpers.lessons.what_if import WhatIf
-from helpers.report import VerdictFailed, equals
+from helpers.report import Prediction, VerdictFailed, equals
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,37 @@ def test_a_prediction_is_kept_for_the_next_session() -> None:
     made = Predict("01", "How long?", arm="wrong").made
     assert made is not None
     assert (made.arm, made.value, made.unit) == ("wrong", 1.5, "s")
+
+
+def test_a_prediction_of_an_older_version_is_still_read() -> None:
+    progress.note("01", "prediction", 1.5)
+    assert Predict("01", "How long?", arm="wrong").made == Prediction("wrong", 1.5, "s")
+    assert Predict("01", "How many?", arm="wrong", unit="connections").made is None
+
+
+def test_predictions_of_other_arms_and_units_are_kept_apart() -> None:
+    said = [
+        Prediction(arm, value, unit)
+        for value, (arm, unit) in enumerate(product(("wrong", "right"), ("s", "connections")))
+    ]
+    for each in said:
+        Predict("01", "How many?", arm=each.arm, unit=each.unit).commit(each.value)
+    assert [Predict("01", "?", arm=each.arm, unit=each.unit).made for each in said] == said
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "said"),
+    [
+        ("connections", 12, "you said 12 connections"),
+        ("connections", 1, "you said 1 connection"),
+        ("tokens", 1_500_000, "you said 1,500,000 tokens"),
+        ("s", 1.25, "you said 1.25 s"),
+    ],
+)
+def test_a_prediction_is_said_with_its_unit(unit: str, value: float, said: str) -> None:
+    predict = Predict("01", "How many?", arm="wrong", unit=unit)
+    predict.commit(value)
+    assert said in repr(predict)
 
 
 def test_without_widgets_a_prediction_and_a_panel_are_text() -> None:

@@ -4,18 +4,16 @@ import base64
 import io
 import warnings
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from matplotlib import style
-from matplotlib.axis import Axis
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 from PIL import Image
 
 from helpers.lab.run import Block, Comparison, Run, Stall, Where
-from helpers.report import Prediction, figure, sentence
+from helpers.report import Prediction, figure, seconds, sentence
+from helpers.report.figure import Number
 from helpers.report.sheet import Sheet
+from tests.report.looking import assert_readable, said, visible_texts
 from tests.report.makers import (
     beats,
     busy,
@@ -32,6 +30,7 @@ ODD = Where("cell 5", 4, "ask", "price = f'$5 and $6 for 中文 and 🙂 by " + 
 SHOWN: dict[str, Comparison | Run] = {
     "one request": serial(1),
     "one arm": serial(),
+    "five arms": compare(*(limited(name) for name in ("a", "b", "c", "d", "right"))),
     "two arms": compare(serial(), concurrent()),
     "three arms": compare(serial(), concurrent(), concurrent(arm="http2", slots=4)),
     "four arms": compare(serial(), concurrent(), hung(arm="c"), limited("d")),
@@ -50,20 +49,6 @@ SHOWN: dict[str, Comparison | Run] = {
 }
 
 
-@pytest.fixture
-def sheets(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
-    """Every sheet that is drawn."""
-    drawn: list[Sheet] = []
-    png = Sheet.png
-
-    def remember(sheet: Sheet) -> bytes:
-        drawn.append(sheet)
-        return png(sheet)
-
-    monkeypatch.setattr(Sheet, "png", remember)
-    return drawn
-
-
 @pytest.mark.parametrize("name", SHOWN)
 @pytest.mark.parametrize("predicted", [None, 0.36, 1e6])
 def test_no_text_overlaps_another_or_a_panel_or_leaves_the_sheet(
@@ -73,46 +58,55 @@ def test_no_text_overlaps_another_or_a_panel_or_leaves_the_sheet(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure(SHOWN[name], prediction=prediction, titles={"wrong": LONG})
-    boxes = [(text.get_text(), _with_margin(text)) for text in _visible_texts(sheets[0])]
-    canvas = sheets[0].figure.bbox
-    assert len(boxes) > 8
-    for i, (text, box) in enumerate(boxes):
-        assert canvas.x0 <= box.x0, f"{text!r} leaves the sheet"
-        assert canvas.y0 <= box.y0, f"{text!r} leaves the sheet"
-        assert box.x1 <= canvas.x1, f"{text!r} leaves the sheet"
-        assert box.y1 <= canvas.y1, f"{text!r} leaves the sheet"
-        for other_text, other in boxes[i + 1 :]:
-            assert not box.overlaps(other), f"{text!r} overlaps {other_text!r}"
+    assert len(visible_texts(sheets[0])) > 8
+    assert_readable(sheets[0])
     for label in sheets[0].figure.texts:
         for axes in sheets[0].figure.axes:
             box = label.get_window_extent()
             assert not box.overlaps(axes.bbox), f"{label.get_text()!r} lies on a panel"
 
 
-def _with_margin(text: Text) -> Bbox:
-    """The text's box and the space it needs beside it, so that two numbers do not run together."""
-    box = text.get_window_extent()
-    return Bbox.from_extents(box.x0 - 4, box.y0, box.x1 + 4, box.y1)
+NUMBERS: list[Number] = [
+    ("TCP connections", lambda run: 40),
+    ("TLS handshakes", lambda run: 0.0521),
+    ("all the work was done after", lambda run: seconds(run.makespan)),
+]
 
 
-def _visible_texts(sheet: Sheet) -> list[Text]:
-    ticks = {id(label): shown for axis in _axes(sheet) for label, shown in _tick_labels(axis)}
-    texts: list[Any] = sheet.figure.findobj(Text)
-    return [t for t in texts if t.get_visible() and t.get_text() and ticks.get(id(t), True)]
+@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("unit", ["s", "TCP connections that the server counted, " * 3])
+def test_numbers_of_a_lessons_own_are_readable(name: str, unit: str, sheets: list[Sheet]) -> None:
+    figure(SHOWN[name], prediction=Prediction("right", 12, unit), numbers=NUMBERS)
+    assert_readable(sheets[0])
+    texts = said(sheets[0]).replace("\n", " ")
+    assert "40" in texts
+    assert "0.0521" in texts
+    assert "peak in flight" not in texts
 
 
-def _axes(sheet: Sheet) -> list[Axis]:
-    return [axis for axes in sheet.figure.axes for axis in (axes.xaxis, axes.yaxis)]
+def test_numbers_too_wide_for_the_column_become_smaller_and_are_cut(sheets: list[Sheet]) -> None:
+    wide: list[Number] = [(f"label {i}", lambda run: "1,234,567,890 tokens") for i in range(3)]
+    figure(SHOWN["three arms"], numbers=wide)
+    assert_readable(sheets[0])
 
 
-def _tick_labels(axis: Axis) -> list[tuple[Text, bool]]:
-    """matplotlib keeps labels for ticks beyond the ends of an axis, and does not draw them."""
-    low, high = sorted(axis.get_view_interval())
-    return [
-        (label, low <= tick.get_loc() <= high)
-        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-        for label in (tick.label1, tick.label2)
-    ]
+def test_a_prediction_in_another_unit_is_written_under_the_numbers(sheets: list[Sheet]) -> None:
+    shown = compare(serial(), concurrent())
+    figure(shown, prediction=Prediction("wrong", 12, "connections"), numbers=NUMBERS)
+    figure(shown)
+    assert "you predicted 12 connections" in said(sheets[0])
+    assert [len(axes.lines) for axes in sheets[0].figure.axes] == [
+        len(axes.lines) for axes in sheets[1].figure.axes
+    ]  # no line on the time axis
+
+
+def test_more_than_three_arms_stand_in_rows_as_wide_as_a_notebook(sheets: list[Sheet]) -> None:
+    arms = [concurrent(arm=name) for name in "abcde"]
+    widths = {figure(compare(*arms[:count])).width for count in (2, 3, 4, 5)}
+    assert widths == {900}
+    tops = [axes.get_position().y1 for axes in sheets[-1].figure.axes[::2]]
+    assert tops[:3] == [tops[0]] * 3
+    assert max(tops[3:]) < tops[0]
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -144,17 +138,13 @@ def test_names_cannot_smuggle_html() -> None:
     assert 'alt="&lt;script&gt;&quot;x&quot;' in data["text/html"]
 
 
-def _said(sheet: Sheet) -> str:
-    return "\n".join(text.get_text() for text in _visible_texts(sheet))
-
-
 def test_it_names_the_numbers_and_the_guilty_line(sheets: list[Sheet]) -> None:
     figure(
         compare(serial(), concurrent()),
         prediction=Prediction("wrong", 1.5),
         titles={"right": "right: one client"},
     )
-    said = _said(sheets[0])
+    texts = said(sheets[0])
     for text in (
         "wrong",
         "right: one client",
@@ -166,12 +156,12 @@ def test_it_names_the_numbers_and_the_guilty_line(sheets: list[Sheet]) -> None:
         "cell 5, line 4: httpx.post(…)",
         "loop deaf: blocked",
     ):
-        assert text in said
+        assert text in texts
 
 
 def test_prediction_beyond_the_axis_is_an_arrow(sheets: list[Sheet]) -> None:
     figure(compare(serial(), concurrent()), prediction=Prediction("wrong", 100.0))
-    assert "you predicted 100 s →" in _said(sheets[0])
+    assert "you predicted 100 s →" in said(sheets[0])
     assert sheets[0].figure.axes[0].get_xlim()[1] < 5
 
 
@@ -197,15 +187,15 @@ def test_all_columns_share_one_time_axis(sheets: list[Sheet]) -> None:
 )
 def test_it_says_what_went_wrong(run: Run, expected: str, sheets: list[Sheet]) -> None:
     figure(run)
-    assert expected in _said(sheets[0])
+    assert expected in said(sheets[0])
 
 
 def test_the_legend_explains_only_what_is_drawn(sheets: list[Sheet]) -> None:
     figure(concurrent())
-    said = _said(sheets[0])
-    assert "heartbeat" in said
+    texts = said(sheets[0])
+    assert "heartbeat" in texts
     for absent in ("queued", "client left", "error answer", "never answered", "loop deaf: "):
-        assert absent not in said
+        assert absent not in texts
 
 
 def test_a_short_stall_is_not_lost(sheets: list[Sheet]) -> None:
@@ -224,7 +214,7 @@ def test_a_block_before_the_first_request_is_not_blamed(sheets: list[Sheet]) -> 
     made = Stall(0.0, 0.025, steps=1, blocks=(Block(0.0, 0.025, client, cpu_share=1.0),))
     run = replace(concurrent(), stalls=(made,))
     figure(compare(serial(), run))
-    assert "AsyncClient" not in _said(sheets[0])
+    assert "AsyncClient" not in said(sheets[0])
     assert "AsyncClient" not in sentence(replace(busy(), stalls=(made, *busy().stalls)))
 
 

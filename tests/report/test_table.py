@@ -1,9 +1,11 @@
 from dataclasses import replace
 from xml.etree import ElementTree
 
+import pytest
+
 from helpers.lab.run import Comparison
 from helpers.report import Table, table
-from tests.report.makers import compare, concurrent, hung, serial
+from tests.report.makers import compare, concurrent, hung, limited, serial
 
 
 def _cells(made: Table) -> dict[str, tuple[str, ...]]:
@@ -36,6 +38,46 @@ def test_counts_that_differ_between_runs_show_their_range() -> None:
     runs = tuple(replace(concurrent(), peak_in_flight=peak) for peak in (11, 12, 9))
     cells = _cells(table(Comparison({"right": runs})))
     assert cells["peak requests in flight"] == ("11 (9 – 12)",)
+
+
+def test_rows_of_a_lessons_own_come_first() -> None:
+    runs = tuple(replace(concurrent(), peak_in_flight=peak) for peak in (11, 12_345, 9))
+    made = table(
+        Comparison({"right": runs}),
+        rows={
+            "count": lambda run: run.peak_in_flight,
+            "share": lambda run: run.peak_in_flight / 3,
+            "the same": lambda run: "yes" if run.peak_in_flight else "no",
+            "another": lambda run: f"{run.peak_in_flight} of 9",
+            "unknown": lambda run: float("nan"),
+            "sometimes": lambda run: None if run.peak_in_flight == 9 else 7,
+        },
+    )
+    assert [name for name, *_ in made.rows][:6] == list(_cells(made))[:6]
+    assert list(_cells(made).values())[:6] == [
+        ("11 (9 – 12,345)",),
+        ("3.67 (3 – 4,115)",),
+        ("yes",),
+        ("11 of 9 / 12345 of 9 / 9 of 9",),
+        ("–",),
+        ("7",),
+    ]
+    assert made.rows[6][0] == "peak requests in flight"
+
+
+def test_only_rows_of_a_lessons_own() -> None:
+    rows = {"status 429": lambda run: run.count(429)}
+    made = table(compare(limited(), concurrent()), rows, standard=False)
+    assert made.rows == (("status 429", "32", "0"),)
+    assert made.caption == "Each arm: median (lowest – highest) of 3 runs."
+    with pytest.raises(ValueError, match="rows"):
+        table(compare(limited(), concurrent()), standard=False)
+
+
+def test_one_run_makes_a_table_too() -> None:
+    made = table(limited(), {"status 429": lambda run: run.count(429)}, standard=False)
+    assert made.head == ("", "wrong")
+    assert made.caption == "Each arm: one run."
 
 
 def test_an_arm_that_hung_took_longer_than_its_limit() -> None:

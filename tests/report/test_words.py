@@ -1,9 +1,19 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from helpers.lab.run import Comparison, Failure, Run, Where
-from helpers.report.words import call, ending, percent, seconds, sentence
+from helpers.report.words import (
+    call,
+    counted,
+    ending,
+    number,
+    percent,
+    quantity,
+    seconds,
+    sentence,
+)
 from tests.report.makers import busy, compare, concurrent, hung, limited, raised, serial
 
 
@@ -22,6 +32,8 @@ from tests.report.makers import busy, compare, concurrent, hung, limited, raised
         (3.84, "3.8 s"),
         (5.0, "5 s"),
         (12.345, "12.3 s"),
+        (86_400.0, "86,400 s"),
+        (float("nan"), "–"),
     ],
 )
 def test_seconds(length: float, text: str) -> None:
@@ -29,10 +41,66 @@ def test_seconds(length: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0.0, "0 %"), (0.001, "< 1 %"), (0.98, "98 %"), (1.0, "100 %")]
+    ("share", "text"),
+    [(0.0, "0 %"), (0.001, "< 1 %"), (0.98, "98 %"), (1.0, "100 %"), (float("nan"), "–")],
 )
 def test_percent(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (12_480, "12,480"),
+        (11.5, "11.5"),
+        (0.05214, "0.0521"),
+        (0.00001, "0.00001"),
+        (0.99999, "1"),
+        (99.96, "100"),
+        (990.4, "990"),
+        (1319.6, "1,320"),
+        (-60.5, "−60.5"),
+        (float("nan"), "–"),
+        (float("-inf"), "−∞"),
+        (None, "–"),
+        (True, "yes"),
+        ("18 of 20", "18 of 20"),
+    ],
+)
+def test_number(value: object, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (1.5, "s", "1.5 s"),
+        (12, "TCP connections", "12 TCP connections"),
+        (1, "TCP connections", "1 TCP connection"),
+        (1, "TLS handshakes", "1 TLS handshake"),
+        (1, "requests refused", "1 request refused"),
+        (1, "retries", "1 retry"),
+        (1, "still open", "1 still open"),
+        (1, "429s", "1 429s"),
+        (70, "%", "70 %"),
+    ],
+)
+def test_quantity(value: float, unit: str, text: str) -> None:
+    assert quantity(value, unit) == text
+
+
+def test_sentence_with_a_lessons_own_numbers() -> None:
+    numbers: list[tuple[str, Callable[[Run], object]]] = [
+        ("requests", lambda run: len(run.requests)),
+        ("last answer", lambda run: seconds(run.makespan)),
+    ]
+    assert counted(compare(serial(1), concurrent()), numbers) == (
+        "wrong: 1 request, last answer 0.31 s; right: 12 requests, last answer 0.35 s."
+    )
+    assert counted(hung(), numbers) == (
+        "wrong: 12 requests, last answer 5.0 s, still waiting when the lab gave up after 5 s."
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,11 @@ import multiprocessing
 import pickle
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Literal, TypeAlias, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 import cloudpickle
 
@@ -110,13 +109,20 @@ async def compare_arms(
     return Comparison({name: tuple(done) for name, done in runs.items()}, noise)
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+_turn = threading.Lock()
 
 
-def _one_at_a_time() -> asyncio.Lock:
+@asynccontextmanager
+async def _one_at_a_time() -> AsyncIterator[None]:
     # Two arms at once would disturb each other and share the server's books: a click in a what-if
-    # panel waits for the cell that is running, and the other way round.
-    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    # panel waits for the cell that is running, and the other way round. JupyterLab handles a click
+    # in a thread with a loop of its own, so an asyncio lock would not do.
+    while not _turn.acquire(blocking=False):  # noqa: ASYNC110 - an Event belongs to one loop
+        await asyncio.sleep(_WATCH_EVERY)
+    try:
+        yield
+    finally:
+        _turn.release()
 
 
 def _context() -> Any:

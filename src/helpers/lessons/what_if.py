@@ -9,6 +9,8 @@ from typing import Any
 
 from helpers.report.sinks import showing_in
 
+_FITTING = "width: 0; min-width: 100%; overflow-x: auto"
+
 
 class WhatIf:
     """Sliders for the parameters of an experiment, a button, and the result under them.
@@ -64,7 +66,7 @@ class WhatIf:
         values = {name: slider.value for name, slider in self._sliders.items()}
         try:
             with showing_in(self._show):
-                self._result.value = _page(await self._experiment(**values))
+                self._show(_page(await self._experiment(**values)))
         except asyncio.CancelledError:
             self._result.value = "Stopped."
             raise
@@ -76,8 +78,9 @@ class WhatIf:
     def _running(self, now: bool) -> None:
         self._button.disabled, self._stop.disabled = now, not now
 
-    def _show(self, page: str, text: str) -> None:
-        self._result.value = page
+    def _show(self, page: str, text: str = "") -> None:
+        # As wide as the panel and no wider: a picture shrinks, a table can be scrolled.
+        self._result.value = f'<div style="{_FITTING}">{page}</div>'
 
 
 def _slider(name: str, low: float, high: float, first: float, step: float | None = None) -> Any:

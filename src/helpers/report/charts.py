@@ -20,7 +20,7 @@ from matplotlib.ticker import (
     SymmetricalLogLocator,
 )
 
-from helpers.report.palette import FAINT, INK, MUTED, PAPER, PLAIN, Look, looks
+from helpers.report.palette import FAINT, INK, MUTED, PAPER, PLAIN, Look, looks, series_looks
 from helpers.report.picture import CSS_DPI, Picture, small_png
 from helpers.report.prediction import Prediction
 from helpers.report.sheet import Sheet, height_of, text_width, wrapped
@@ -139,7 +139,7 @@ def _draw_bars(
     title: str | None,
 ) -> Sheet:
     series = list(dict.fromkeys(name for _, group in groups for name in group))
-    look = _series_looks([name for name, _ in groups], series)
+    look = _bar_looks([name for name, _ in groups], series)
     placed, labels, height = _placed(groups, look, unit, prediction)
     heading = _heading(_WIDTH, title)
     top = _below(heading)
@@ -154,7 +154,11 @@ def _draw_bars(
     axes.set_ylim(height, 0)
     axes.set_yticks([])
     axes.axvline(0, color=MUTED, linewidth=0.8)
-    _set_axis(axes.xaxis, [bar.value for bar in placed], log=False)
+    values = [bar.value for bar in placed if math.isfinite(bar.value)]
+    _set_axis(axes.xaxis, values, log=False, width=(scale.most - scale.least) / scale.per_inch)
+    # A tick beyond the longest bar would stand where its value is written.
+    ticks = axes.xaxis.get_major_locator().tick_values(scale.least, scale.most)
+    axes.set_xticks([tick for tick in ticks if scale.least <= tick <= scale.most])
     for bar in placed:
         _draw_bar(sheet, axes, bar, scale, top)
     for each in labels:
@@ -169,10 +173,10 @@ def _draw_bars(
     return sheet
 
 
-def _series_looks(names: list[str], series: list[str]) -> dict[str, Look]:
+def _bar_looks(names: list[str], series: list[str]) -> dict[str, Look]:
     """The look of each series; of single bars, each arm has its own, other names share one."""
     if series != [_ALONE]:
-        return looks(series)
+        return series_looks(series)
     return looks(names) if {"wrong", "right"} & set(names) else dict.fromkeys(names, PLAIN)
 
 
@@ -216,8 +220,10 @@ class _Scale:
     """Where the panel begins on the sheet."""
     low: float
     high: float
+    """The panel's ends."""
+    least: float
     most: float
-    """The largest value with a bar in full."""
+    """The lowest and the highest value with a bar in full."""
     per_inch: float
 
     @classmethod
@@ -231,7 +237,7 @@ class _Scale:
         before = max((_room(bar) for bar in placed if bar.value < 0), default=0.0)
         after = max((_room(bar) for bar in placed if not bar.value < 0), default=0.0)
         per_inch = (high - low) / (width - before - after)
-        return cls(left, low - before * per_inch, high + after * per_inch, high, per_inch)
+        return cls(left, low - before * per_inch, high + after * per_inch, low, high, per_inch)
 
     def inches(self, value: float) -> float:
         return self.left + (value - self.low) / self.per_inch
@@ -274,6 +280,8 @@ _PANEL = 2.9
 """Height of the panel."""
 _END = 1.9
 """Inches that a name may take at the end of its line."""
+_BEFORE_NAME = 0.26
+"""Inches from the panel to the names: a leader and the series' marker."""
 _MOST_MARKERS = 12
 
 
@@ -291,7 +299,8 @@ class _End:
     text: str
     point: tuple[float, float]
     """In inches on the sheet."""
-    colour: str
+    look: Look | None
+    """None for a mark."""
 
 
 class _Plot:
@@ -305,7 +314,7 @@ class _Plot:
     ) -> None:
         self._series, self._marks = series, marks
         self._logs = (log_x, log_y)
-        self._looks = looks(list(series))
+        self._looks = series_looks(list(series))
         self._names = {name: wrapped(name, _END) for name in series}
         self._mark_names = {
             name: wrapped(f"{name}: {number(at)}", _END) for name, at in marks.items()
@@ -317,10 +326,10 @@ class _Plot:
         sheet = Sheet(_WIDTH, top + _PANEL + 0.52)
         sheet.text(_MARGIN, _MARGIN, heading, _TITLE, weight="bold")
         sheet.text(_MARGIN, _below(heading), y)
-        right = _WIDTH - _MARGIN - 0.18 - self._widest_name()
+        right = _WIDTH - _MARGIN - _BEFORE_NAME - self._widest_name()
         axes = sheet.axes(1.0, top, right - 1.0, _PANEL)
         self._draw_series(axes)
-        self._set_axes(axes)
+        self._set_axes(axes, right - 1.0)
         left = _MARGIN + max(map(text_width, _tick_texts(axes.yaxis))) + 0.08
         sheet.move(axes, left, top, right - left, _PANEL)
         sheet.text((left + right) / 2, top + _PANEL + 0.25, x, ha="center")
@@ -348,7 +357,7 @@ class _Plot:
                 zorder=3,
             )
 
-    def _set_axes(self, axes: Axes) -> None:
+    def _set_axes(self, axes: Axes, width: float) -> None:
         points = [point for points in self._series.values() for point in points]
         across = [x for x, _ in points]
         up = [*(y for _, y in points), *self._marks.values()]
@@ -357,27 +366,29 @@ class _Plot:
         for axis, values, log in zip(
             (axes.xaxis, axes.yaxis), (across, up), self._logs, strict=True
         ):
-            _set_axis(axis, values, log)
+            _set_axis(axis, values, log, width)
         if not self._logs[1] and min(up) >= 0:
             axes.set_ylim(bottom=0, top=None if max(up) else 1)
 
     def _write_ends(self, sheet: Sheet, axes: Axes, right: float, top: float) -> None:
         ends = [
-            _End(self._names[name], sheet.inches(axes, points[-1]), self._looks[name].colour)
+            _End(self._names[name], sheet.inches(axes, points[-1]), self._looks[name])
             for name, points in self._series.items()
         ]
         edge = axes.get_xlim()[1]
         ends += [
-            _End(self._mark_names[name], sheet.inches(axes, (edge, at)), INK)
+            _End(self._mark_names[name], sheet.inches(axes, (edge, at)), None)
             for name, at in self._marks.items()
         ]
         ends.sort(key=lambda end: end.point[1])
         heights = [height_of(end.text) for end in ends]
         middles = _apart([end.point[1] for end in ends], heights, top, top + _PANEL)
         for end, height, middle in zip(ends, heights, middles, strict=True):
-            if right - end.point[0] > 0.15 or abs(middle - end.point[1]) > 0.05:
-                sheet.leader(end.point, (right + 0.14, middle))
-            sheet.text(right + 0.18, middle - height / 2, end.text, color=end.colour)
+            if right - end.point[0] > 0.2 or abs(middle - end.point[1]) > 0.05:
+                sheet.leader(end.point, (right + 0.1, middle))
+            if end.look:
+                sheet.marker(right + 0.17, middle, end.look)
+            sheet.text(right + _BEFORE_NAME, middle - height / 2, end.text)
 
 
 def _every(points: int) -> tuple[int, int]:
@@ -386,19 +397,24 @@ def _every(points: int) -> tuple[int, int]:
     return (points - 1) % step, step
 
 
-def _set_axis(axis: Axis, values: Sequence[float], log: bool) -> None:
+def _set_axis(axis: Axis, values: Sequence[float], log: bool, width: float) -> None:
+    """Scale and ticks for these values. ``width`` is the panel's, in inches."""
+    most = 6
+    if isinstance(axis, XAxis):
+        widest = max(text_width(number(value)) for value in (min(values), max(values)))
+        most = min(most, max(1, int(width / (widest + 0.3))))
     positive = sorted(value for value in values if value > 0)
     set_scale = axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale
     if not log or not positive:
         whole = all(float(value).is_integer() for value in values)
-        locator: Locator = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=whole)
+        locator: Locator = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], integer=whole)
     elif len(positive) < len(values):
         set_scale("symlog", linthresh=positive[0], linscale=0.4)
         locator = SymmetricalLogLocator(base=10, linthresh=positive[0])
     else:
         set_scale("log")
-        decades = math.log10(positive[-1] / positive[0])
-        locator = LogLocator(subs=(1.0,) if decades > 3 else (1.0, 2.0, 5.0))
+        many = 3 * math.log10(positive[-1] / positive[0]) > most
+        locator = LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0), numticks=most)
     axis.set_major_locator(locator)
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 12))))
     axis.set_minor_locator(NullLocator())

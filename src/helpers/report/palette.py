@@ -44,9 +44,17 @@ _OTHERS = (
 
 PLAIN = Look("#56B4E9", "", "o")
 """Of something that is no arm."""
+_SERIES = (PLAIN, _OTHERS[3], _OTHERS[0], _OTHERS[1])
 
 
 def looks(arms: Sequence[str]) -> dict[str, Look]:
     """Each arm's look. "wrong" and "right" look the same in every figure of the course."""
     others = [arm for arm in arms if arm not in _NAMED]
     return _NAMED | {arm: _OTHERS[i % len(_OTHERS)] for i, arm in enumerate(others)}
+
+
+def series_looks(names: Sequence[str]) -> dict[str, Look]:
+    """The look of each series of a chart: arms look as everywhere, others like none of them."""
+    if set(names) & set(_NAMED):
+        return looks(names)
+    return {name: _SERIES[i % len(_SERIES)] for i, name in enumerate(names)}

@@ -15,7 +15,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 
-from helpers.report.palette import FAINT, INK, MUTED, PAPER
+from helpers.report.palette import FAINT, INK, MUTED, PAPER, Look
 from helpers.report.words import shortened
 
 DPI = 144
@@ -88,6 +88,12 @@ class Sheet:
                 linewidth=0.6,
             )
         )
+
+    def marker(self, x: float, y: float, look: Look) -> None:
+        """The marker of a line's points."""
+        at = [x / self.width], [1 - y / self.height]
+        mark = Line2D(*at, linestyle="", marker=look.marker, markersize=5, color=look.colour)
+        self.figure.add_artist(mark)
 
     def pointer(self, x: float, top: float, tip: float) -> None:
         """A small arrow that points down."""

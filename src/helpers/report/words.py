@@ -24,8 +24,8 @@ def seconds(length: float) -> str:
         ms = length * 1000
         return f"{ms:.0f} ms" if ms >= 9.95 else f"{ms:.1f} ms"
     if abs(length - round(length)) < 1e-6:
-        return f"{round(length)} s"
-    return f"{length:.2f} s" if length < 0.995 else f"{length:.1f} s"
+        return f"{round(length):,} s"
+    return f"{length:.2f} s" if length < 0.995 else f"{length:,.1f} s"
 
 
 def percent(share: float) -> str:
