@@ -24,6 +24,7 @@ from helpers.mock_llm.exchange import Exchange
 from helpers.mock_llm.guard import is_loopback, shorten_key
 from helpers.mock_llm.messages import Messages
 from helpers.mock_llm.models import list_models, show_model
+from helpers.mock_llm.responses import Responses
 
 _Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 _ITEM = re.compile(r"^(/v1/\w+/)[^/]*")
@@ -44,6 +45,7 @@ class App:
         self._control = control
         self._api_key = None if api_key is None else api_key.encode()
         messages = Messages(engine)
+        responses = Responses(engine)
         self._routes = {
             "/v1/chat/completions": _Route({"POST": Chat(engine).answer}),
             "/v1/embeddings": _Route({"POST": Embeddings(engine).answer}),
@@ -51,6 +53,11 @@ class App:
             "/v1/messages/count_tokens": _Route({"POST": messages.count}, dialect=ANTHROPIC),
             "/v1/models": _Route({"GET": list_models}, dialect=None),
             "/v1/models/{id}": _Route({"GET": show_model}, dialect=None),
+            "/v1/responses": _Route({"POST": responses.create}),
+            "/v1/responses/input_tokens": _Route({"POST": responses.count}),
+            "/v1/responses/{id}": _Route({"GET": responses.show, "DELETE": responses.delete}),
+            "/v1/responses/{id}/cancel": _Route({"POST": responses.cancel}),
+            "/v1/responses/{id}/input_items": _Route({"GET": responses.list_input}),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

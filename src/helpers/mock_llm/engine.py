@@ -19,6 +19,7 @@ from helpers.mock_llm.ledger import Request
 from helpers.mock_llm.limits import Limiter
 from helpers.mock_llm.prefix_cache import PrefixCache
 from helpers.mock_llm.profiles import Profile
+from helpers.mock_llm.response_store import ResponseStore
 from helpers.mock_llm.settings import Settings
 from helpers.mock_llm.text import answer, digest
 
@@ -66,6 +67,8 @@ class Engine:
         self._cache = PrefixCache()
         self._limiter = _limiter(settings)
         self._tokenizer_loaded = tokenizer_loaded
+        self.responses = ResponseStore()
+        """What clients had stored."""
 
     def configure(self, settings: Settings) -> None:
         """From now on; requests in progress keep the times they were given.
@@ -78,9 +81,15 @@ class Engine:
         self._profile = settings.profile.faster(settings.speed)
         self._slots.resize(settings.profile.slots)
 
+    @property
+    def context_window(self) -> int:
+        """Tokens."""
+        return self._profile.context_window
+
     def reset(self) -> None:
         self._cache = PrefixCache()
         self._limiter = _limiter(self._settings)
+        self.responses.clear()
 
     def welcome(self, exchange: Exchange, key: bytes) -> None:
         """A request whose key is known, and its model not yet."""

@@ -70,8 +70,10 @@ def most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
     *where, branch = first["loc"] or ("",)
     if branch != "str" or not isinstance(first["input"], list):
         return first
-    inside = (error for error in errors[1:] if list(error["loc"][: len(where)]) == where)
-    return next(inside, first)
+    for index, error in enumerate(errors[1:], start=1):
+        if list(error["loc"][: len(where)]) == where:
+            return most_telling(errors[index:])
+    return first
 
 
 def _refusal(error: ErrorDetails, body: Any) -> ApiError:

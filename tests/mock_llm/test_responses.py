@@ -1,0 +1,584 @@
+"""OpenAI's Responses API, as its own client reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, get_args, get_type_hints
+
+import httpx
+import jsonschema
+import openai
+import pydantic
+import pytest
+from openai.types import responses
+from openai.types.responses import input_token_count_params, response_create_params
+
+from helpers.mock_llm import MockLLM, Profile
+from helpers.mock_llm.responses_request import CountRequest, Item, ResponseRequest, ToolDefinition
+from helpers.mock_llm.tokens import count_prompt_tokens, encoding
+
+from .conftest import only_request
+
+MODEL = "gpt-5"
+WEATHER: Any = {
+    "type": "function",
+    "name": "get_weather",
+    "strict": True,
+    "parameters": {
+        "type": "object",
+        "properties": {"place": {"type": "string"}, "days": {"type": "integer"}},
+        "required": ["place", "days"],
+        "additionalProperties": False,
+    },
+}
+SHELL: Any = {"type": "custom", "name": "run", "description": "Runs a command."}
+
+
+@pytest.fixture
+def client(llm: MockLLM) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=llm.url, api_key="any", max_retries=0) as client:
+        yield client
+
+
+Send = Callable[..., httpx.Response]
+
+
+@pytest.fixture
+def send(llm: MockLLM, http: httpx.Client) -> Send:
+    """Post a request with any parameters; None leaves one out."""
+
+    def post(**parameters: Any) -> httpx.Response:
+        body = {"model": MODEL, "input": "Hello"} | parameters
+        body = {key: value for key, value in body.items() if value is not None}
+        return http.post(f"{llm.url}/responses", json=body)
+
+    return post
+
+
+def events(response: httpx.Response) -> list[Any]:
+    """The data of each server-sent event; checks that it is named and numbered."""
+    *frames, rest = response.text.split("\n\n")
+    assert rest == ""
+    found = []
+    for number, frame in enumerate(frames):
+        name, data = frame.split("\n")
+        found.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {found[-1]['type']}"
+        assert found[-1]["sequence_number"] == number
+    return found
+
+
+def error_of(response: httpx.Response) -> dict[str, Any]:
+    body = response.json()
+    assert set(body) == {"error"}
+    error: dict[str, Any] = body["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+def test_a_whole_response_has_the_providers_fields(client: openai.OpenAI) -> None:
+    response = client.responses.create(model=MODEL, input="Hello", metadata={"a": "b"})
+    assert (response.object, response.status, response.model) == ("response", "completed", MODEL)
+    assert response.id.startswith("resp_")
+    [message] = response.output
+    assert message.type == "message"
+    assert message.status == "completed"
+    assert response.output_text
+    assert response.metadata == {"a": "b"}
+    usage = response.usage
+    assert usage is not None
+    assert usage.output_tokens == len(encoding().encode(response.output_text))
+    assert usage.input_tokens == count_prompt_tokens([{"role": "user", "content": "Hello"}])
+    assert usage.total_tokens == usage.input_tokens + usage.output_tokens
+    assert usage.input_tokens_details.cached_tokens == 0
+    responses.Response.model_validate(response.to_dict())
+
+
+def test_the_stream_has_the_documented_order(send: Send) -> None:
+    sent = events(send(stream=True))
+    kinds = [event["type"].removeprefix("response.") for event in sent]
+    assert kinds[:4] == ["created", "in_progress", "output_item.added", "content_part.added"]
+    assert kinds[-4:] == ["output_text.done", "content_part.done", "output_item.done", "completed"]
+    assert set(kinds[4:-4]) == {"output_text.delta"}
+    deltas = sent[4:-4]
+    assert all(event["logprobs"] == [] for event in deltas)
+    text = "".join(event["delta"] for event in deltas)
+    final = sent[-1]["response"]
+    assert final["output"][0]["content"][0]["text"] == text == sent[-4]["text"]
+    assert {event["item_id"] for event in deltas} == {final["output"][0]["id"]}
+    whole = send().json()
+    assert whole["output"][0]["content"][0]["text"] == text
+    assert final["usage"] == whole["usage"]
+    assert sent[0]["response"]["usage"] is None
+
+
+def test_every_event_has_the_clients_type(client: openai.OpenAI) -> None:
+    adapter: Any = pydantic.TypeAdapter(responses.ResponseStreamEvent)
+    parameters: Any = {"tools": [WEATHER, SHELL], "tool_choice": "required"}
+    each: list[Any] = [{}, parameters]
+    for more in each:
+        for event in client.responses.create(model=MODEL, input="Hello", stream=True, **more):
+            checked = adapter.validate_python(event.to_dict())
+            assert type(checked) is type(event)
+
+
+def test_the_clients_stream_helper_adds_the_response_up(client: openai.OpenAI) -> None:
+    whole = client.responses.create(model=MODEL, input="Hello")
+    with client.responses.stream(model=MODEL, input="Hello") as stream:
+        text = "".join(
+            event.delta for event in stream if event.type == "response.output_text.delta"
+        )
+        final = stream.get_final_response()
+    assert text == whole.output_text == final.output_text
+    assert final.usage == whole.usage
+
+
+@pytest.mark.anyio
+async def test_sdk_async(llm: MockLLM) -> None:
+    async with openai.AsyncOpenAI(base_url=llm.url, api_key="any") as client:
+        whole = await client.responses.create(model=MODEL, input="Hello")
+        raw = await client.responses.create(model=MODEL, input="Hello", stream=True)
+        kinds = [event.type async for event in raw]
+        async with client.responses.stream(model=MODEL, input="Hello") as stream:
+            final = await stream.get_final_response()
+        again = await client.responses.retrieve(whole.id)
+        counted = await client.responses.input_tokens.count(model=MODEL, input="Hello")
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.create(model="llama", input="Hello")
+    assert final.output_text == whole.output_text == again.output_text
+    assert kinds[-1] == "response.completed"
+    assert whole.usage is not None
+    assert counted.input_tokens == whole.usage.input_tokens
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_small_limit_makes_it_incomplete(send: Send, stream: bool) -> None:
+    answer = send(max_output_tokens=16, stream=stream)
+    response = events(answer)[-1]["response"] if stream else answer.json()
+    assert response["status"] == "incomplete"
+    assert response["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert response["output"][0]["status"] == "incomplete"
+    assert response["usage"]["output_tokens"] == 16
+    if stream:
+        assert events(answer)[-1]["type"] == "response.incomplete"
+
+
+def test_a_function_call_streams_its_arguments(send: Send) -> None:
+    sent = events(send(tools=[WEATHER], stream=True))
+    added, done = (
+        next(event["item"] for event in sent if event["type"] == f"response.output_item.{kind}")
+        for kind in ("added", "done")
+    )
+    assert (added["type"], added["name"], added["arguments"]) == (
+        "function_call",
+        "get_weather",
+        "",
+    )
+    assert added["id"].startswith("fc_")
+    assert added["call_id"].startswith("call_")
+    pieces = [e["delta"] for e in sent if e["type"] == "response.function_call_arguments.delta"]
+    assert len(pieces) > 3
+    jsonschema.validate(json.loads("".join(pieces)), WEATHER["parameters"])
+    assert done["arguments"] == "".join(pieces)
+    assert send(tools=[WEATHER]).json()["output"] == [done]
+
+
+def test_a_custom_tool_is_given_text(send: Send) -> None:
+    sent = events(send(tools=[SHELL], tool_choice={"type": "custom", "name": "run"}, stream=True))
+    pieces = [e["delta"] for e in sent if e["type"] == "response.custom_tool_call_input.delta"]
+    [call] = sent[-1]["response"]["output"]
+    assert call["type"] == "custom_tool_call"
+    assert call["input"] == "".join(pieces) != ""
+
+
+def test_an_agents_loop_ends(client: openai.OpenAI) -> None:
+    first = client.responses.create(model=MODEL, input="Hello", tools=[WEATHER, SHELL])
+    calls = [item for item in first.output if item.type in ("function_call", "custom_tool_call")]
+    outputs: Any = [
+        {"type": f"{call.type}_output", "call_id": call.call_id, "output": "sunny"}
+        for call in calls
+    ]
+    second = client.responses.create(
+        model=MODEL, input=outputs, tools=[WEATHER, SHELL], previous_response_id=first.id
+    )
+    assert calls
+    assert second.output_text
+    assert [item.type for item in second.output] == ["message"]
+    itself: Any = [{"role": "user", "content": "Hello"}, *[c.to_dict() for c in calls], *outputs]
+    third = client.responses.create(model=MODEL, input=itself, tools=[WEATHER, SHELL])
+    assert third.output_text == second.output_text
+
+
+def test_the_choice_of_tools_is_obeyed(send: Send) -> None:
+    other = WEATHER | {"name": "get_time"}
+
+    def called(choice: Any, prompt: str = "Hello", **parameters: Any) -> list[str]:
+        answer = send(input=prompt, tools=[WEATHER, other], tool_choice=choice, **parameters)
+        return [item["name"] for item in answer.json()["output"] if "name" in item]
+
+    assert called("none") == []
+    assert called({"type": "function", "name": "get_time"}) == ["get_time"]
+    allowed = {
+        "type": "allowed_tools",
+        "mode": "required",
+        "tools": [{"type": "function", "name": "get_time"}],
+    }
+    assert called(allowed) == ["get_time"]
+    prompts = [f"Question {number}" for number in range(12)]
+    assert any(len(called("required", prompt)) == 2 for prompt in prompts)
+    assert all(
+        len(called("required", prompt, parallel_tool_calls=False)) == 1 for prompt in prompts
+    )
+
+
+def test_the_providers_own_tools_are_accepted_and_not_called(send: Send) -> None:
+    tools = [
+        {"type": "web_search"},
+        {"type": "file_search", "vector_store_ids": ["vs_1"]},
+        {"type": "code_interpreter", "container": {"type": "auto"}},
+        {"type": "mcp", "server_label": "a", "server_url": "https://localhost"},
+    ]
+    answer = send(tools=tools).json()
+    assert answer["tools"] == tools
+    assert [item["type"] for item in answer["output"]] == ["message"]
+
+
+class City(pydantic.BaseModel):
+    name: str
+    people: int
+    rivers: list[str]
+
+
+def test_structured_output_fits_the_schema(client: openai.OpenAI) -> None:
+    parsed = client.responses.parse(model=MODEL, input="Hello", text_format=City)
+    assert isinstance(parsed.output_parsed, City)
+    with client.responses.stream(model=MODEL, input="Hello", text_format=City) as stream:
+        assert stream.get_final_response().output_parsed == parsed.output_parsed
+
+
+def test_json_mode_answers_with_an_object(client: openai.OpenAI) -> None:
+    format: Any = {"format": {"type": "json_object"}}
+    answer = client.responses.create(model=MODEL, input="Answer in JSON.", text=format)
+    assert isinstance(json.loads(answer.output_text), dict)
+    with pytest.raises(openai.BadRequestError, match="must contain the word 'json'"):
+        client.responses.create(model=MODEL, input="Hello", text=format)
+
+
+def test_reasoning_is_an_item_of_its_own(llm: MockLLM, client: openai.OpenAI) -> None:
+    llm.configure(profile=Profile(thinking_tokens=50), answer_tokens=10)
+    for summary in (None, "auto"):
+        reasoning: Any = {"effort": "low", "summary": summary}
+        parameters: Any = {"model": MODEL, "input": "Hello", "reasoning": reasoning}
+        whole = client.responses.create(**parameters, include=["reasoning.encrypted_content"])
+        thought, message = whole.output
+        assert (thought.type, message.type) == ("reasoning", "message")
+        assert thought.encrypted_content
+        assert len(thought.summary) == (summary is not None)
+        assert whole.usage is not None
+        assert whole.usage.output_tokens == 60
+        assert whole.usage.output_tokens_details.reasoning_tokens == 50
+        with client.responses.stream(**parameters) as stream:
+            kinds = [event.type for event in stream]
+            final = stream.get_final_response()
+        assert final.output_text == whole.output_text
+        deltas = kinds.count("response.reasoning_summary_text.delta")
+        assert deltas == (50 if summary else 0)
+    cut = client.responses.create(model=MODEL, input="Hello", max_output_tokens=16)
+    assert (cut.status, [item.type for item in cut.output]) == ("incomplete", ["reasoning"])
+    with client.responses.stream(model=MODEL, input="Hello", max_output_tokens=16) as stream:
+        *_, last = stream
+    assert last.type == "response.incomplete"
+
+
+def test_a_conversation_goes_on_from_a_stored_response(client: openai.OpenAI) -> None:
+    first = client.responses.create(model=MODEL, input="Hello", instructions="Be brief.")
+    second = client.responses.create(model=MODEL, input="More?", previous_response_id=first.id)
+    conversation: Any = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": first.output_text},
+        {"role": "user", "content": "More?"},
+    ]
+    itself = client.responses.create(model=MODEL, input=conversation, store=False)
+    assert second.output_text == itself.output_text
+    assert second.usage == itself.usage
+    third = client.responses.create(model=MODEL, input="And?", previous_response_id=second.id)
+    assert third.usage is not None
+    assert second.usage is not None
+    assert third.usage.input_tokens > second.usage.input_tokens
+
+
+def test_a_streamed_response_is_stored_too(client: openai.OpenAI) -> None:
+    with client.responses.stream(model=MODEL, input="Hello") as stream:
+        id = stream.get_final_response().id
+    assert client.responses.create(model=MODEL, input="More?", previous_response_id=id).output_text
+
+
+def test_a_conversation_is_cached_like_one_that_is_sent_whole(client: openai.OpenAI) -> None:
+    first = client.responses.create(model=MODEL, input="word " * 1500)
+    second = client.responses.create(model=MODEL, input="More?", previous_response_id=first.id)
+    assert second.usage is not None
+    assert second.usage.input_tokens_details.cached_tokens == 1408
+
+
+def test_stored_responses_are_read_listed_and_deleted(client: openai.OpenAI) -> None:
+    items: Any = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "input_text", "text": "Hello"}]},
+    ]
+    made = client.responses.create(model=MODEL, input=items)
+    assert client.responses.retrieve(made.id) == made
+    listed = list(client.responses.input_items.list(made.id, order="asc", limit=1))
+    texts = [item.content[0].text for item in listed if item.type == "message"]  # type: ignore[union-attr]
+    assert texts == ["Be brief.", "Hello"]
+    newest = client.responses.input_items.list(made.id)
+    assert [item.id for item in newest] == [item.id for item in reversed(listed)]
+    with pytest.raises(openai.BadRequestError, match="Cannot cancel a synchronous response"):
+        client.responses.cancel(made.id)
+    client.responses.delete(made.id)
+    for gone in (
+        lambda: client.responses.retrieve(made.id),
+        lambda: client.responses.delete(made.id),
+        lambda: client.responses.input_items.list(made.id),
+    ):
+        with pytest.raises(openai.NotFoundError, match=f"'{made.id}' not found"):
+            gone()
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model=MODEL, input="More?", previous_response_id=made.id)
+    assert caught.value.code == "previous_response_not_found"
+    assert caught.value.param == "previous_response_id"
+
+
+def test_nothing_is_stored_unless_wanted(llm: MockLLM, client: openai.OpenAI) -> None:
+    unstored = client.responses.create(model=MODEL, input="Hello", store=False)
+    stored = client.responses.create(model=MODEL, input="Hello")
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(unstored.id)
+    assert client.responses.retrieve(stored.id).id == stored.id
+    llm.reset()
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(stored.id)
+
+
+def test_items_are_found_by_reference(client: openai.OpenAI) -> None:
+    first = client.responses.create(model=MODEL, input="Hello")
+    items: Any = [
+        {"role": "user", "content": "Hello"},
+        {"type": "item_reference", "id": first.output[0].id},
+        {"role": "user", "content": "More?"},
+    ]
+    by_reference = client.responses.create(model=MODEL, input=items)
+    by_id = client.responses.create(model=MODEL, input="More?", previous_response_id=first.id)
+    assert by_reference.output_text == by_id.output_text
+    with pytest.raises(openai.NotFoundError, match="Item with id 'msg_none' not found"):
+        client.responses.create(model=MODEL, input=[{"type": "item_reference", "id": "msg_none"}])
+
+
+def test_only_the_newest_are_remembered(llm: MockLLM, http: httpx.Client) -> None:
+    def ask() -> str:
+        body = {"model": MODEL, "input": "Hello"}
+        return str(http.post(f"{llm.url}/responses", json=body).json()["id"])
+
+    first, second, *_, last = [ask() for _ in range(1001)]
+    status = [http.get(f"{llm.url}/responses/{id}").status_code for id in (first, second, last)]
+    assert status == [404, 200, 200]
+
+
+def test_an_input_above_the_window_is_refused_or_shortened(
+    llm: MockLLM, client: openai.OpenAI
+) -> None:
+    llm.configure(profile=Profile(context_window=200))
+    items: Any = [{"role": "user", "content": "word " * 50} for _ in range(5)]
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model=MODEL, input=items)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
+    shortened = client.responses.create(
+        model=MODEL, input=items, truncation="auto", max_output_tokens=40
+    )
+    assert shortened.usage is not None
+    assert 100 < shortened.usage.input_tokens <= 160
+
+
+@pytest.mark.parametrize(
+    ("parameters", "param", "code"),
+    [
+        ({"model": None}, "model", "missing_required_parameter"),
+        ({"input": None}, "input", "missing_required_parameter"),
+        ({"input": 4}, "input", "invalid_type"),
+        ({"input": [{"role": "user"}]}, "input[0].content", "missing_required_parameter"),
+        ({"input": [{"role": "boss", "content": "a"}]}, "input[0].role", "invalid_value"),
+        ({"input": [{"type": "thought"}]}, "input[0].type", "invalid_value"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "text_in", "text": "a"}]}]},
+            "input[0].content[0].type",
+            "invalid_value",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_text"}]}]},
+            "input[0].content[0].text",
+            "missing_required_parameter",
+        ),
+        ({"input": [{"type": "function_call_output", "call_id": "c"}]}, "input[0].output", None),
+        (
+            {"input": [{"type": "function_call_output", "call_id": "c", "output": "a"}]},
+            "input",
+            None,
+        ),
+        (
+            {
+                "input": [
+                    {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+                    {"role": "user", "content": "Well?"},
+                ]
+            },
+            "input",
+            None,
+        ),
+        ({"max_output_tokens": 15}, "max_output_tokens", "integer_below_min_value"),
+        ({"temperature": 2.5}, "temperature", "decimal_above_max_value"),
+        ({"top_logprobs": 21}, "top_logprobs", "integer_above_max_value"),
+        ({"stream": "yes"}, "stream", "invalid_type"),
+        ({"stream_options": {"include_obfuscation": False}}, "stream_options", None),
+        ({"truncation": "some"}, "truncation", "invalid_value"),
+        ({"include": ["everything"]}, "include[0]", "invalid_value"),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "invalid_value"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format.type", "invalid_value"),
+        (
+            {"text": {"format": {"type": "json_schema", "schema": {}}}},
+            "text.format.name",
+            "missing_required_parameter",
+        ),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "x"}}}},
+            "text.format.schema",
+            "invalid_json_schema",
+        ),
+        ({"tools": [{"type": "function"}]}, "tools[0].name", "missing_required_parameter"),
+        ({"tools": [{"type": "hammer"}]}, "tools[0].type", "invalid_value"),
+        (
+            {"tools": [{"type": "function", "name": "f", "parameters": {"type": "x"}}]},
+            "tools[0].parameters",
+            "invalid_function_parameters",
+        ),
+        ({"tool_choice": "required"}, "tool_choice", None),
+        ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice", None),
+        ({"previous_response_id": "a", "conversation": "b"}, "previous_response_id", None),
+        ({"previous_response_id": "a"}, "previous_response_id", "previous_response_not_found"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_wrong_parameter_is_named(
+    send: Send, parameters: dict[str, Any], param: str, code: str | None
+) -> None:
+    response = send(**parameters)
+    error = error_of(response)
+    assert response.status_code == 400
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+    assert code in (None, error["code"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "param"),
+    [
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ({"model": "llama"}, "model"),
+    ],
+)
+def test_what_does_not_exist_is_a_404(send: Send, parameters: dict[str, Any], param: str) -> None:
+    response = send(**parameters)
+    assert response.status_code == 404
+    assert error_of(response)["param"] == param
+
+
+def test_an_unknown_parameter_is_named(send: Send) -> None:
+    response = send(messages=[])
+    assert response.status_code == 400
+    assert "messages" in error_of(response)["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"null", b"[]", b"\xff", b"[" * 100_000])
+def test_a_body_that_makes_no_sense_is_a_400(llm: MockLLM, http: httpx.Client, body: bytes) -> None:
+    response = http.post(f"{llm.url}/responses", content=body)
+    assert response.status_code == 400
+    assert error_of(response)["type"] == "invalid_request_error"
+
+
+def test_a_wrong_key_is_a_401(http: httpx.Client) -> None:
+    with (
+        MockLLM(api_key="sk-right") as llm,
+        openai.OpenAI(base_url=llm.url, api_key="sk-wrong") as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
+        client.responses.create(model=MODEL, input="Hello")
+    assert caught.value.code == "invalid_api_key"
+
+
+def test_every_documented_parameter_is_known() -> None:
+    documented = {
+        *response_create_params.ResponseCreateParamsBase.__annotations__,
+        *response_create_params.ResponseCreateParamsStreaming.__annotations__,
+    }
+    assert documented <= set(ResponseRequest.model_fields)
+    counted = input_token_count_params.InputTokenCountParams.__annotations__
+    assert set(counted) <= set(CountRequest.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("union", "ours"),
+    [(responses.ResponseInputItemParam, Item), (responses.ToolParam, ToolDefinition)],
+    ids=["items", "tools"],
+)
+def test_every_documented_kind_is_known(union: Any, ours: Any) -> None:
+    def names(kind: Any) -> set[str]:
+        if isinstance(kind, str):
+            return {kind}
+        return {name for inner in get_args(kind) for name in names(inner)}
+
+    documented = {name for kind in get_args(union) for name in names(get_type_hints(kind)["type"])}
+    assert documented <= names(get_type_hints(ours)["type"])
+
+
+def test_documented_parameters_are_accepted(send: Send) -> None:
+    response = send(
+        access_programs={"cyber": "standard"},
+        background=False,
+        background_options={"completion_window": "soonest"},
+        context_management=[{"type": "compaction"}],
+        image={"context_compression": "auto"},
+        include=["message.output_text.logprobs"],
+        instructions="Be brief.",
+        max_output_tokens=100,
+        max_tool_calls=2,
+        metadata={"a": "b"},
+        moderation={"model": "omni"},
+        parallel_tool_calls=False,
+        prompt_cache_key="a",
+        prompt_cache_options={"mode": "implicit"},
+        prompt_cache_retention="24h",
+        reasoning={"effort": "low", "summary": "auto"},
+        safety_identifier="ada",
+        service_tier="auto",
+        store=True,
+        stream=True,
+        stream_options={"include_obfuscation": False},
+        temperature=1,
+        text={"format": {"type": "text"}, "verbosity": "low"},
+        tool_choice="auto",
+        tools=[WEATHER],
+        top_logprobs=2,
+        top_p=1,
+        truncation="disabled",
+        user="ada",
+    )
+    assert response.status_code == 200
+    assert events(response)[-1]["type"] == "response.completed"
+
+
+def test_the_ledger_has_the_request(llm: MockLLM, client: openai.OpenAI) -> None:
+    usage = client.responses.create(model=MODEL, input="Hello").usage
+    request = only_request(llm)
+    assert usage is not None
+    assert (request.path, request.model, request.status) == ("/v1/responses", MODEL, 200)
+    assert request.prompt_tokens == usage.input_tokens
+    assert request.completion_tokens == usage.output_tokens
