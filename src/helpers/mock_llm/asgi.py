@@ -49,10 +49,12 @@ async def _read_rest(body: bytes, receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
+async def respond(
+    send: Send, status: int, body: bytes, headers: Headers, kind: tuple[bytes, bytes] = JSON
+) -> None:
     length = (b"content-length", b"%d" % len(body))
     await send(
-        {"type": "http.response.start", "status": status, "headers": [JSON, length, *headers]}
+        {"type": "http.response.start", "status": status, "headers": [kind, length, *headers]}
     )
     await send({"type": "http.response.body", "body": body})
 

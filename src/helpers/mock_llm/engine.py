@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TypeVar
 
 from helpers.mock_llm import errors
@@ -162,8 +161,7 @@ class Engine:
         if turn is not None:
             await exchange.reader.wait_for(turn)
         try:
-            exchange.record.slot = slot = perf_counter()
-            yield slot
+            yield exchange.books.slot_granted(exchange.record)
         finally:
             self._slots.give_back()
 
