@@ -12,6 +12,7 @@ from .lessons.stage import compare as compare
 from .lessons.stage import run as run
 from .lessons.verdict import verdict as verdict
 from .lessons.what_if import WhatIf as WhatIf
+from .mock_llm import Fault as Fault
 from .mock_llm import Limits as Limits
 from .mock_llm import MockLLM as MockLLM
 from .mock_llm import Profile as Profile

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hmac
 import re
+import socket
+import struct
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
@@ -12,7 +14,16 @@ from time import perf_counter
 from typing import TypeAlias
 
 from helpers.mock_llm import errors
-from helpers.mock_llm.asgi import ClientLeftError, Reader, Receive, Scope, Send, respond
+from helpers.mock_llm.asgi import (
+    BrokenOffError,
+    ClientLeftError,
+    Reader,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    respond,
+)
 from helpers.mock_llm.books import Books, OpenConnection
 from helpers.mock_llm.chat import Chat
 from helpers.mock_llm.control import Control
@@ -79,7 +90,7 @@ class App:
             await self._serve_api(connection, scope, receive, send)
             return
         try:
-            await self._serve_control(connection, scope, receive, send)
+            await respond(send, 200, await self._serve_control(connection, scope, receive), [])
         except ApiError as error:
             await respond(send, error.status, OPENAI.error_body(error, ""), list(error.headers))
         except ClientLeftError:
@@ -89,29 +100,34 @@ class App:
             await respond(send, 500, OPENAI.error_body(errors.internal(), ""), [])
 
     async def _serve_control(
-        self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        path, headers = scope["path"], dict(scope["headers"])
+        self, connection: OpenConnection, scope: Scope, receive: Receive
+    ) -> bytes:
+        method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
         _check_host(headers)
-        self._control.admit(scope["method"], path, headers)
-        if not connection.announced:
+        if not path.startswith("/_mock/"):
+            raise errors.unknown_url(method, path)
+        self._control.admit(headers)
+        if connection.entry.requests == 0:
             connection.control = True
-        await self._control.answer(path, headers, receive, send)
+        return self._control.answer(method, path, await read_body(receive))
 
     async def _serve_api(
         self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
     ) -> None:
+        if connection.entry.requests == 0 and self._engine.refuses():
+            connection.transport.close()
+            return
         record = self._books.request_arrived(connection, scope)
-        name, route = self._route(scope["path"])
+        route = self._route(scope["path"])
         headers = dict(scope["headers"])
         exchange = Exchange(
             record=record,
             books=self._books,
             dialect=(route.dialect if route else None) or dialect_of(headers),
-            route=name,
             request_headers=headers,
             query=scope["query_string"],
             reader=Reader(receive),
+            wire=scope.get("extensions", {}).get("mock.wire") or _Transport(connection),
             _receive=receive,
             _send=send,
         )
@@ -122,19 +138,19 @@ class App:
             await exchange.refuse(error)
         except ClientLeftError:
             record.client_left = record.client_left or perf_counter()
+        except BrokenOffError:
+            return
         except Exception:  # noqa: BLE001  # a mistake of ours: say so, and keep serving
             traceback.print_exc(file=sys.stderr)
             if record.first_byte is None:
                 await exchange.refuse(errors.internal())
         finally:
-            if connection.entry.closed is not None and record.client_left is None:
-                record.client_left = connection.entry.closed
+            if connection.entry.closed is not None and record.last_byte is None:
+                record.client_left = record.client_left or connection.entry.closed
             exchange.close()
 
-    def _route(self, path: str) -> tuple[str, _Route | None]:
-        name = path if path in self._routes else _ITEM.sub(r"\1{id}", path)
-        route = self._routes.get(name)
-        return (name if route else "other"), route
+    def _route(self, path: str) -> _Route | None:
+        return self._routes.get(path) or self._routes.get(_ITEM.sub(r"\1{id}", path))
 
     async def _answer(self, exchange: Exchange, route: _Route | None) -> None:
         method, path = exchange.record.method, exchange.record.path
@@ -156,6 +172,21 @@ class App:
             raise errors.no_api_key()
         if not hmac.compare_digest(key, self._api_key):
             raise errors.wrong_api_key(key.decode("latin-1"))
+
+
+class _Transport:
+    """A wire for a protocol that offers none."""
+
+    def __init__(self, connection: OpenConnection) -> None:
+        self._transport = connection.transport
+
+    def cut(self) -> None:
+        self._transport.close()
+
+    def reset(self) -> None:
+        endpoint = self._transport.get_extra_info("socket")
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
 
 def _check_host(headers: dict[bytes, bytes]) -> None:

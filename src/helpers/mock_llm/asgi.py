@@ -49,18 +49,25 @@ async def _read_rest(body: bytes, receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def respond(
-    send: Send, status: int, body: bytes, headers: Headers, kind: tuple[bytes, bytes] = JSON
-) -> None:
+async def respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    await begin(send, status, body, headers)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def begin(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """Send the head of an answer, whose body is to follow."""
     length = (b"content-length", b"%d" % len(body))
     await send(
-        {"type": "http.response.start", "status": status, "headers": [kind, length, *headers]}
+        {"type": "http.response.start", "status": status, "headers": [JSON, length, *headers]}
     )
-    await send({"type": "http.response.body", "body": body})
 
 
 class ClientLeftError(Exception):
     """The client closed or reset before its answer was complete."""
+
+
+class BrokenOffError(Exception):
+    """The server itself ended the answer, or the connection, before it was complete."""
 
 
 class Reader:

@@ -7,12 +7,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TypeVar
 
-from helpers.mock_llm import errors
+from helpers.mock_llm import errors, failures
 from helpers.mock_llm.compose import Choice, Wish, compose
 from helpers.mock_llm.delivery import Answer, send_whole, stream
 from helpers.mock_llm.exchange import Exchange
+from helpers.mock_llm.faults import HEADER, Fault, Plan, read_header
 from helpers.mock_llm.latency import Schedule, Slots
 from helpers.mock_llm.ledger import Request
 from helpers.mock_llm.limits import Limiter
@@ -65,6 +67,8 @@ class Engine:
         self._slots = Slots(settings.profile.slots)
         self._cache = PrefixCache()
         self._limiter = _limiter(settings)
+        self._began = perf_counter()
+        self._faults = Plan(settings.faults, settings.seed, self._began)
         self._tokenizer_loaded = tokenizer_loaded
         self.responses = ResponseStore()
         """What clients had stored."""
@@ -72,11 +76,14 @@ class Engine:
     def configure(self, settings: Settings) -> None:
         """From now on; requests in progress keep the times they were given.
 
-        Other limits, or the same at another speed, begin with full buckets.
+        Other limits, or the same at another speed, begin with full buckets; other faults, or
+        another seed, count anew.
         """
         before, self._settings = self._settings, settings
         if (settings.limits, settings.speed) != (before.limits, before.speed):
             self._limiter = _limiter(settings)
+        if (settings.faults, settings.seed) != (before.faults, before.seed):
+            self._faults = Plan(settings.faults, settings.seed, self._began)
         self._profile = settings.profile.faster(settings.speed)
         self._slots.resize(settings.profile.slots)
 
@@ -89,10 +96,18 @@ class Engine:
         self._cache = PrefixCache()
         self._limiter = _limiter(self._settings)
         self.responses.clear()
+        self._began = perf_counter()
+        self._faults = Plan(self._settings.faults, self._settings.seed, self._began)
+
+    def refuses(self) -> bool:
+        """Whether a new connection is to be dropped at its first request."""
+        return self._faults.refuses()
 
     def welcome(self, exchange: Exchange, key: bytes) -> None:
-        """A request whose key is known, and its model not yet."""
+        """A request whose key is known, and its model not yet. Raises ApiError (400)."""
         exchange.key = key
+        if HEADER in exchange.request_headers:
+            exchange.fault = read_header(exchange.request_headers[HEADER])
         if self._limiter is not None:
             exchange.account = self._limiter.account(key, "")
 
@@ -128,6 +143,7 @@ class Engine:
         record.streamed = streamed
         draft = self._think(wish, exchange.id, profile)
         self._admit(exchange, draft.prompt_tokens + _longest_answer(wish, draft))
+        fault = self._strike(exchange)
         async with self._slot(exchange) as slot:
             draft.cached_tokens, draft.cache_writes = self._look_up(wish)
             record.cached_tokens = draft.cached_tokens
@@ -137,10 +153,9 @@ class Engine:
                 uncached_tokens=draft.prompt_tokens - draft.cached_tokens,
                 thinking_tokens=draft.thinking_tokens - len(draft.thoughts),
             )
-            deliver = stream if streamed else send_whole
-            await deliver(
-                exchange, write(draft), schedule, abandoned=self._settings.finish_abandoned
-            )
+            if fault is not None and fault.kind == "broken_answer":
+                draft.choices = [failures.break_off(choice) for choice in draft.choices]
+            await self._deliver(exchange, write(draft), schedule, fault)
 
     async def read(self, exchange: Exchange, tokens: int, answer: Answer) -> None:
         """Send an answer for which the model only reads ``tokens``.
@@ -150,9 +165,27 @@ class Engine:
         record = exchange.record
         record.prompt_tokens, record.cached_tokens = tokens, 0
         self._admit(exchange, tokens)
+        fault = self._strike(exchange)
         async with self._slot(exchange) as slot:
             schedule = self._plan(record, slot, uncached_tokens=tokens)
-            await send_whole(exchange, answer, schedule, abandoned=self._settings.finish_abandoned)
+            await self._deliver(exchange, answer, schedule, fault)
+
+    def _strike(self, exchange: Exchange) -> Fault | None:
+        """The fault that is to happen to the answer. Raises ApiError, BrokenOffError."""
+        record, limits = exchange.record, self._settings.limits
+        fault = self._faults.pick(record.id, record.model or "")
+        fault = exchange.fault or fault
+        if fault is not None:
+            failures.strike(exchange, fault, limits.retry_after if limits else "seconds")
+        return fault
+
+    async def _deliver(
+        self, exchange: Exchange, answer: Answer, schedule: Schedule, fault: Fault | None
+    ) -> None:
+        if fault is not None:
+            answer = await failures.spoil(exchange, answer, fault)
+        deliver = stream if exchange.record.streamed else send_whole
+        await deliver(exchange, answer, schedule, abandoned=self._settings.finish_abandoned)
 
     @asynccontextmanager
     async def _slot(self, exchange: Exchange) -> AsyncIterator[float]:
@@ -161,7 +194,8 @@ class Engine:
         if turn is not None:
             await exchange.reader.wait_for(turn)
         try:
-            yield exchange.books.slot_granted(exchange.record)
+            exchange.record.slot = slot = perf_counter()
+            yield slot
         finally:
             self._slots.give_back()
 

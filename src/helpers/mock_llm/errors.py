@@ -170,6 +170,17 @@ def insufficient_quota() -> ApiError:
     )
 
 
+def rate_limit_reached(model: str) -> ApiError:
+    """Without figures: an injected one."""
+    return ApiError(
+        429,
+        f"Rate limit reached for {model} on requests per min (RPM). Please try again later.",
+        type="requests",
+        code="rate_limit_exceeded",
+        anthropic="This request would exceed your rate limit. Please try again later.",
+    )
+
+
 def overloaded(status: int) -> ApiError:
     return ApiError(
         status,
@@ -192,6 +203,21 @@ def control_refused() -> ApiError:
         "The control routes need the header x-mock-token with the token that whoever started the "
         "server received, and no foreign Origin.",
         code="invalid_mock_token",
+    )
+
+
+def not_accepted() -> ApiError:
+    return ApiError(400, "The request was not accepted. Please check its parameters.")
+
+
+def failed_after_all() -> ApiError:
+    """What a stream says that had begun with status 200."""
+    return ApiError(
+        529,
+        "The server had an error while processing your request. Sorry about that!",
+        type="server_error",
+        code="server_error",
+        anthropic="Overloaded",
     )
 
 

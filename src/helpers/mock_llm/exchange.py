@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
+from typing import Protocol
 
-from helpers.mock_llm.asgi import Headers, Reader, Receive, Send, read_body, respond
+from helpers.mock_llm.asgi import Headers, Message, Reader, Receive, Send, begin, read_body, respond
 from helpers.mock_llm.books import Books
 from helpers.mock_llm.dialect import Dialect
 from helpers.mock_llm.errors import ApiError
+from helpers.mock_llm.faults import Fault
 from helpers.mock_llm.ledger import Request
 from helpers.mock_llm.limits import Account
 
@@ -18,20 +22,33 @@ _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
 
 
+class Wire(Protocol):
+    """How an answer is broken off."""
+
+    def cut(self) -> None:
+        """It ends here: HTTP/1.1 closes the connection, HTTP/2 resets the stream."""
+
+    def reset(self) -> None:
+        """The whole connection ends at once, with a TCP RST."""
+
+
 @dataclass(slots=True)
 class Exchange:
     record: Request
     books: Books
     dialect: Dialect
-    route: str
-    """Its path as the API's documentation writes it, or "other"."""
     request_headers: dict[bytes, bytes]
     query: bytes
     """What follows the question mark."""
     reader: Reader
+    wire: Wire
     _receive: Receive
     _send: Send
     streaming: bool = False
+    fault: Fault | None = None
+    """What the request's header asks to go wrong."""
+    interruption: Callable[[], Awaitable[None]] | None = None
+    """What happens in place of the answer's end; in that of a body's second half."""
     key: bytes = b""
     account: Account | None = None
     """What its headers tell the limits of."""
@@ -57,8 +74,15 @@ class Exchange:
         self.record.status = status
         # Before the send: the client may act on the answer before we would look at the clock, and
         # the books must never have it act before it was answered.
-        self.record.first_byte = self.record.last_byte = perf_counter()
-        await respond(self._send, status, body, [*self._headers(), *(headers or ())])
+        self.record.first_byte = now = perf_counter()
+        headers = [*self._headers(), *(headers or ())]
+        if self.interruption is None:
+            self.record.last_byte = now
+            await respond(self._send, status, body, headers)
+        else:
+            await begin(self._send, status, body, headers)
+            await self._send(_piece(body[: len(body) // 2], more=True))
+            await self.interruption()
 
     async def refuse(self, error: ApiError) -> None:
         body = self.dialect.error_body(error, self.id)
@@ -75,16 +99,24 @@ class Exchange:
             headers = [_STREAM, _NO_CACHE, *self._headers()]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         self._chunks.append(now)
-        if not more:
-            self.record.last_byte = now
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        if more or self.interruption is None:
+            if not more:
+                self.record.last_byte = now
+            await self._send(_piece(data, more=more))
+        else:
+            await self._send(_piece(data, more=True))
+            await self.interruption()
+
+    def send_through(self, filter: Callable[[Send, Message], Awaitable[None]]) -> None:
+        """Have every message of the answer sent by ``filter``."""
+        self._send = partial(filter, self._send)
 
     def close(self) -> None:
         """The answer is complete, or nobody wants it any more."""
         self.reader.stop_watching()
         if self.streaming:
             self.books.stream_over(self.record)
-        self.books.request_over(self.record, self.route)
+        self.books.request_over()
         if self.admitted and self.account is not None:
             record = self.record
             self.account.spend((record.prompt_tokens or 0) + (record.completion_tokens or 0))
@@ -94,3 +126,7 @@ class Exchange:
         if self.account is not None:
             headers += self.dialect.limits(self.account.standings())
         return headers
+
+
+def _piece(data: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from types import TracebackType
@@ -21,7 +21,7 @@ from typing import IO, Self, TypedDict, cast
 import anyio
 from typing_extensions import Unpack
 
-from helpers.mock_llm.event_reader import EventReader
+from helpers.mock_llm.faults import Fault
 from helpers.mock_llm.ledger import Connection, Ledger, Request
 from helpers.mock_llm.limits import Limits
 from helpers.mock_llm.profiles import Profile, find_profile
@@ -40,6 +40,7 @@ class Changes(TypedDict, total=False):
     seed: int
     answer_tokens: int | None
     limits: Limits | None
+    faults: Sequence[Fault]
     finish_abandoned: bool
 
 
@@ -49,8 +50,10 @@ class MockLLM:
     ``profile`` says how fast the model is (a name in ``PROFILES``, or a ``Profile``); ``speed``
     divides all its times. With an ``api_key`` requests without it get a 401. ``answer_tokens``
     fixes the length of answers, else it depends on the prompt. ``limits`` are the rate limits of
-    each key and model; a minute of theirs lasts 60 s / ``speed``. ``port`` 0 takes any free one.
-    With ``finish_abandoned`` the model goes on writing, and billing, when its client has left.
+    each key and model; a minute of theirs lasts 60 s / ``speed``. ``faults`` are what goes
+    wrong; a request can ask for one with the header ``x-mock-fault: cut; after_tokens=3``. ``port``
+    0 takes any free one. With ``finish_abandoned`` the model goes on writing, and billing, when its
+    client has left.
 
     Use it with ``with`` or ``async with``, or call ``start`` and ``stop``. It also stops when it is
     garbage collected and when the interpreter exits, however that happens.
@@ -67,6 +70,7 @@ class MockLLM:
         api_key: str | None = None,
         answer_tokens: int | None = None,
         limits: Limits | None = None,
+        faults: Sequence[Fault] = (),
         finish_abandoned: bool = False,
         port: int = 0,
     ) -> None:
@@ -79,6 +83,7 @@ class MockLLM:
             api_key=api_key,
             answer_tokens=answer_tokens,
             limits=limits,
+            faults=tuple(faults),
             finish_abandoned=finish_abandoned,
         )
         self._port = port
@@ -130,29 +135,9 @@ class MockLLM:
         books["connections"] = [Connection(**entry) for entry in books["connections"]]
         return Ledger(**books)
 
-    def events(self) -> EventReader:
-        """What happens from now on, one dict at a time, for as long as the server runs.
-
-        Each has a ``time``, an ``event`` and, but for ``missed``, an ``id`` one above the last:
-
-        - ``arrived``, ``slot``, ``first_token``, ``fault``, ``finished``: and the ``request``, a
-          dict of the fields of `Request`, its chunks left out.
-        - ``opened`` (when it first carries a request, or closes having carried none), ``closed``:
-          and the ``connection``, a dict of the fields of `Connection`.
-        - ``reset``: the books were cleared; requests are numbered from 1 again.
-        - ``missed``: you read too slowly, and a ``count`` of events before the next was dropped.
-
-        Ends with the server, or when you close it.
-        """
-        server = self._running()
-        try:
-            return EventReader(server.port, self._token)
-        except (OSError, http.client.HTTPException) as error:
-            raise _no_answer(server, error) from error
-
     def reset(self) -> None:
-        """Begin anew: the books, the prefix cache, the rate limits, and the request numbers that
-        the jitter depends on."""
+        """Begin anew: the books, the prefix cache, the rate limits, the faults' counts and time
+        windows, and the request numbers that shares and jitter depend on."""
         self._control("POST", "reset")
 
     def configure(self, **changes: Unpack[Changes]) -> None:
@@ -224,7 +209,10 @@ class MockLLM:
             response = connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise _no_answer(server, error) from error
+            state = "has ended" if server.process.poll() is not None else "does not answer"
+            raise RuntimeError(
+                f"the mock server {state} ({error}): call .stop() and .start() again"
+            ) from error
         finally:
             connection.close()
         if response.status != 200:
@@ -236,11 +224,6 @@ class MockLLM:
 class _Server:
     process: subprocess.Popen[bytes]
     port: int
-
-
-def _no_answer(server: _Server, error: Exception) -> RuntimeError:
-    state = "has ended" if server.process.poll() is not None else "does not answer"
-    return RuntimeError(f"the mock server {state} ({error}): call .stop() and .start() again")
 
 
 def _launch(settings: Settings, port: int, token: str) -> _Server:

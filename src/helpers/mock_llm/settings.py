@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from helpers.mock_llm.faults import Fault, find_faults
 from helpers.mock_llm.limits import Limits, find_limits
 from helpers.mock_llm.profiles import Profile, find_profile
 
@@ -20,11 +21,13 @@ class Settings:
     api_key: str | None = None
     answer_tokens: int | None = None
     limits: Limits | None = None
+    faults: tuple[Fault, ...] = ()
     finish_abandoned: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "profile", find_profile(self.profile))
         object.__setattr__(self, "limits", find_limits(self.limits))
+        object.__setattr__(self, "faults", find_faults(self.faults))
         if not _is_number(self.speed) or not 0 < self.speed < math.inf:
             raise ValueError(
                 f"speed must be more than 0 (1 is real time, 10 is ten times faster), "
