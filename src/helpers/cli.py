@@ -79,6 +79,9 @@ def serve(
     seed: Annotated[int, typer.Option(help="Of the answers and the jitter.")] = 0,
     answer_tokens: Annotated[int | None, typer.Option(help="Length of every answer.")] = None,
     api_key: Annotated[str | None, typer.Option(help="Refuse requests without this key.")] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Take https as well; prints the CA certificate's path.")
+    ] = False,
 ) -> None:
     """Run the mock LLM server in the foreground until Ctrl-C.
 
@@ -94,6 +97,7 @@ def serve(
             seed=seed,
             api_key=api_key,
             answer_tokens=answer_tokens,
+            tls=tls,
         )
     except ValueError as error:
         _fail(error)

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.mock_llm import MockLLM
+from helpers.mock_llm import MockLLM, wire
+from helpers.mock_llm.connections import Doorkeeper
 
 from .conftest import Chat, eventually
+from .tiny_server import tiny_server
 
 
 def body(prompt: str = "Hello") -> dict[str, object]:
@@ -223,6 +225,68 @@ def test_an_endless_head_is_refused(llm: MockLLM) -> None:
             pass
         else:
             pytest.fail("10 MB of head were taken")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [b"".join(b"x-%d: y\r\n" % number for number in range(300)), b"x: " + b"y" * 70_000 + b"\r\n"],
+    ids=["many", "large"],
+)
+def test_a_head_that_is_too_large_is_refused_with_431(llm: MockLLM, headers: bytes) -> None:
+    with connect(llm) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n" + headers + b"\r\n")
+        head, _, answer = read_all(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431")
+    assert json.loads(answer)["error"]["type"] == "invalid_request_error"
+    assert llm.ledger().requests == []
+
+
+def test_garbage_behind_a_request_ends_it_too(llm: MockLLM) -> None:
+    llm.configure(profile="small", answer_tokens=5_000)
+    request = request_bytes(json.dumps(body() | {"stream": True}).encode())
+    with connect(llm) as connection:
+        connection.sendall(request)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(request + b"garbage\r\n\r\n")
+        assert b"HTTP/1.1 400" not in read_all(connection)
+    eventually(lambda: llm.ledger().requests[0].client_left)
+
+
+def test_who_leaves_the_socket_full_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "STUCK_SECONDS", 0.3)
+    with (
+        tiny_server() as tiny,
+        socket.create_connection(("127.0.0.1", tiny.port), timeout=10) as connection,
+    ):
+        connection.sendall(b"GET /pour?100000000 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        eventually(lambda: tiny.scopes)
+        eventually(lambda: not tiny.books.open)
+
+
+def test_connections_above_the_limit_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Doorkeeper, "most", 3)
+    with tiny_server() as tiny:
+        address = ("127.0.0.1", tiny.port)
+        connections = [socket.create_connection(address, timeout=10) for _ in range(3)]
+        eventually(lambda: len(tiny.books.open) == 3)
+        with socket.create_connection(address, timeout=10) as one_too_many:
+            assert read_all(one_too_many) == b""
+        connections.pop().close()
+        eventually(lambda: len(tiny.books.open) == 2)
+        assert httpx.get(f"http://127.0.0.1:{tiny.port}/pour?1").text == "x"
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of open files")
+@pytest.mark.parametrize(("soft", "hard", "most"), [(256, 1_000, 900), (256, 256, 156)])
+def test_the_limit_fits_the_files_that_may_be_open(soft: int, hard: int, most: int) -> None:
+    program = (
+        "import resource; from helpers.mock_llm.connections import most_connections; "
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); print(most_connections())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert int(done.stdout) == most
 
 
 SHORT_OF_PATIENCE = """

@@ -2,40 +2,55 @@
 
 ASGI tells an app nothing of connections. uvicorn takes any asyncio protocol class as its ``http=``,
 so ours stands at the door: it sees every connection, also one that never sends, and hands it to
-uvicorn's own HTTP/1.1 or HTTP/2 protocol as soon as the first bytes say which it is.
+HTTP/1.1 or HTTP/2, with or without TLS, as soon as the first bytes say which it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+import sys
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, ClassVar
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 from uvicorn.server import ServerState
 
 from helpers.mock_llm.books import Books, OpenConnection
-from helpers.mock_llm.dialect import OPENAI
-from helpers.mock_llm.errors import ApiError
+from helpers.mock_llm.http1 import Http1
+from helpers.mock_llm.http2 import Http2
+from helpers.mock_llm.tls import HANDSHAKE, Tls
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """RFC 9113, section 3.4: what an HTTP/2 client sends first."""
-_MAX_HEAD = 64 * 1024
+_MAX_CONNECTIONS = 5_000
 IDLE_SECONDS = 75.0
 """How long a connection may go without a request: a kept-alive one, one that never sent anything
 and one that never finished a request's head. uvicorn's own 5 s would distort connection counts;
 75 s is nginx's default."""
-_STUCK_SECONDS = 60.0
-"""How long a client may leave the transport's buffer full: a stream to one that never reads would
-keep its decode slot for ever."""
+_OTHER_FILES = 100
+"""Files that the process has open besides connections, and more."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Doorkeeper(asyncio.Protocol):
-    """Enters a connection in the books, and finds out which protocol the client speaks."""
+    """Enters a connection in the books, and finds out which protocol the client speaks.
+
+    Its class attributes are set once, by whoever starts the server.
+    """
 
     books: ClassVar[Books]
+    tls: ClassVar[ssl.SSLContext | None] = None
+    """Clients may open a connection with TLS if there is one."""
+    most: ClassVar[int] = _MAX_CONNECTIONS
+    """More connections than that are closed at once."""
+    refuses: ClassVar[Callable[[], bool]] = _never
+    """Asked when the first request on a connection has come, unless it is for ``/_mock/``: if true,
+    the connection is closed without an answer, and no app ever sees the request."""
 
     def __init__(
         self,
@@ -53,16 +68,24 @@ class Doorkeeper(asyncio.Protocol):
         self._transport = transport
         self._client = transport.get_extra_info("peername")
         self.books.connection_opened(self._client, transport)
+        if len(self.books.open) > self.most:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        connection = self.books.open[self._client]
+        if self.tls is not None and data[0] == HANDSHAKE and not connection.entry.tls:
+            connection.entry.tls = True
+            self._transport = connection.transport = Tls(self.tls, self._transport, self)
+            connection.transport.data_received(data)
+            return
         self._received += data
         if len(self._received) < len(_HTTP2_PREFACE) and _HTTP2_PREFACE.startswith(self._received):
             return
-        http2 = self._received.startswith(_HTTP2_PREFACE)
-        connection = self.books.open[self._client]
+        http2 = self._agreed_on_http2() or self._received.startswith(_HTTP2_PREFACE)
         connection.entry.http_version = "2" if http2 else "1.1"
         inner = (Http2 if http2 else Http1)(*self._arguments)
         inner.books = self.books
+        inner.refuses = Doorkeeper.refuses
         self._transport.set_protocol(inner)
         inner.connection_made(self._transport)
         inner.data_received(self._received)
@@ -70,71 +93,30 @@ class Doorkeeper(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.books.connection_closed(self._client)
 
+    def shutdown(self) -> None:
+        self._transport.close()
 
-class _Impatient(asyncio.Protocol):
-    """Drops a connection whose client does not read what it asked for."""
-
-    transport: asyncio.Transport
-    _giving_up: asyncio.TimerHandle | None = None
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        loop = asyncio.get_running_loop()
-        self._giving_up = loop.call_later(_STUCK_SECONDS, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._giving_up is not None:
-            self._giving_up.cancel()
+    def _agreed_on_http2(self) -> bool:
+        session = self._transport.get_extra_info("ssl_object")
+        return session is not None and session.selected_alpn_protocol() == "h2"
 
 
-class Http1(_Impatient, HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, with a limit to the head and refusals in the provider's shape."""
+def most_connections() -> int:
+    """How many connections this process can serve, after having raised its limit of open files."""
+    if sys.platform == "win32":
+        return _MAX_CONNECTIONS
+    import resource
 
-    books: Books
-    _head_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._head_bytes = 0
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > _MAX_HEAD:
-            self._refuse(431, f"The request's head is larger than {_MAX_HEAD} bytes.")
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400, msg)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.books.connection_closed(self.client)
-        super().connection_lost(exc)
-
-    def _refuse(self, status: int, message: str) -> None:
-        if self.transport.is_closing():
-            return
-        body = OPENAI.error_body(ApiError(status, message), "")
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + head % len(body) + body)
-        self.transport.close()
-
-
-class Http2(_Impatient, ZttpH2Protocol):
-    """uvicorn's HTTP/2."""
-
-    books: Books
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            super().data_received(data)
-        except Exception:  # noqa: BLE001  # zttp and uvicorn raise various kinds for a bad frame
-            self.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.books.connection_closed(self.client)
-        super().connection_lost(exc)
+    wanted = _MAX_CONNECTIONS + _OTHER_FILES
+    allowed, ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != allowed < wanted:
+        allowed = wanted if ceiling == resource.RLIM_INFINITY else min(wanted, ceiling)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, ceiling))
+    return (
+        _MAX_CONNECTIONS
+        if allowed == resource.RLIM_INFINITY
+        else min(_MAX_CONNECTIONS, allowed - _OTHER_FILES)
+    )
 
 
 async def close_idle(books: Books) -> None:
@@ -148,7 +130,7 @@ async def close_idle(books: Books) -> None:
             if connection.transport.is_closing():  # and still here: the client does not read
                 connection.transport.abort()
             else:
-                connection.transport.close()
+                connection.transport.get_protocol().shutdown()  # type: ignore[attr-defined]
 
 
 def _unused_since(connection: OpenConnection, deadline: float) -> bool:

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import IO, Self, TypedDict, cast
@@ -53,7 +54,8 @@ class MockLLM:
     each key and model; a minute of theirs lasts 60 s / ``speed``. ``faults`` are what goes
     wrong; a request can ask for one with the header ``x-mock-fault: cut; after_tokens=3``. ``port``
     0 takes any free one. With ``finish_abandoned`` the model goes on writing, and billing, when its
-    client has left.
+    client has left. With ``tls`` the port takes TLS as well, and ``ca_file`` is what clients have
+    to trust.
 
     Use it with ``with`` or ``async with``, or call ``start`` and ``stop``. It also stops when it is
     garbage collected and when the interpreter exits, however that happens.
@@ -72,6 +74,7 @@ class MockLLM:
         limits: Limits | None = None,
         faults: Sequence[Fault] = (),
         finish_abandoned: bool = False,
+        tls: bool = False,
         port: int = 0,
     ) -> None:
         if not isinstance(port, int) or not 0 <= port <= 65535:
@@ -85,6 +88,7 @@ class MockLLM:
             limits=limits,
             faults=tuple(faults),
             finish_abandoned=finish_abandoned,
+            tls=tls,
         )
         self._port = port
         self._token = secrets.token_urlsafe(16)
@@ -100,9 +104,7 @@ class MockLLM:
         with self._lock:
             if self._server is None:
                 server = _launch(self._settings, self._port, self._token)
-                self._finalizer = weakref.finalize(
-                    self, _end_unless_forked, server.process, os.getpid()
-                )
+                self._finalizer = weakref.finalize(self, _end_unless_forked, server, os.getpid())
                 self._server = server
         return self
 
@@ -115,8 +117,26 @@ class MockLLM:
 
     @property
     def url(self) -> str:
-        """The base URL, ending in ``/v1``. Raises RuntimeError before the start."""
+        """The base URL, ending in ``/v1``; https with ``tls``. RuntimeError before the start."""
+        scheme = "https" if self._settings.tls else "http"
+        return f"{scheme}://127.0.0.1:{self._running().port}/v1"
+
+    @property
+    def http_url(self) -> str:
+        """The base URL without TLS, on the same port. Raises RuntimeError before the start."""
         return f"http://127.0.0.1:{self._running().port}/v1"
+
+    @property
+    def ca_file(self) -> str:
+        """Path of the PEM certificate to trust, for ``ssl.create_default_context(cafile=…)``.
+
+        It is made at each start and removed at the end. Raises RuntimeError before the start and
+        without ``tls``.
+        """
+        path = self._running().ca_file
+        if path is None:
+            raise RuntimeError("this MockLLM has no certificate: start it with tls=True")
+        return str(path)
 
     @property
     def token(self) -> str:
@@ -224,6 +244,7 @@ class MockLLM:
 class _Server:
     process: subprocess.Popen[bytes]
     port: int
+    ca_file: Path | None
 
 
 def _launch(settings: Settings, port: int, token: str) -> _Server:
@@ -243,24 +264,26 @@ def _launch(settings: Settings, port: int, token: str) -> _Server:
         with contextlib.suppress(OSError):  # it ended at once; what it said says why
             stdin.write(json.dumps(orders).encode() + b"\n")
             stdin.flush()
-        return _Server(process, _wait_until_ready(process))
+        return _Server(process, *_wait_until_ready(process))
     except BaseException:
         _end(process)
         raise
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes]) -> int:
-    """The port, once the server has said that it is ready."""
+def _wait_until_ready(process: subprocess.Popen[bytes]) -> tuple[int, Path | None]:
+    """The port and the CA's certificate, once the server has said that it is ready."""
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_start, args=(process, lines), daemon=True).start()
     deadline = monotonic() + _START_SECONDS
-    port = 0
+    port, ca_file = 0, None
     for line in _until(deadline, lines):
         word, _, rest = line.decode().strip().partition(" ")
         if word == "listening":
             port = int(rest.removesuffix("/v1").rpartition(":")[2])
+        elif word == "CA":
+            ca_file = Path(rest.removeprefix("certificate "))
         elif word == "ready":
-            return port
+            return port, ca_file
         elif word == "failed:":
             raise RuntimeError(f"the mock server did not start: it {rest}")
         else:
@@ -303,7 +326,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _end_unless_forked(process: subprocess.Popen[bytes], owner: int) -> None:
+def _end_unless_forked(server: _Server, owner: int) -> None:
     """A fork of the process that started the server has no say in it."""
     if os.getpid() == owner:
-        _end(process)
+        _end(server.process)
+        if server.ca_file is not None:  # a killed server left it
+            server.ca_file.unlink(missing_ok=True)

@@ -20,11 +20,18 @@ import uvicorn
 
 from helpers.mock_llm.app import App
 from helpers.mock_llm.books import Books
-from helpers.mock_llm.connections import IDLE_SECONDS, Doorkeeper, close_idle
+from helpers.mock_llm.connections import (
+    IDLE_SECONDS,
+    Doorkeeper,
+    close_idle,
+    most_connections,
+)
 from helpers.mock_llm.control import Control
 from helpers.mock_llm.engine import Engine
+from helpers.mock_llm.leaving import leave, remove_temporary_files, temporary_files
 from helpers.mock_llm.profiles import Profile, find_profile
 from helpers.mock_llm.settings import Settings
+from helpers.mock_llm.tls import make_context
 from helpers.mock_llm.tokens import encoding
 
 _HOST = "127.0.0.1"
@@ -43,10 +50,12 @@ def serve_forever(
     seed: int = 0,
     api_key: str | None = None,
     answer_tokens: int | None = None,
+    tls: bool = False,
 ) -> NoReturn:
     """Serve in the foreground until Ctrl-C or SIGTERM, then exit with status 0.
 
-    Prints ``listening on http://127.0.0.1:PORT/v1``, then the control token. Raises ValueError for
+    Prints ``listening on http://127.0.0.1:PORT/v1``, then the control token, and with ``tls`` the
+    path of the CA's certificate. Raises ValueError for
     bad settings and SystemExit (status 1, with one sentence) when the port cannot be had. Ends with
     the process that started it. Call it in the main thread.
     """
@@ -56,6 +65,7 @@ def serve_forever(
         seed=seed,
         api_key=api_key,
         answer_tokens=answer_tokens,
+        tls=tls,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
@@ -80,7 +90,10 @@ def serve(
     Prints the address and calls ``listening`` when bound, and ``ready`` with the tokenizer loaded.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    Server(settings, port, token, listening, ready).run()
+    try:
+        Server(settings, port, token, listening, ready).run()
+    finally:
+        remove_temporary_files()
 
 
 def say(line: str) -> None:
@@ -118,6 +131,10 @@ class Server(uvicorn.Server):
         ready: Callable[[], None],
     ) -> None:
         self._books = Doorkeeper.books = Books()
+        Doorkeeper.most = most_connections()
+        if settings.tls:
+            Doorkeeper.tls, ca_file = make_context()
+            temporary_files.append(ca_file)
         self._tokenizer_loaded = asyncio.Event()
         engine = Engine(settings, self._tokenizer_loaded)
         control = Control(token, settings, self._books, engine)
@@ -140,6 +157,8 @@ class Server(uvicorn.Server):
             ) from failure
         port = self.servers[0].sockets[0].getsockname()[1]
         say(f"listening on http://{_HOST}:{port}/v1")
+        for ca_file in temporary_files:
+            say(f"CA certificate {ca_file}")
         self._listening()
         self._background.append(asyncio.create_task(close_idle(self._books)))
         self._background.append(asyncio.create_task(self._load_tokenizer()))
@@ -149,7 +168,7 @@ class Server(uvicorn.Server):
             await asyncio.to_thread(encoding)
         except Exception as error:  # noqa: BLE001  # without a tokenizer there is no model
             print(error, file=sys.stderr, flush=True)
-            os._exit(1)
+            leave(1)
         gc.collect()
         gc.freeze()  # what is loaded now stays: no garbage collection need look at it again
         self._tokenizer_loaded.set()
@@ -166,8 +185,8 @@ def _end_with_parent() -> None:
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(_PARENT_POLL)
-    os._exit(1)
+    leave(1)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    os._exit(0)
+    leave(0)

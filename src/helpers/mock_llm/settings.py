@@ -23,6 +23,7 @@ class Settings:
     limits: Limits | None = None
     faults: tuple[Fault, ...] = ()
     finish_abandoned: bool = False
+    tls: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "profile", find_profile(self.profile))
@@ -49,6 +50,8 @@ class Settings:
             raise ValueError(
                 f"finish_abandoned must be True or False, not {self.finish_abandoned!r}"
             )
+        if not isinstance(self.tls, bool):
+            raise ValueError(f"tls must be True or False, not {self.tls!r}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

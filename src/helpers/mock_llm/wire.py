@@ -1,0 +1,112 @@
+"""What both HTTP protocols share below the app: limits, patience, and how a connection ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from helpers.mock_llm.books import Books
+from helpers.mock_llm.dialect import OPENAI
+from helpers.mock_llm.errors import ApiError
+
+EXTENSION = "mock.wire"
+"""Where an app finds its ``Wire``: ``scope["extensions"]["mock.wire"]``."""
+MAX_HEAD = 64 * 1024
+MAX_HEADERS = 200
+STUCK_SECONDS = 60.0
+"""How long a client may not read what it asked for: its stream would keep a decode slot for ever.
+"""
+_LINGER_SECONDS = 1.0
+_MAX_LINGER = 1024 * 1024
+_CLOSE_BY_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+"""``struct linger``: on, for 0 s."""
+
+
+class Wire(Protocol):
+    """How an app breaks off its answer. Afterwards its ``receive`` says ``http.disconnect``, and
+    what it sends is dropped."""
+
+    def cut(self) -> None:
+        """The answer ends here, unfinished, after what was sent of it.
+
+        Over HTTP/1.1 the connection is closed; over HTTP/2 only the stream is reset.
+        """
+
+    def reset(self) -> None:
+        """The whole connection ends at once, with a TCP RST."""
+
+
+def reset(transport: asyncio.Transport) -> None:
+    if not transport.is_closing():
+        endpoint = transport.get_extra_info("socket")
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSE_BY_RESET)
+    transport.abort()
+
+
+def oversized(headers: Iterable[tuple[bytes, bytes]], target: bytes = b"") -> str | None:
+    """What is wrong with the size of a request's head, if anything."""
+    size, count = len(target), 0
+    for name, value in headers:
+        size += len(name) + len(value)
+        count += 1
+    if size > MAX_HEAD:
+        return f"The request's head is larger than {MAX_HEAD} bytes."
+    if count > MAX_HEADERS:
+        return f"The request has more than {MAX_HEADERS} headers."
+    return None
+
+
+def refusal(status: int, message: str) -> bytes:
+    """The body that says so, for a request that does not get as far as a route."""
+    return OPENAI.error_body(ApiError(status, message), "")
+
+
+class Impatient(asyncio.Protocol):
+    """A protocol that drops clients which do not read, and takes leave of those it gives up."""
+
+    books: Books
+    refuses: Callable[[], bool]
+    """Asked at a connection's first request: must it be dropped?"""
+    transport: asyncio.Transport
+    leaving = False
+    _giving_up: asyncio.TimerHandle | None = None
+    _ignored = 0
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        loop = asyncio.get_running_loop()
+        self._giving_up = loop.call_later(STUCK_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+
+    def leave(self, last_words: bytes = b"") -> None:
+        """Close, and let the client read all that was written.
+
+        A socket closed with unread data resets the connection, and what was written may be lost. So
+        what still comes is read and ignored, for a moment.
+        """
+        self.leaving = True
+        if self.transport.is_closing():
+            return
+        if last_words:
+            self.transport.write(last_words)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER_SECONDS, self.transport.close)
+
+    def ignore(self, data: bytes) -> None:
+        """What a client sends that was told to go."""
+        self._ignored += len(data)
+        if self._ignored > _MAX_LINGER:
+            self.transport.abort()
+
+    def must_refuse(self, path: str) -> bool:
+        """Whether the connection's first request, for this path, is to be dropped unanswered."""
+        return not path.startswith("/_mock/") and self.refuses()
