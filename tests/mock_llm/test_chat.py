@@ -8,10 +8,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from openai.types.chat import ChatCompletionUserMessageParam, completion_create_params
+from openai.types.chat import ChatCompletionUserMessageParam
 
 from helpers.mock_llm import MockLLM, Profile
-from helpers.mock_llm.chat_request import ChatRequest
 from helpers.mock_llm.tokens import count_prompt_tokens, encoding
 
 from .conftest import Chat, only_request
@@ -154,36 +153,63 @@ def test_reasoning_is_billed_and_can_use_up_the_limit(llm: MockLLM, chat: Chat) 
     assert contents(chunks) == []
 
 
-def test_every_documented_parameter_is_known() -> None:
-    documented = {
-        *completion_create_params.CompletionCreateParamsBase.__annotations__,
-        *completion_create_params.CompletionCreateParamsStreaming.__annotations__,
-    }
-    assert documented <= set(ChatRequest.model_fields)
+def text_of(answer: Any) -> str:
+    return str(answer["choices"][0]["message"]["content"])
 
 
-def test_documented_parameters_are_accepted(chat: Chat) -> None:
-    response = chat(
-        "Hello",
-        frequency_penalty=0.5,
-        logit_bias={"50256": -100},
-        metadata={"a": "b"},
-        parallel_tool_calls=False,
-        presence_penalty=-2,
-        reasoning_effort="low",
-        response_format={"type": "json_object"},
-        seed=3,
-        service_tier="auto",
-        stop=["\n"],
-        store=False,
-        temperature=0,
-        tool_choice="auto",
-        tools=[{"type": "function", "function": {"name": "f"}}],
-        top_p=1,
-        user="ada",
-        max_tokens=None,
-    )
-    assert response.status_code == 200
+@pytest.mark.parametrize("as_list", [False, True])
+def test_the_text_ends_before_a_stop_sequence(chat: Chat, as_list: bool) -> None:
+    whole = text_of(chat("Hello").json())
+    end = whole[10:14]  # in the middle of a word, most likely
+    before = whole[: whole.index(end)]
+    stop = ["nowhere", end, whole[20:24]] if as_list else end
+    answer = chat("Hello", stop=stop).json()
+    assert text_of(answer) == before
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["usage"]["completion_tokens"] == len(encoding().encode(before))
+    assert "".join(contents(events(chat("Hello", stop=stop, stream=True)))) == before
+
+
+def test_a_stop_sequence_beyond_the_limit_is_not_reached(chat: Chat) -> None:
+    whole = text_of(chat("Hello").json())
+    end = whole[-8:]
+    assert chat("Hello", stop=end).json()["choices"][0]["finish_reason"] == "stop"
+    cut = chat("Hello", stop=end, max_tokens=3).json()["choices"][0]
+    assert cut["finish_reason"] == "length"
+    assert whole.startswith(cut["message"]["content"])
+
+
+def test_the_text_may_stop_at_once(chat: Chat) -> None:
+    whole = text_of(chat("Hello").json())
+    answer = chat("Hello", stop=whole[:3]).json()
+    assert (text_of(answer), answer["usage"]["completion_tokens"]) == ("", 0)
+    assert contents(events(chat("Hello", stop=whole[:3], stream=True))) == []
+
+
+def test_chunks_are_padded_unless_that_is_turned_off(chat: Chat) -> None:
+    padded = chat("Hello", stream=True)
+    plain = chat("Hello", stream=True, stream_options={"include_obfuscation": False})
+    *chunks, _ = events(padded)
+    assert all(chunk["obfuscation"] for chunk in chunks)
+    assert not any("obfuscation" in chunk for chunk in events(plain))
+    lines = [line for line in padded.text.split("\n\n") if '"delta":{"content":' in line]
+    assert len({len(line) for line in lines}) <= 2
+    assert contents(chunks) == contents(events(plain))
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [(None, "default"), ("auto", "default"), ("flex", "flex"), ("fast", "priority")],
+)
+def test_the_tier_that_served_is_named(chat: Chat, asked: str | None, served: str) -> None:
+    assert chat("Hello", service_tier=asked).json()["service_tier"] == served
+    assert events(chat("Hello", service_tier=asked, stream=True))[0]["service_tier"] == served
+
+
+def test_the_fingerprint_stays_the_same(chat: Chat) -> None:
+    first = chat("Hello", seed=1).json()["system_fingerprint"]
+    assert first.startswith("fp_")
+    assert chat("Hello", seed=1).json()["system_fingerprint"] == first
 
 
 def test_a_conversation_with_tool_calls_is_accepted(chat: Chat) -> None:
@@ -197,6 +223,17 @@ def test_a_conversation_with_tool_calls_is_accepted(chat: Chat) -> None:
     response = chat(messages=messages)
     assert response.status_code == 200
     assert response.json()["usage"]["prompt_tokens"] == count_prompt_tokens(messages)
+
+
+def test_tools_are_counted_as_they_were_sent(chat: Chat) -> None:
+    """Key by key in their order, which the client knows and the server must not change."""
+    messages = [{"role": "user", "content": "Hello"}]
+    function = {"strict": False, "parameters": {}, "description": "Look it up.", "name": "f"}
+    tools = [{"function": function, "type": "function"}]
+    usage = chat(messages=messages, tools=tools).json()["usage"]
+    assert usage["prompt_tokens"] == count_prompt_tokens(messages, tools)
+    usage = chat(messages=messages, functions=[function]).json()["usage"]
+    assert usage["prompt_tokens"] == count_prompt_tokens(messages, [function])
 
 
 def test_the_content_type_does_not_matter(llm: MockLLM, http: httpx.Client) -> None:

@@ -120,7 +120,7 @@ def test_vectors_have_the_dimensions_asked_for(
         ({"dimensions": 1537}, "dimensions"),
         ({"dimensions": 0}, "dimensions"),
         ({"model": "text-embedding-ada-002", "dimensions": 5}, "does not support"),
-        ({"encoding_format": "hex"}, "'float' or 'base64'"),
+        ({"encoding_format": "hex"}, "'float' and 'base64'"),
         ({"inputs": "Hello"}, "inputs"),
     ],
     ids=lambda value: str(value)[:40],

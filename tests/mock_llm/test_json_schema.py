@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import random
 import re
@@ -13,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.mock_llm.json_schema import SchemaError, check_schema, instance
-from helpers.mock_llm.patterns import matching
+from helpers.mock_llm.json_schema import SchemaError, check_schema, instance, subschemas
+from helpers.mock_llm.patterns import PatternError, matching
 
 PATTERNS = [
     r"^[A-Z]{2,3}-\d{4}$",
@@ -149,7 +150,7 @@ SCHEMAS = st.recursive(leaves(), branches, max_leaves=8).map(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(schema=SCHEMAS, seed=st.integers(0, 2**32))
 def test_values_fit_their_schema(schema: dict[str, Any], seed: int) -> None:
     value = instance(schema, random.Random(seed))
@@ -160,7 +161,7 @@ def test_values_fit_their_schema(schema: dict[str, Any], seed: int) -> None:
     assert len(written) < 20_000
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(pattern=st.sampled_from(PATTERNS), seed=st.integers(0, 2**32))
 def test_texts_match_their_pattern(pattern: str, seed: int) -> None:
     assert re.search(pattern, matching(pattern, random.Random(seed)))
@@ -204,13 +205,18 @@ ODD = (
 )
 
 
-def odd_schemas(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    parts = inner | st.dictionaries(st.sampled_from(["a", "b"]), inner) | st.lists(inner)
-    return st.dictionaries(st.sampled_from(KEYWORDS), parts, max_size=5)
+@st.composite
+def odd_schemas(draw: st.DrawFn) -> dict[str, Any]:
+    """A sensible schema of which some keywords got values that make no sense."""
+    schema: dict[str, Any] = copy.deepcopy(draw(SCHEMAS))
+    parts = [part for _, part in subschemas(schema) if isinstance(part, dict)]
+    for _ in range(draw(st.integers(1, 3))):
+        draw(st.sampled_from(parts))[draw(st.sampled_from(KEYWORDS))] = draw(ODD)
+    return schema
 
 
-@settings(max_examples=1000, deadline=None)
-@given(schema=odd_schemas(st.recursive(ODD, odd_schemas, max_leaves=15)))
+@settings(max_examples=500, deadline=None)
+@given(schema=odd_schemas())
 def test_a_senseless_schema_is_refused_or_answered(schema: dict[str, Any]) -> None:
     with contextlib.suppress(SchemaError):
         json.dumps(instance(schema, random.Random(0)), allow_nan=False)
@@ -242,10 +248,6 @@ def doubling(depth: int) -> dict[str, Any]:
         {"type": "array", "items": {"type": "boolean"}, "uniqueItems": True, "minItems": 3},
         {"type": "string", "minLength": 10**12},
         {"type": "string", "minLength": 5, "maxLength": 4},
-        {"type": "string", "pattern": "((((a{1000}){1000}){1000}){1000}){1000}"},
-        {"type": "string", "pattern": "((((){1000}){1000}){1000}){1000}"},
-        {"type": "string", "pattern": "(" * 1000},
-        {"type": "string", "pattern": "^(?=a)b$"},
         {"type": "string", "pattern": "^abc$", "maxLength": 2},
         {"type": "integer", "minimum": 1.2, "maximum": 1.8},
         {"type": "number", "minimum": 2, "maximum": 1},
@@ -269,12 +271,28 @@ def test_a_schema_that_nothing_fits_is_refused(schema: dict[str, Any]) -> None:
         check_schema(schema)
 
 
-def test_the_place_of_the_mistake_is_named() -> None:
-    schema = {"type": "object", "properties": {"a": {"items": {"type": "sting"}}}}
-    with pytest.raises(SchemaError) as caught:
-        check_schema(schema)
-    assert caught.value.context == ("properties", "a", "items")
-    assert "'sting'" in caught.value.problem
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "((((a{1000}){1000}){1000}){1000}){1000}",
+        "((((){1000}){1000}){1000}){1000}",
+        "(" * 1000,
+        "^(?=a)b$",
+        "a" * 100_000,
+        "[z-a]",
+        "*",
+        "a{2,1}",
+        "\\",
+        "[]",
+        r"\p{L}",
+    ],
+    ids=lambda pattern: pattern[:20],
+)
+def test_a_pattern_that_is_not_understood_is_passed_over(pattern: str) -> None:
+    with pytest.raises(PatternError):
+        matching(pattern, random.Random(0))
+    value = instance({"type": "string", "pattern": pattern, "maxLength": 9}, random.Random(0))
+    assert 0 < len(value) <= 9
 
 
 def test_another_branch_is_taken_where_a_pattern_is_not_understood() -> None:

@@ -64,14 +64,19 @@ _BOUNDS = {
 }
 
 
+_ANOTHER_TYPE = ("string_type", "list_type", "dict_type", "literal_error", "model_type")
+
+
 def most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
-    """The first, or for an array where a string could stand too, what is wrong in the array."""
+    """The first, or for an array or object where a string could stand too, what is wrong in it."""
     first = errors[0]
-    *where, branch = first["loc"] or ("",)
-    if branch != "str" or not isinstance(first["input"], list):
+    *where, _ = first["loc"] or ("",)
+    if first["type"] not in _ANOTHER_TYPE or not isinstance(first["input"], list | dict):
         return first
     for index, error in enumerate(errors[1:], start=1):
-        if list(error["loc"][: len(where)]) == where:
+        of_the_same = list(error["loc"][: len(where)]) == where
+        deeper = len(error["loc"]) > len(first["loc"])
+        if of_the_same and (deeper or error["type"] not in _ANOTHER_TYPE):
             return most_telling(errors[index:])
     return first
 
@@ -82,8 +87,14 @@ def _refusal(error: ErrorDetails, body: Any) -> ApiError:
     param = _path(error["loc"], body, missing=kind == "missing")
     if kind == "missing":
         return missing(param)
-    if kind == "extra_forbidden":
+    if kind == "extra_forbidden" and len(error["loc"]) == 1:
         return ApiError(400, f"Unrecognized request argument supplied: {param}")
+    if kind == "extra_forbidden":
+        return ApiError(
+            400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter"
+        )
+    if kind == "union_tag_not_found":
+        return missing(f"{param}.type")
     if kind in _EXPECTED:
         message = f"expected {_EXPECTED[kind]}, but got {_json_name(got)} instead."
         return ApiError(
@@ -102,13 +113,29 @@ def _refusal(error: ErrorDetails, body: Any) -> ApiError:
             param=param,
             code="empty_array",
         )
-    if kind == "literal_error":
+    if kind == "string_too_long":
+        most = error["ctx"]["max_length"]
         return ApiError(
             400,
-            f"Invalid value: {_short(got)}. Supported values are: {error['ctx']['expected']}.",
+            f"Invalid '{param}': string too long. Expected a string with maximum length {most}, "
+            f"but got a string with length {len(got)} instead.",
+            param=param,
+            code="string_above_max_length",
+        )
+    if kind == "too_long":
+        return _too_many(param, error)
+    if kind == "string_pattern_mismatch":
+        return ApiError(
+            400,
+            f"Invalid '{param}': string does not match pattern. Expected a string that matches "
+            f"the pattern '{error['ctx']['pattern']}'.",
             param=param,
             code="invalid_value",
         )
+    if kind == "literal_error":
+        return _not_one_of(param, got, error["ctx"]["expected"])
+    if kind == "union_tag_invalid":
+        return _not_one_of(f"{param}.type", error["ctx"]["tag"], error["ctx"]["expected_tags"])
     return ApiError(
         400, f"Invalid value for '{param}': {error['msg']}.", param=param, code="invalid_value"
     )
@@ -124,6 +151,38 @@ def _out_of_range(
         f"{error['ctx'][bound]:g}, but got {_short(error['input'])} instead.",
         param=param,
         code=f"{kind}_{code}_value",
+    )
+
+
+def _too_many(param: str, error: ErrorDetails) -> ApiError:
+    most, got = error["ctx"]["max_length"], len(error["input"])
+    if isinstance(error["input"], list):
+        return ApiError(
+            400,
+            f"Invalid '{param}': array too long. Expected an array with maximum length {most}, "
+            f"but got an array with length {got} instead.",
+            param=param,
+            code="array_above_max_length",
+        )
+    return ApiError(
+        400,
+        f"Invalid '{param}': too many properties. Expected an object with at most {most} "
+        f"properties, but got an object with {got} properties instead.",
+        param=param,
+        code="object_above_max_properties",
+    )
+
+
+def _not_one_of(param: str, got: object, expected: str) -> ApiError:
+    """``expected`` as pydantic lists what a value may be."""
+    quoted = f"'{got[:100]}'" if isinstance(got, str) else _short(got)
+    *others, last = expected.replace(" or ", ", ").split(", ")
+    values = f"{', '.join(others)}{',' * (len(others) > 1)} and {last}" if others else last
+    return ApiError(
+        400,
+        f"Invalid value: {quoted}. Supported values are: {values}.",
+        param=param,
+        code="invalid_value",
     )
 
 
