@@ -198,6 +198,20 @@ def test_the_server_s_books_are_on_the_arm_s_clock() -> None:
     assert 0 < run.makespan < run.seconds
 
 
+def test_a_stream_s_chunks_are_on_the_arm_s_clock() -> None:
+    async def streams(url: str) -> None:
+        question = body("one") | {"stream": True}
+        async with httpx.AsyncClient() as client:
+            await client.post(f"{url}/chat/completions", json=question)
+
+    with MockLLM("medium", speed=4, answer_tokens=8) as llm:
+        (request,) = in_loop(run_arm(streams, llm)).requests
+    assert len(request.chunks) >= 8
+    assert request.first_byte is not None
+    assert request.last_byte is not None
+    assert request.first_byte <= request.chunks[0] <= request.chunks[-1] <= request.last_byte
+
+
 def test_each_run_starts_with_clean_books() -> None:
     async def asks(url: str) -> None:
         async with httpx.AsyncClient() as client:

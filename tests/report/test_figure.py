@@ -74,8 +74,8 @@ NUMBERS: list[Number] = [
 
 
 @pytest.mark.parametrize("name", SHOWN)
-@pytest.mark.parametrize("unit", ["s", "TCP connections that the server counted, " * 3])
-def test_numbers_of_a_lessons_own_are_readable(name: str, unit: str, sheets: list[Sheet]) -> None:
+def test_numbers_of_a_lessons_own_are_readable(name: str, sheets: list[Sheet]) -> None:
+    unit = "TCP connections that the server counted, " * 3
     figure(SHOWN[name], prediction=Prediction("right", 12, unit), numbers=NUMBERS)
     assert_readable(sheets[0])
     texts = said(sheets[0]).replace("\n", " ")

@@ -294,7 +294,13 @@ class _Record:
 
     def _requests(self, books: Ledger) -> tuple[Request, ...]:
         zero = self.started.at if self.started else 0.0
-        return tuple(_shifted(request, zero, _REQUEST_TIMES) for request in books.requests)
+        return tuple(
+            replace(
+                _shifted(request, zero, _REQUEST_TIMES),
+                chunks=tuple(at - zero for at in request.chunks),
+            )
+            for request in books.requests
+        )
 
     def run(self, books: Ledger) -> Run:
         """The finished run; without an end, the lab gave up."""
