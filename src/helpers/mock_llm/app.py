@@ -21,7 +21,6 @@ from helpers.mock_llm.asgi import (
     Receive,
     Scope,
     Send,
-    read_body,
     respond,
 )
 from helpers.mock_llm.books import Books, OpenConnection
@@ -90,7 +89,7 @@ class App:
             await self._serve_api(connection, scope, receive, send)
             return
         try:
-            await respond(send, 200, await self._serve_control(connection, scope, receive), [])
+            await self._serve_control(connection, scope, receive, send)
         except ApiError as error:
             await respond(send, error.status, OPENAI.error_body(error, ""), list(error.headers))
         except ClientLeftError:
@@ -100,16 +99,14 @@ class App:
             await respond(send, 500, OPENAI.error_body(errors.internal(), ""), [])
 
     async def _serve_control(
-        self, connection: OpenConnection, scope: Scope, receive: Receive
-    ) -> bytes:
-        method, path, headers = scope["method"], scope["path"], dict(scope["headers"])
+        self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        path, headers = scope["path"], dict(scope["headers"])
         _check_host(headers)
-        if not path.startswith("/_mock/"):
-            raise errors.unknown_url(method, path)
-        self._control.admit(headers)
-        if connection.entry.requests == 0:
+        self._control.admit(scope["method"], path, headers)
+        if not connection.announced:
             connection.control = True
-        return self._control.answer(method, path, await read_body(receive))
+        await self._control.answer(path, headers, receive, send)
 
     async def _serve_api(
         self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
@@ -118,12 +115,13 @@ class App:
             connection.transport.close()
             return
         record = self._books.request_arrived(connection, scope)
-        route = self._route(scope["path"])
+        name, route = self._route(scope["path"])
         headers = dict(scope["headers"])
         exchange = Exchange(
             record=record,
             books=self._books,
             dialect=(route.dialect if route else None) or dialect_of(headers),
+            route=name,
             request_headers=headers,
             query=scope["query_string"],
             reader=Reader(receive),
@@ -149,8 +147,10 @@ class App:
                 record.client_left = record.client_left or connection.entry.closed
             exchange.close()
 
-    def _route(self, path: str) -> _Route | None:
-        return self._routes.get(path) or self._routes.get(_ITEM.sub(r"\1{id}", path))
+    def _route(self, path: str) -> tuple[str, _Route | None]:
+        name = path if path in self._routes else _ITEM.sub(r"\1{id}", path)
+        route = self._routes.get(name)
+        return (name if route else "other"), route
 
     async def _answer(self, exchange: Exchange, route: _Route | None) -> None:
         method, path = exchange.record.method, exchange.record.path

@@ -10,7 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from helpers.mock_llm.events import Events
 from helpers.mock_llm.ledger import Connection, Ledger, Request
+from helpers.mock_llm.metrics import Gauges, Metrics
 
 _KEPT = 100_000
 """Records kept of each kind, the newest: some 50 MiB."""
@@ -28,7 +30,9 @@ class OpenConnection:
     in_progress: int = 0
     idle_since: float = 0.0
     control: bool = False
-    """It has only carried control requests."""
+    """It has only carried control requests, and stays out of the books."""
+    announced: bool = False
+    """It is known not to be for control, and listeners have been told of it."""
 
 
 class Books:
@@ -37,6 +41,8 @@ class Books:
     def __init__(self) -> None:
         self.open: dict[Any, OpenConnection] = {}
         """By the client's address."""
+        self.events = Events()
+        self._metrics = Metrics()
         self._requests: deque[Request] = deque(maxlen=_KEPT)
         self._closed: deque[Connection] = deque(maxlen=_KEPT)
         self._streamed: deque[Request] = deque()
@@ -59,10 +65,19 @@ class Books:
         connection.entry.closed = perf_counter()
         if not connection.control:
             self._closed.append(connection.entry)
+            self._announce(connection, carried=False)
+            self.events.of_connection("closed", connection.entry)
+
+    def _announce(self, connection: OpenConnection, *, carried: bool) -> None:
+        if not connection.announced:
+            connection.announced = True
+            self._metrics.connection(carried=carried)
+            self.events.of_connection("opened", connection.entry)
 
     def request_arrived(self, connection: OpenConnection, scope: Any) -> Request:
         connection.control = False
         connection.entry.requests += 1
+        self._announce(connection, carried=True)
         self._count += 1
         self._in_flight += 1
         self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
@@ -76,10 +91,32 @@ class Books:
             arrival=perf_counter(),
         )
         self._requests.append(request)
+        self.events.of_request("arrived", request)
         return request
 
-    def request_over(self) -> None:
+    def slot_granted(self, request: Request) -> float:
+        """The time of it."""
+        request.slot = now = perf_counter()
+        self.events.of_request("slot", request)
+        return now
+
+    def first_token(self, request: Request) -> float:
+        """The time of it."""
+        request.first_token = now = perf_counter()
+        self.events.of_request("first_token", request)
+        return now
+
+    def fault(self, request: Request, kind: str) -> None:
+        request.fault = kind
+        self._metrics.fault(kind)
+        self.events.of_request("fault", request)
+
+    def request_over(self, request: Request, route: str) -> None:
+        """``route``: a path of the API as its documentation writes it."""
         self._in_flight -= 1
+        end = request.last_byte or request.client_left or perf_counter()
+        self._metrics.request_over(request, route, end)
+        self.events.of_request("finished", request)
 
     def stream_began(self, request: Request) -> list[float]:
         """Where the times of its chunks are to be entered."""
@@ -109,6 +146,7 @@ class Books:
         self._peak_streams = self._streams
         for connection in self.open.values():
             connection.entry.requests = 0
+        self.events.of_reset()
 
     def to_json(self) -> bytes:
         still_open = [c.entry for c in self.open.values() if not c.control]
@@ -119,3 +157,7 @@ class Books:
             peak_streams=self._peak_streams,
         )
         return _ADAPTER.dump_json(ledger)
+
+    def to_prometheus(self) -> tuple[bytes, str]:
+        """The metrics in Prometheus' text format, and its content type."""
+        return self._metrics.render(Gauges(self._in_flight, self._streams, len(self.open)))

@@ -1,4 +1,8 @@
-"""The routes under ``/_mock/`` by which whoever started the server reads and steers it."""
+"""The routes under ``/_mock/`` by which whoever started the server reads and steers it.
+
+And ``/metrics``, which asks for no token, since scrapers have none: it can be read by any program
+of this machine, and by no web page.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,22 @@ from dataclasses import replace
 from typing import Any
 
 from helpers.mock_llm import errors
+from helpers.mock_llm.asgi import Reader, Receive, Send, read_body, respond
 from helpers.mock_llm.books import Books
 from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.guard import is_loopback_origin
 from helpers.mock_llm.settings import Settings
 
-_METHODS = {"/_mock/ledger": "GET", "/_mock/reset": "POST", "/_mock/configure": "POST"}
-_OK = b"{}"
+_METRICS = "/metrics"
+_DIGITS = 19
+"""More than any event's id has."""
+_METHODS = {
+    "/_mock/ledger": "GET",
+    "/_mock/events": "GET",
+    "/_mock/reset": "POST",
+    "/_mock/configure": "POST",
+    _METRICS: "GET",
+}
 
 
 class Control:
@@ -25,26 +38,45 @@ class Control:
         self._books = books
         self._engine = engine
 
-    def admit(self, headers: Mapping[bytes, bytes]) -> None:
-        """Raises ApiError (403) for anyone but the starter of the server."""
+    def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+        """Raises ApiError: 403 for anyone but the starter of the server, 404 and 405."""
+        if path != _METRICS and not path.startswith("/_mock/"):
+            raise errors.unknown_url(method, path)
         known = hmac.compare_digest(headers.get(b"x-mock-token", b""), self._token)
         origin = headers.get(b"origin")
-        if not known or (origin is not None and not is_loopback_origin(origin)):
+        if not (known or path == _METRICS) or (
+            origin is not None and not is_loopback_origin(origin)
+        ):
             raise errors.control_refused()
-
-    def answer(self, method: str, path: str, body: bytes) -> bytes:
         if path not in _METHODS:
             raise errors.unknown_url(method, path)
         if method != _METHODS[path]:
             raise errors.method_not_allowed(method, path, _METHODS[path])
-        if path == "/_mock/ledger":
-            return self._books.to_json()
+
+    async def answer(
+        self, path: str, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        """Raises ApiError, ClientLeftError."""
+        body = await read_body(receive)
+        if path == "/_mock/events":
+            heard = headers.get(b"last-event-id", b"")
+            number = int(heard) if heard.isdigit() and len(heard) < _DIGITS else None
+            await self._books.events.stream(send, Reader(receive), number)
+        elif path == "/_mock/ledger":
+            await respond(send, 200, self._books.to_json(), [])
+        elif path == _METRICS:
+            page, kind = self._books.to_prometheus()
+            await respond(send, 200, page, [], (b"content-type", kind.encode()))
+        else:
+            self._change(path, body)
+            await respond(send, 200, b"{}", [])
+
+    def _change(self, path: str, body: bytes) -> None:
         if path == "/_mock/reset":
             self._books.reset()
             self._engine.reset()
         else:
             self._configure(body)
-        return _OK
 
     def _configure(self, body: bytes) -> None:
         try:

@@ -58,7 +58,7 @@ async def send_whole(
     end = [schedule.first_token, *schedule.times(answer.length)][-1]
     try:
         await _wait(exchange, schedule.first_token)
-        record.first_token = perf_counter()
+        exchange.books.first_token(record)
         await _wait(exchange, end)
     except ClientLeftError:
         if abandoned:
@@ -87,7 +87,7 @@ async def stream(
 
 async def _send_tokens(exchange: Exchange, answer: Answer, times: list[float]) -> None:
     record = exchange.record
-    record.first_token = now = perf_counter()
+    now = exchange.books.first_token(record)
     record.completion_tokens = answer.hidden_tokens
     due_now = [answer.opening()]
     for due, (count, events) in zip(times, answer.steps(), strict=True):

@@ -194,8 +194,7 @@ class Engine:
         if turn is not None:
             await exchange.reader.wait_for(turn)
         try:
-            exchange.record.slot = slot = perf_counter()
-            yield slot
+            yield exchange.books.slot_granted(exchange.record)
         finally:
             self._slots.give_back()
 

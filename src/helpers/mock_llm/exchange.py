@@ -37,6 +37,8 @@ class Exchange:
     record: Request
     books: Books
     dialect: Dialect
+    route: str
+    """Its path as the API's documentation writes it, or "other"."""
     request_headers: dict[bytes, bytes]
     query: bytes
     """What follows the question mark."""
@@ -116,7 +118,7 @@ class Exchange:
         self.reader.stop_watching()
         if self.streaming:
             self.books.stream_over(self.record)
-        self.books.request_over()
+        self.books.request_over(self.record, self.route)
         if self.admitted and self.account is not None:
             record = self.record
             self.account.spend((record.prompt_tokens or 0) + (record.completion_tokens or 0))

@@ -23,7 +23,7 @@ from helpers.mock_llm.limits import RetryAfter, retry_after
 
 def strike(exchange: Exchange, fault: Fault, form: RetryAfter) -> None:
     """What goes wrong before the model is asked. Raises ApiError, BrokenOffError."""
-    exchange.record.fault = fault.kind
+    exchange.books.fault(exchange.record, fault.kind)
     if fault.kind in STATUSES:
         raise _error(fault, exchange.record.model or "", form)
     if fault.kind == "reset":

@@ -22,6 +22,7 @@ from typing import IO, Self, TypedDict, cast
 import anyio
 from typing_extensions import Unpack
 
+from helpers.mock_llm.event_reader import EventReader
 from helpers.mock_llm.faults import Fault
 from helpers.mock_llm.ledger import Connection, Ledger, Request
 from helpers.mock_llm.limits import Limits
@@ -155,6 +156,26 @@ class MockLLM:
         books["connections"] = [Connection(**entry) for entry in books["connections"]]
         return Ledger(**books)
 
+    def events(self) -> EventReader:
+        """What happens from now on, one dict at a time, for as long as the server runs.
+
+        Each has a ``time``, an ``event`` and, but for ``missed``, an ``id`` one above the last:
+
+        - ``arrived``, ``slot``, ``first_token``, ``fault``, ``finished``: and the ``request``, a
+          dict of the fields of `Request`, its chunks left out.
+        - ``opened`` (when it first carries a request, or closes having carried none), ``closed``:
+          and the ``connection``, a dict of the fields of `Connection`.
+        - ``reset``: the books were cleared; requests are numbered from 1 again.
+        - ``missed``: you read too slowly, and a ``count`` of events before the next was dropped.
+
+        Ends with the server, or when you close it.
+        """
+        server = self._running()
+        try:
+            return EventReader(server.port, self._token)
+        except (OSError, http.client.HTTPException) as error:
+            raise _no_answer(server, error) from error
+
     def reset(self) -> None:
         """Begin anew: the books, the prefix cache, the rate limits, the faults' counts and time
         windows, and the request numbers that shares and jitter depend on."""
@@ -229,10 +250,7 @@ class MockLLM:
             response = connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
-            state = "has ended" if server.process.poll() is not None else "does not answer"
-            raise RuntimeError(
-                f"the mock server {state} ({error}): call .stop() and .start() again"
-            ) from error
+            raise _no_answer(server, error) from error
         finally:
             connection.close()
         if response.status != 200:
@@ -245,6 +263,11 @@ class _Server:
     process: subprocess.Popen[bytes]
     port: int
     ca_file: Path | None
+
+
+def _no_answer(server: _Server, error: Exception) -> RuntimeError:
+    state = "has ended" if server.process.poll() is not None else "does not answer"
+    return RuntimeError(f"the mock server {state} ({error}): call .stop() and .start() again")
 
 
 def _launch(settings: Settings, port: int, token: str) -> _Server:
