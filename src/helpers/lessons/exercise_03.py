@@ -1,0 +1,267 @@
+"""Lesson 03: a prompt builder that must stay within a token budget, in any language."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, TypeAlias
+
+import regex  # type: ignore[import-untyped]
+
+from helpers.lab import run_arm
+from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
+from helpers.mock_llm.tokens import count_prompt_tokens, encode, encoding
+
+_Message: TypeAlias = dict[str, Any]
+
+_SYSTEM = "You are the help desk of a parcel service."
+_FIRST: _Message = {"role": "system", "content": _SYSTEM}
+_TEXTS = {
+    "English": "My parcel should have been here on Monday, and nobody can tell me where it is. ",
+    "German": "Mein Päckchen müsste längst zugestellt sein, aber es läßt auf sich warten. ",
+    "Chinese": "我的包裹星期一就应该送到了，可是没有人能告诉我它现在在哪里。",
+    "Hindi": "मेरा पार्सल सोमवार को पहुँचना चाहिए था, और कोई नहीं बता सकता कि वह कहाँ है। ",
+    "Korean": "제 소포는 월요일에 도착했어야 하는데, 지금 어디에 있는지 아무도 모릅니다. ",
+    "emoji": "📦🚚👨‍👩‍👧‍👦👍🏽🇩🇪🧑🏾‍💻😡",
+}
+_SLACK = 8
+"""Tokens of the budget that may stay unused where the newest message is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    name: str
+    history: list[_Message]
+    budget: int
+
+    @property
+    def fitting(self) -> int:
+        """How many of the newest messages fit whole, without a gap."""
+        counts = range(1, len(self.history) + 1)
+        return sum(_tokens(self.history[-count:]) <= self.budget for count in counts)
+
+    @property
+    def room(self) -> int:
+        """Tokens for the newest message's text, alone with the system prompt."""
+        return self.budget - _tokens([{**self.history[-1], "content": ""}])
+
+
+def _tokens(kept: Iterable[_Message]) -> int:
+    """Of the system prompt and these messages, as the server counts them."""
+    return count_prompt_tokens([_FIRST, *kept])
+
+
+def _talk(text: str, *lengths: int) -> list[_Message]:
+    """Question, answer, question, …: each so many times the text."""
+    roles = ("user", "assistant")
+    return [{"role": roles[n % 2], "content": text * times} for n, times in enumerate(lengths)]
+
+
+def _cases() -> Iterator[_Case]:
+    for language, text in _TEXTS.items():
+        talk = _talk(text, 2, 1, 20, 3, 1, 2, 1, 3, 1)
+        without_the_long_one = [*talk[:2], *talk[3:]]
+        yield _Case(f"{language}, all fit exactly", talk, _tokens(talk))
+        yield _Case(f"{language}, four fit exactly", talk, _tokens(talk[-4:]))
+        yield _Case(f"{language}, four but for a token", talk, _tokens(talk[-4:]) - 1)
+        yield _Case(f"{language}, one in the middle is long", talk, _tokens(without_the_long_one))
+        # One budget after the other, so that some of them end inside a character.
+        long = _talk(text, 1, 1, 12)
+        alone = _tokens(_talk("", 1))
+        for room in range(40, 64):
+            yield _Case(f"{language}, the newest is too long", long, alone + room)
+
+
+def _hopeless() -> Iterator[_Case]:
+    """Not one character of the newest message fits."""
+    alone = _tokens(_talk("", 1))
+    yield _Case("too small for the system prompt", _talk("Hello.", 1), 8)
+    yield _Case("too small for one character", _talk("👨‍👩‍👧‍👦", 1), alone + 3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What the solution made of a case."""
+
+    case: _Case
+    prompt: Any = None
+    raised: str = ""
+    touched: bool = False
+    """It changed the history that it was given."""
+
+    @property
+    def kept(self) -> list[_Message]:
+        messages: list[_Message] = self.prompt[1:]
+        return messages
+
+    @property
+    def pairs(self) -> list[tuple[_Message, _Message]]:
+        """Each kept message and the one it should be, counted from the newest."""
+        return list(zip(reversed(self.kept), reversed(self.case.history), strict=False))
+
+
+def _build_all(
+    build: Solution, cases: list[_Case], hopeless: list[_Case]
+) -> tuple[list[_Built], list[_Built]]:
+    """Runs in a process of its own, so that an endless loop can be ended."""
+    built = []
+    for case in cases:
+        given = copy.deepcopy(case.history)
+        prompt = build(_SYSTEM, given, case.budget)
+        built.append(_Built(case, copy.deepcopy(prompt), touched=given != case.history))
+    return built, [_refused(build, case) for case in hopeless]
+
+
+def _refused(build: Solution, case: _Case) -> _Built:
+    try:
+        prompt = build(_SYSTEM, copy.deepcopy(case.history), case.budget)
+    except Exception as error:  # noqa: BLE001 - which one it is, is what is graded
+        return _Built(case, raised=type(error).__name__)
+    return _Built(case, prompt)
+
+
+async def _grade(build: Solution) -> list[Criterion]:
+    run = await run_arm(_build_all, None, build, list(_cases()), list(_hopeless()), name="build")
+    if run.outcome != "returned":
+        return [ended(run)]
+    built, hopeless = run.result
+    shape = _judge("a list of messages comes back", built, _shape)
+    if not shape.met:
+        return [ended(run), shape]
+    return [
+        ended(run),
+        _judge("the system prompt comes first, whole", built, _system),
+        _judge("no prompt is over its budget, as the server counts", built, _budget),
+        _judge("the newest messages follow, in order, without a gap", built, _order),
+        _judge("every message that fits is there", built, _all_that_fit),
+        _judge("only the newest message is ever cut, where it does not fit", built, _whole),
+        _judge("it keeps as much of its beginning as fits", built, _beginning),
+        _judge("no character is cut", built, _characters),
+        _judge("ValueError where not one character fits", hopeless, _refusal),
+        _judge("the history it was given stays as it was", built, _untouched),
+    ]
+
+
+def _judge(what: str, built: Iterable[_Built], problem: Callable[[_Built], str]) -> Criterion:
+    """Met if no case has the problem; else the first case that has it is named."""
+    for each in built:
+        if found := problem(each):
+            return Criterion(what, False, f"{found} ({each.case.name})")
+    return Criterion(what, True)
+
+
+def _shape(built: _Built) -> str:
+    prompt = built.prompt
+    if not isinstance(prompt, list):
+        return f"it is a {type(prompt).__name__}"
+    for message in prompt:
+        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+            return "not every message is a dict with `role` and `content`"
+        if not isinstance(message["role"], str) or not isinstance(message["content"], str):
+            return "not every `role` and `content` is a text"
+    return ""
+
+
+def _system(built: _Built) -> str:
+    return "" if built.prompt[:1] == [_FIRST] else "the first message is another"
+
+
+def _budget(built: _Built) -> str:
+    used = count_prompt_tokens(built.prompt)
+    return f"{used} tokens for {built.case.budget}" if used > built.case.budget else ""
+
+
+def _order(built: _Built) -> str:
+    if not built.kept:
+        return "the newest message is missing"
+    if len(built.kept) > len(built.case.history):
+        return "there are more messages than were given"
+    in_order = all(_is_from(kept, given) for kept, given in built.pairs)
+    return "" if in_order else "a message stands where another one belongs"
+
+
+def _is_from(kept: _Message, given: _Message) -> bool:
+    """Whole or cut; where a character was cut, the text may end with its remains."""
+    text = kept["content"].rstrip("\ufffd")
+    return kept["role"] == given["role"] and given["content"].startswith(text)
+
+
+def _all_that_fit(built: _Built) -> str:
+    kept, fitting = len(built.kept), built.case.fitting
+    return f"{kept} messages are there, {fitting} fit" if kept < fitting else ""
+
+
+def _whole(built: _Built) -> str:
+    newest_fits = built.case.fitting > 0
+    pairs = built.pairs if newest_fits else built.pairs[1:]
+    return "" if all(kept == given for kept, given in pairs) else "a message is not whole"
+
+
+def _beginning(built: _Built) -> str:
+    if built.case.fitting or not built.kept:
+        return ""  # nothing had to be cut, or another criterion has said it
+    kept, text = built.kept[-1]["content"], built.case.history[-1]["content"]
+    least = len(_longest_beginning(text, built.case.room - _SLACK))
+    if not text.startswith(kept.rstrip("\ufffd")):
+        return "what is left is not its beginning"
+    return f"{len(kept)} letters are left, {least} would fit" if len(kept) < least else ""
+
+
+def _characters(built: _Built) -> str:
+    for kept, given in built.pairs:
+        text = kept["content"]
+        if "\ufffd" in text:
+            return "a text ends with half a character, decoded as U+FFFD"
+        if cut := _cut_character(text, given["content"]):
+            return f"“{cut}” is cut"
+    return ""
+
+
+def _cut_character(text: str, given: str) -> str:
+    """The character of ``given`` inside which ``text`` ends; empty if it ends between two."""
+    spans = (match.span() for match in regex.finditer(r"\X", given))
+    return next((given[start:end] for start, end in spans if start < len(text) < end), "")
+
+
+def _refusal(built: _Built) -> str:
+    return "" if built.raised == "ValueError" else built.raised or "nothing was raised"
+
+
+def _untouched(built: _Built) -> str:
+    return "it was changed" if built.touched else ""
+
+
+def _longest_beginning(text: str, room: int) -> str:
+    """The longest one that ends both with a token and with a character, and fits into the room."""
+    ends, tokens = _ends(text), encode(text)
+    for count in range(min(room, len(tokens)), 0, -1):
+        kept = encoding().decode_bytes(tokens[:count]).decode("utf-8", "ignore")
+        if len(kept) in ends and len(encode(kept)) <= room:
+            return kept
+    return ""
+
+
+def _ends(text: str) -> set[int]:
+    """Where its characters end: grapheme clusters, which a reader sees as one (Unicode Standard
+    Annex 29). An emoji may be seven code points, a Hindi syllable four."""
+    return set(accumulate(map(len, regex.findall(r"\X", text))))
+
+
+EXERCISE = Exercise(
+    function="build",
+    grade=_grade,
+    hints=(
+        "Count as the server does: `count_prompt_tokens` takes a list of messages. Walk from the "
+        "newest message back, and stop at the first that does not fit: no gap, no half message.",
+        "Only one message may be cut: the newest, if it does not fit alone. `encode(text)[:room]` "
+        "is as much of it as fits, but its last token may end inside a character: Chinese "
+        "characters and emoji are often several tokens. What a reader sees as one character, "
+        r"`regex.findall(r'\X', text)` lists.",
+        "Let `room` be the budget without the tokens of the system prompt and of the newest "
+        "message with an empty text. Try the beginnings of the text that are whole characters, "
+        "the longest first, until `len(encode(beginning)) <= room`. If none is left, raise "
+        "ValueError.",
+    ),
+)
