@@ -37,7 +37,7 @@
 # %%
 import httpx
 
-from helpers import MockLLM, Predict, bars, compare, figure, lines, run, table
+from helpers import MockLLM, Predict, WhatIf, bars, compare, figure, lines, run, table
 from helpers.mock_llm.tokens import count_prompt_tokens, encode
 
 
@@ -49,8 +49,8 @@ def body(messages):
     return {"model": "gpt-4o-mini", "messages": messages}
 
 
-llm = MockLLM("medium", speed=6, answer_tokens=24).start()
-print("A mock provider is running. All its times are divided by 6.")
+llm = MockLLM("medium", speed=8, answer_tokens=24).start()
+print("A mock provider is running. All its times are divided by 8.")
 
 # %% [markdown]
 # The mock provider counts with `o200k_base`, the vocabulary of GPT-4o and its successors, and so does `encode`. Elsewhere you get the same from
@@ -143,10 +143,11 @@ async def converse(url, questions, build):
     async with httpx.AsyncClient(timeout=30) as client:
         for question in questions:
             messages = build(history, question)
+            counted = count_prompt_tokens(messages)
             reply = await client.post(f"{url}/chat/completions", json=body(messages))
             said = reply.raise_for_status().json()
             history += [messages[-1], said["choices"][0]["message"]]
-            usages.append(said["usage"] | {"counted": count_prompt_tokens(messages)})
+            usages.append(said["usage"] | {"counted": counted})
     return usages
 
 
@@ -199,10 +200,9 @@ for turn, usage in enumerate(wrong_run.result, 1):
 
 # %%
 def window(history, limit=300, step=8):
-    start = 0
-    while count_prompt_tokens(history[start:]) > limit:
-        start += step
-    return history[start:]
+    while count_prompt_tokens(history) > limit:
+        history = history[step:]
+    return history
 
 
 def right_prompt(history, question):
@@ -222,7 +222,7 @@ async def right(url, questions):
 # - **One line instead of a letter.** The letter would stay in the history and be paid for in every later turn.
 # - **A window on the history, counted in tokens.** It drops eight messages at once, and then leaves its beginning alone for a while. You will see below why.
 #
-# What falls out of the window is forgotten. What must not be, a customer number for one, belongs in front of it.
+# What falls out of the window is forgotten. What must not be, a customer number for one, goes between the tariff and the window.
 #
 # ## Side by side
 
@@ -243,10 +243,14 @@ rows = {
     "at full price": lambda run: run.prompt_tokens - run.cached_tokens,
     "answer tokens": lambda run: run.completion_tokens,
     "median TTFT, seconds": lambda run: run.ttft,
+    "first request to last answer, seconds": lambda run: run.makespan,
 }
-table(comparison, rows=rows)
+table(comparison, rows=rows, standard=False)
 
 # %% [markdown]
+# Look at the prompt tokens first: hardly fewer. The letters and old turns, which people trim first, are two tokens in a hundred here.
+# That `wrong` reads eight times as much at full price comes from one line in the wrong place. Where there is no tariff, the history is the bill; you will see that below.
+#
 # The first turn of `right` waits as long as any of `wrong`: somebody has to read the tariff once.
 #
 # **Is the short prompt as good?** This mock cannot tell you. Its answers are words without sense, and equally many for both prompts. Whether your model answers the short question
@@ -296,22 +300,30 @@ def clock_last(history, copies):
 arms = {build.__name__: partial(converse, build=build) for build in (clock_first, clock_last)}
 longer = await compare(llm, (5, 1, 2, 3, 5), repeats=1, **arms)
 waits = {
-    arm.replace("_", " "): [(q.prompt_tokens, q.first_byte - q.arrival) for q in longer[arm].requests[1:]]
+    arm.replace("_", " "): [
+        (q.prompt_tokens, q.first_byte - q.arrival) for q in longer[arm].requests[1:]
+    ]
     for arm in arms
 }
 (most, first), (_, last) = (line[-1] for line in waits.values())
-caption = f"At {most:,} tokens TTFT is {first:.2f} s with the clock first, {last:.2f} s with it last."
-lines(waits, x="prompt tokens", y="TTFT (s)", caption=caption)
+caption = (
+    f"At {most:,} tokens TTFT is {first:.2f} s with the clock first, {last:.2f} s with it last."
+)
+lines(waits, x="prompt tokens", y="TTFT (s, divided by 8)", caption=caption)
 
 # %% [markdown]
 # Below 1,024 tokens nothing is cached, and for a prompt of a few thousand you will hardly feel it: OpenAI speaks of 7 % less TTFT at 1,024 tokens and 67 % from 150,000 on.
 #
 # ## What if the conversation is longer?
 #
-# Sixty-four turns without the tariff, so that only the history is left. Four ways to send it; a cached token counts a tenth, as at most providers.
+# Sixty-four turns without the tariff, so that only the history is left. Four ways to send it; a cached token counts a tenth of a fresh one, and at some providers only a twentieth.
 
 
 # %%
+def fresh(usage):
+    return usage["prompt_tokens"] - 0.9 * usage["prompt_tokens_details"]["cached_tokens"]
+
+
 def at_the_front(history, question):
     return [say("system", f"{clock()} Be brief."), *history, say("user", question)]
 
@@ -329,13 +341,10 @@ builds = {
 ways = {way: partial(converse, build=build) for way, build in builds.items()}
 with MockLLM("instant", answer_tokens=120) as quick:
     talks = await compare(quick, QUESTIONS * 8, repeats=1, **ways)
-costs = {}
-for way in ways:
-    spent = [(u["prompt_tokens"], u["prompt_tokens_details"]["cached_tokens"]) for u in talks[way].result]
-    costs[way] = [(turn, all_ - 0.9 * cached) for turn, (all_, cached) in enumerate(spent, 1)]
-sums = ", ".join(f"{way} {sum(cost for _, cost in costs[way]):,.0f}" for way in ways)
-caption = f"All 64 turns together: {sums}."
-lines(costs, x="turn", y="prompt tokens at full price", caption=caption)
+costs = {way: [fresh(usage) for usage in talks[way].result] for way in ways}
+caption = "; ".join(f"{way}: {sum(cost):,.0f}" for way, cost in costs.items())
+costs = {way: list(enumerate(cost, 1)) for way, cost in costs.items()}
+lines(costs, x="turn", y="full-price tokens", caption=f"All 64 turns together: {caption}.")
 
 # %% [markdown]
 # The clock at the front is the steep line: the whole history at full price, in every turn. With the clock at the end most of it comes from the cache.
@@ -352,12 +361,12 @@ lines(costs, x="turn", y="prompt tokens at full price", caption=caption)
 # %%
 PRICES = {  # input, read from the cache, written to the cache, output, as of
     "GPT-6 Luna": (0.10, 0.01, 0.125, 0.50, "2026-09-22"),
+    "Claude Haiku 5.5": (0.10, 0.01, 0.125, 0.50, "2026-10-07"),
     "GPT-6.1 Terra": (1.00, 0.05, 1.25, 5.00, "2026-10-26"),
     "GPT-6.1 Sol": (2.00, 0.10, 2.50, 10.00, "2026-09-29"),
-    "GPT-6 Astra": (10.00, 1.00, 12.50, 50.00, "not recorded"),
-    "Claude Haiku 5.5": (0.10, 0.01, 0.125, 0.50, "2026-10-07"),
     "Claude Sonnet 5.5": (2.00, 0.10, 2.50, 10.00, "2026-10-07"),
     "Claude Opus 5.5": (4.00, 0.20, 5.00, 20.00, "2026-09-22"),
+    "GPT-6 Astra": (10.00, 1.00, 12.50, 50.00, "not recorded"),
 }
 CLIFFS = {"Claude Haiku 5.5": (100_000, 5)}  # above so many prompt tokens, so many times as dear
 
@@ -372,7 +381,7 @@ def cost(model, usage, writes):
 
 
 # %%
-from helpers import WhatIf
+from IPython.display import display
 
 
 def bill(comparison, conversations):
@@ -384,7 +393,7 @@ def bill(comparison, conversations):
         }
         for model in PRICES
     }
-    luna = "{wrong:,.0f} US dollars against {right:,.0f}".format(**bills["GPT-6 Luna"])
+    luna = "{wrong:,.0f} dollars against {right:,.0f}".format(**bills["GPT-6 Luna"])
     caption = f"{conversations:,} conversations a day for a year: {luna} with GPT-6 Luna."
     return bars(bills, unit="US dollars", caption=caption)
 
@@ -394,7 +403,7 @@ async def vary(turns, conversations):
     return bill(again, conversations)
 
 
-display(bill(comparison, 1_000))
+display(bill(comparison, conversations=1_000))
 WhatIf(vary, turns=(1, 8, 8), conversations=(10, 10_000, 1_000))
 
 # %% [markdown]
@@ -475,7 +484,8 @@ for prompt in (wrong_prompt, right_prompt):
 # ## In your SDK
 #
 # Both SDKs hand you `usage`, and mean different things by it. OpenAI's `prompt_tokens` *includes* what was cached; Anthropic's `input_tokens` *excludes* what was read from the
-# cache and what was written to it. Below, the openai package makes the same call twice; then the second call in Anthropic's terms, and what four programs would bill for a million such calls, in dollars.
+# cache and what was written to it. Below, the openai package makes the same call twice; then the second call in Anthropic's terms, and what four programs
+# would bill for the prompts of a million such calls, in dollars.
 
 # %% tags=["nbval-check-output"]
 import openai

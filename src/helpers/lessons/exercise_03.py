@@ -54,9 +54,11 @@ def _tokens(kept: Iterable[_Message]) -> int:
 
 
 def _talk(text: str, *lengths: int) -> list[_Message]:
-    """Question, answer, question, …: each so many times the text."""
-    roles = ("user", "assistant")
-    return [{"role": roles[n % 2], "content": text * times} for n, times in enumerate(lengths)]
+    """Question, answer, question, …: each its number and so many times the text."""
+    return [
+        {"role": ("user", "assistant")[n % 2], "content": f"{n + 1}. {text * times}"}
+        for n, times in enumerate(lengths)
+    ]
 
 
 def _cases() -> Iterator[_Case]:
@@ -68,17 +70,17 @@ def _cases() -> Iterator[_Case]:
         yield _Case(f"{language}, four but for a token", talk, _tokens(talk[-4:]) - 1)
         yield _Case(f"{language}, one in the middle is long", talk, _tokens(without_the_long_one))
         # One budget after the other, so that some of them end inside a character.
-        long = _talk(text, 1, 1, 12)
-        alone = _tokens(_talk("", 1))
-        for room in range(40, 64):
+        long = _talk(text, 1, 1, 5)
+        alone = _tokens([{**long[-1], "content": ""}])
+        for room in range(40, 56):
             yield _Case(f"{language}, the newest is too long", long, alone + room)
 
 
 def _hopeless() -> Iterator[_Case]:
     """Not one character of the newest message fits."""
-    alone = _tokens(_talk("", 1))
-    yield _Case("too small for the system prompt", _talk("Hello.", 1), 8)
-    yield _Case("too small for one character", _talk("👨‍👩‍👧‍👦", 1), alone + 3)
+    family: _Message = {"role": "user", "content": "👨‍👩‍👧‍👦"}
+    yield _Case("too small for the system prompt", [family], 8)
+    yield _Case("too small for one character", [family], _tokens([{**family, "content": ""}]) + 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ def _order(built: _Built) -> str:
 def _is_from(kept: _Message, given: _Message) -> bool:
     """Whole or cut; where a character was cut, the text may end with its remains."""
     text = kept["content"].rstrip("\ufffd")
-    return kept["role"] == given["role"] and given["content"].startswith(text)
+    return bool(kept["role"] == given["role"] and given["content"].startswith(text))
 
 
 def _all_that_fit(built: _Built) -> str:
