@@ -483,39 +483,43 @@ for prompt in (wrong_prompt, right_prompt):
 #
 # ## In your SDK
 #
-# Both SDKs hand you `usage`, and mean different things by it. OpenAI's `prompt_tokens` *includes* what was cached; Anthropic's `input_tokens` *excludes* what was read from the
-# cache and what was written to it. Below, the openai package makes the same call twice; then the second call in Anthropic's terms, and what four programs
-# would bill for the prompts of a million such calls, in dollars.
+# Both SDKs hand you `usage`, and mean different things by it. OpenAI's `prompt_tokens` *includes* what was cached. Anthropic's `input_tokens` *excludes* it: what was written to the cache
+# and what was read from it are two further numbers. At Anthropic nothing is cached unless you mark it.
+#
+# Each call is made twice; the second is shown. The dollars are for the prompts of a million such calls at 2.00 a million fresh tokens and 0.10 a million cached ones,
+# the price of GPT-6.1 Sol and of Claude Sonnet 5.5.
 
 # %% tags=["nbval-check-output"]
+import anthropic
 import openai
-from anthropic.types import Usage
 
-request = {"model": "gpt-4o-mini", "messages": right_prompt([], QUESTIONS[0]), "max_tokens": 12}
+_, line = right_prompt([], QUESTIONS[0])
 async with openai.AsyncOpenAI(base_url=llm.url, api_key="any") as client:
-    await client.chat.completions.create(**request)
-    answer = await client.chat.completions.create(**request)
-ours = answer.usage
-cached = ours.prompt_tokens_details.cached_tokens
-theirs = Usage(
-    input_tokens=ours.prompt_tokens - cached,
-    cache_read_input_tokens=cached,
-    output_tokens=ours.completion_tokens,
-)
-plain, read = 2.00, 0.10  # GPT-6.1 Sol and Claude Sonnet 5.5
-print(f"openai: {ours.prompt_tokens} prompt tokens, {cached} of them cached")
-print(f"  right: {(ours.prompt_tokens - cached) * plain + cached * read:.0f}")
-print(f"  cached tokens billed twice: {ours.prompt_tokens * plain + cached * read:.0f}")
-print(f"anthropic: {theirs.input_tokens} input tokens, {theirs.cache_read_input_tokens} cached")
-print(f"  right: {theirs.input_tokens * plain + cached * read:.0f}")
-print(f"  cached tokens forgotten: {theirs.input_tokens * plain:.0f}")
-print(f"{ours.completion_tokens} answer tokens, finish_reason: {answer.choices[0].finish_reason}")
+    request = {"messages": [say("system", TARIFF), line], "max_tokens": 12}
+    for _ in range(2):
+        answer = await client.chat.completions.create(model="gpt-4o-mini", **request)
+root = llm.url.removesuffix("/v1")
+async with anthropic.AsyncAnthropic(base_url=root, api_key="any") as client:
+    marked = [{"type": "text", "text": TARIFF, "cache_control": {"type": "ephemeral"}}]
+    request = {"system": marked, "messages": [line], "max_tokens": 12}
+    for _ in range(2):
+        message = await client.messages.create(model="claude-sonnet-4-5", **request)
+
+a, b = answer.usage, message.usage
+cached, read = a.prompt_tokens_details.cached_tokens, b.cache_read_input_tokens
+print(f"openai: {a.prompt_tokens} prompt tokens, {cached} of them cached")
+print(f"  right: {2 * (a.prompt_tokens - cached) + 0.1 * cached:,.0f} dollars")
+print(f"  cached tokens billed twice: {2 * a.prompt_tokens + 0.1 * cached:,.0f}")
+print(f"anthropic: {b.input_tokens} input tokens, and {read} read from the cache")
+print(f"  right: {2 * b.input_tokens + 0.1 * read:,.0f} dollars")
+print(f"  cached tokens forgotten: {2 * b.input_tokens:,.0f}")
+print("why they ended:", answer.choices[0].finish_reason, "and", message.stop_reason)
 
 # %% [markdown]
 # Both mistakes are real. One tool showed $51.08 for what cost about $8 (microsoft/conductor#427), another $0.0052 for $0.10 (gi-dellav/zerostack#172).
 #
 # `max_tokens` is the brake on the other half of the bill, and no more than a brake: the model does not know of it, the answer is cut off in the middle. `Answer concisely` asks,
-# `max_tokens` enforces. Set it to the most that you would pay for, and treat `finish_reason` `length` as an unfinished answer.
+# `max_tokens` enforces. Set it to the most that you would pay for, and treat `length` (Anthropic: `max_tokens`) as an unfinished answer.
 #
 # ## Coming from Rust
 #
