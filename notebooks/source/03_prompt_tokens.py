@@ -29,8 +29,8 @@
 #
 # A coding agent wrote the current time, with its seconds, into its system prompt. The rest of the prompt stayed the same, some 55,000 tokens of it.
 # Because of the clock the provider read all of it again in every turn: 2.5 to 6 seconds of extra silence each time. The repair was to show the date only
-# (adolfousier/opencrabs#657). Three other projects made the same mistake in the same year
-# (earendil-works/pi#1873, dbeaver/dbeaver#41321, gptme/gptme#2724).
+# (adolfousier/opencrabs#657). Other projects made the same mistake in the same year
+# (earendil-works/pi#1873, earendil-works/pi#2013, dbeaver/dbeaver#41321).
 #
 # Nothing failed. Nobody was told. You will now build the same prompt and count what it costs.
 
@@ -79,7 +79,7 @@ for name, text in {"polite letter": LETTER, "concise": CONCISE}.items():
     messages = [say("user", text.format(question=question))]
     counted[name] = count_prompt_tokens(messages)
     reply = httpx.post(f"{llm.url}/chat/completions", json=body(messages), timeout=30)
-    weighed[name] = reply.json()["usage"]["prompt_tokens"]
+    weighed[name] = reply.raise_for_status().json()["usage"]["prompt_tokens"]
 print("counted with tiktoken:", counted, "in usage:", weighed)
 caption = "The same question: {polite letter} prompt tokens in a letter, {concise} in a line."
 bars(weighed, unit="prompt tokens", caption=caption.format(**weighed))
@@ -117,9 +117,9 @@ said = ", ".join(f"{name} {times:.1f}" for name, times in off.items())
 bars(counts, unit="tokens", caption=f"Tokens for one that characters ÷ 4 expects: {said}.")
 
 # %% [markdown]
-# For the letter the rule counts too many: harmless, and wasteful. Everywhere else it is the other way round, and that is the dangerous direction.
-# A chat in Chinese was estimated at 59,000 tokens, really had 174,000, and was cut off at the model's limit (Martian-Engineering/lossless-claw#47).
-# Machine data is no better than Chinese. Count; do not estimate.
+# For the letter the rule counts too many: harmless, and wasteful. For Python it happens to be right. From JSON on it counts too few, and that is the dangerous direction.
+# One session was estimated at 59,000 tokens, really had 174,000, ran into its limit of 200,000 and was reset by force (Martian-Engineering/lossless-claw#47).
+# Count; do not estimate.
 #
 # ## The wrong way
 #
@@ -533,7 +533,7 @@ print("why they ended:", answer.choices[0].finish_reason, "and", message.stop_re
 #
 # ## Recap
 #
-# 1. Why did a clock of seventeen tokens cost sixteen thousand?
+# 1. Why did a clock of nineteen tokens cost sixteen thousand?
 # 2. Why can a window on the history make a conversation dearer?
 # 3. Your dashboard multiplies `prompt_tokens` by the input price and adds the cached tokens at theirs. What is wrong?
 #
@@ -546,4 +546,4 @@ print("why they ended:", answer.choices[0].finish_reason, "and", message.stop_re
 # </details>
 #
 # **Further reading.** "hi" that costs 20,000 tokens: cline/cline#9398. Tool schemas that fill half a context window: anthropics/claude-code#13717.
-# Estimates repaired with weights from a real tokenizer: openclaw/openclaw#70052. A hit rate of a third, explained: gptme/gptme#2724.
+# An estimate that kept three times as much as it was told to: openclaw/openclaw#70052. A cache that was hit one time in three: gptme/gptme#2724.
