@@ -418,7 +418,7 @@ def test_a_growing_conversation_is_read_from_the_cache(client: anthropic.Anthrop
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": 4}]}]},
-            "messages.0.content.0.text: Input should be a valid string",
+            "messages.0.content.0.text.text: Input should be a valid string",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}]}]},
@@ -448,6 +448,27 @@ def test_a_growing_conversation_is_read_from_the_cache(client: anthropic.Anthrop
                 ]
             },
             "messages.1: `tool_use` ids were found without `tool_result`",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "poem"}]}]},
+            "messages.0.content.0: Input tag 'poem' found using 'type' does not match any",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {
+                                "type": "tool_result",
+                                "tool_use_id": "t1",
+                                "content": [{"type": "text", "text": 4}],
+                            }
+                        ],
+                    }
+                ]
+            },
+            "messages.0.content.0.tool_result.content.0.text.text: Input should be a valid string",
         ),
         ({"temperature": 1.5}, "temperature: Input should be less than or equal to 1"),
         ({"stop_sequences": [" "]}, "stop_sequences: each stop sequence"),

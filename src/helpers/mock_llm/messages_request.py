@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal, NotRequired, TypeVar, cast
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, with_config
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from helpers.mock_llm.compose import Tool
 from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.json_schema import SchemaError, check_schema
-from helpers.mock_llm.validation import steps, validate
+from helpers.mock_llm.validation import validate
 
 _Object = dict[str, Any]
+_CLOSED = ConfigDict(strict=True, extra="forbid")
+_OPEN = ConfigDict(strict=True, extra="allow")
 _VERSION = re.compile(rb"20\d\d-[01]\d-[0-3]\d")
 """Any date: there is a new one every few years."""
 _MOST_MARKS = 4
@@ -23,24 +25,79 @@ _LEAST_BUDGET = 1024
 
 
 class CacheControl(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = _CLOSED
     type: Literal["ephemeral"]
     ttl: Literal["5m", "1h"] | None = None
 
 
-class Block(TypedDict):
-    """A content block. What server tools write is let through with all its fields."""
+class _Cacheable(TypedDict):
+    cache_control: NotRequired[CacheControl | None]
 
-    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
+
+@with_config(_OPEN)
+class TextBlock(_Cacheable):
+    type: Literal["text"]
+    text: str
+
+
+@with_config(_OPEN)
+class ImageBlock(_Cacheable):
+    type: Literal["image"]
+    source: _Object
+
+
+@with_config(_OPEN)
+class DocumentBlock(_Cacheable):
+    type: Literal["document"]
+    source: _Object
+
+
+@with_config(_OPEN)
+class OtherResult(_Cacheable):
+    type: Literal["search_result", "tool_reference", "browser_state"]
+
+
+Result = Annotated[
+    TextBlock | ImageBlock | DocumentBlock | OtherResult, Field(discriminator="type")
+]
+"""A piece of what a tool gave back."""
+
+
+@with_config(_OPEN)
+class ThinkingBlock(_Cacheable):
+    type: Literal["thinking"]
+    thinking: str
+    signature: str
+
+
+@with_config(_OPEN)
+class RedactedThinkingBlock(_Cacheable):
+    type: Literal["redacted_thinking"]
+    data: str
+
+
+@with_config(_OPEN)
+class ToolUseBlock(_Cacheable):
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: _Object
+
+
+@with_config(_OPEN)
+class ToolResultBlock(_Cacheable):
+    type: Literal["tool_result"]
+    tool_use_id: str
+    content: NotRequired[str | list[Result] | None]
+    is_error: NotRequired[bool | None]
+
+
+@with_config(_OPEN)
+class OtherBlock(_Cacheable):
+    """What the provider's own tools do, and what they find."""
+
     type: Literal[
-        "text",
-        "image",
-        "document",
         "search_result",
-        "thinking",
-        "redacted_thinking",
-        "tool_use",
-        "tool_result",
         "server_tool_use",
         "web_search_tool_result",
         "web_fetch_tool_result",
@@ -49,36 +106,25 @@ class Block(TypedDict):
         "text_editor_code_execution_tool_result",
         "tool_search_tool_result",
         "container_upload",
-        "tool_reference",
-        "browser_state",
     ]
-    text: NotRequired[str]
-    source: NotRequired[str | _Object]
-    thinking: NotRequired[str]
-    signature: NotRequired[str]
-    id: NotRequired[str]
-    name: NotRequired[str]
-    input: NotRequired[_Object]
-    tool_use_id: NotRequired[str]
-    content: NotRequired[Any]
-    is_error: NotRequired[bool | None]
-    cache_control: NotRequired[CacheControl | None]
 
 
-_NEEDED = {
-    "text": ("text",),
-    "image": ("source",),
-    "document": ("source",),
-    "thinking": ("thinking", "signature"),
-    "redacted_thinking": ("data",),
-    "tool_use": ("id", "name", "input"),
-    "tool_result": ("tool_use_id",),
-}
-"""Fields without which a block is refused."""
+Block = Annotated[
+    TextBlock
+    | ImageBlock
+    | DocumentBlock
+    | ThinkingBlock
+    | RedactedThinkingBlock
+    | ToolUseBlock
+    | ToolResultBlock
+    | OtherBlock,
+    Field(discriminator="type"),
+]
+"""A content block. Clients send whole answers back: further fields are let through."""
 
 
 class Turn(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = _CLOSED
     role: Literal["user", "assistant", "system"]
     content: str | list[Block]
 
@@ -87,19 +133,17 @@ class Turn(BaseModel):
         return _blocks(self.content)
 
 
-def _blocks(content: str | list[Block]) -> list[Block]:
-    if isinstance(content, str):
-        return [cast("Block", {"type": "text", "text": content})]
-    return content
+def _blocks(content: str | Sequence[Block]) -> list[Block]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
 
 
 class Metadata(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = _CLOSED
     user_id: str | None = None
 
 
 class Thinking(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = _CLOSED
     type: Literal["enabled", "disabled", "adaptive", "between_tools"]
     budget_tokens: Annotated[int, Field(ge=_LEAST_BUDGET)] | None = None
     display: Literal["summarized", "omitted"] | None = None
@@ -110,7 +154,7 @@ class Thinking(BaseModel):
 
 
 class ToolChoice(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = _CLOSED
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
@@ -119,7 +163,7 @@ class ToolChoice(BaseModel):
 class ToolDefinition(BaseModel):
     """A custom tool, or one of the provider's own, which has a type with a date."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = _OPEN
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")] | None = None
     type: str | None = None
     description: str | None = None
@@ -132,13 +176,13 @@ class ToolDefinition(BaseModel):
 
 
 class OutputFormat(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = _CLOSED
     type: Literal["json_schema"]
     schema_: Annotated[_Object, Field(alias="schema")]
 
 
 class OutputConfig(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = _OPEN
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: OutputFormat | None = None
 
@@ -146,7 +190,7 @@ class OutputConfig(BaseModel):
 class CountRequest(BaseModel):
     """Source: the Claude API reference, "Count tokens in a Message", as of anthropic 2.13."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = _CLOSED
 
     model: str
     messages: list[Turn]
@@ -156,7 +200,7 @@ class CountRequest(BaseModel):
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
     speed: Literal["standard", "fast"] | None = None
-    system: str | list[Block] | None = None
+    system: str | list[TextBlock] | None = None
     thinking: Thinking | None = None
     tool_choice: ToolChoice | None = None
     tools: list[ToolDefinition] | None = None
@@ -227,8 +271,7 @@ def parse(model: type[_Request], body: bytes, headers: dict[bytes, bytes]) -> _R
     _check_version(headers.get(b"anthropic-version"))
     request = validate(model, body, refuse=_refusal)
     _check_turns(request.messages)
-    for index, block in enumerate(request.system_blocks):
-        _check_block(block, f"system.{index}")
+    _check_texts("system", request.system_blocks)
     _check_tools(request)
     _check_marks(request)
     if isinstance(request, MessageRequest):
@@ -242,6 +285,8 @@ def _bad(message: str) -> ApiError:
     return ApiError(400, message)
 
 
+_BRANCH = re.compile(r"^str$|\[")
+"""Pydantic's names for a union's branches. The provider's paths have those of the blocks' types."""
 _WORDS = {
     "dict_type": "Input should be a valid dictionary",
     "extra_forbidden": "Extra inputs are not permitted",
@@ -252,7 +297,7 @@ _WORDS = {
 
 
 def _refusal(error: ErrorDetails, body: Any) -> ApiError:
-    where = ".".join(map(str, steps(error["loc"], body, missing=error["type"] == "missing")))
+    where = ".".join(str(step) for step in error["loc"] if not _BRANCH.search(str(step)))
     words = _WORDS.get(error["type"], error["msg"])
     return _bad(f"{where}: {words}" if where else words)
 
@@ -275,32 +320,26 @@ def _check_turns(turns: Sequence[Turn]) -> None:
                 "optional final assistant message"
             )
         if isinstance(turn.content, list):
-            for number, block in enumerate(turn.content):
-                _check_block(block, f"messages.{index}.content.{number}")
+            _check_texts("messages", turn.content)
     _check_tool_results(turns)
     end = turns[-1]
     if end.role == "assistant" and end.content:
-        text = end.blocks[-1].get("text", "")
-        if text != text.rstrip():
+        block = end.blocks[-1]
+        if block["type"] == "text" and block["text"] != block["text"].rstrip():
             raise _bad("messages: final assistant content cannot end with trailing whitespace")
 
 
-def _check_block(block: Block, where: str) -> None:
-    for field in _NEEDED.get(block["type"], ()):
-        if field not in block:
-            raise _bad(f"{where}.{block['type']}.{field}: Field required")
-    if block["type"] == "text" and not block["text"]:
-        raise _bad(f"{where.partition('.')[0]}: text content blocks must be non-empty")
-    content = block.get("content")
-    if block["type"] == "tool_result" and not isinstance(content, str | list | None):
-        raise _bad(f"{where}.tool_result.content: Input should be a valid string")
+def _check_texts(where: str, blocks: Iterable[Block]) -> None:
+    if any(block["type"] == "text" and not block["text"] for block in blocks):
+        raise _bad(f"{where}: text content blocks must be non-empty")
 
 
 def _check_tool_results(turns: Sequence[Turn]) -> None:
     """Calls are answered in the next turn, and nothing else is."""
     asked: set[str] = set()
     for index, turn in enumerate(turns):
-        given = set(_ids(turn, "tool_result", "tool_use_id"))
+        blocks = turn.blocks
+        given = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
         if strange := sorted(given - asked):
             raise _bad(
                 f"messages.{index}.content: unexpected `tool_use_id` found in `tool_result` "
@@ -313,11 +352,7 @@ def _check_tool_results(turns: Sequence[Turn]) -> None:
                 f"immediately after: {', '.join(missing)}. Each `tool_use` block must have a "
                 "corresponding `tool_result` block in the next message."
             )
-        asked = set(_ids(turn, "tool_use", "id"))
-
-
-def _ids(turn: Turn, type: str, key: Literal["id", "tool_use_id"]) -> Iterator[str]:
-    return (block[key] for block in turn.blocks if block["type"] == type)
+        asked = {block["id"] for block in blocks if block["type"] == "tool_use"}
 
 
 def _check_tools(request: CountRequest) -> None:

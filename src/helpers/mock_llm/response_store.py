@@ -71,7 +71,7 @@ class ResponseStore:
 
     def resolve(self, items: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
         """The items, with those in place of the references to them. Raises ApiError (404)."""
-        return [self._item(item) if is_reference(item) else item for item in items]
+        return [self._item(item) if item["type"] == "item_reference" else item for item in items]
 
     def _item(self, reference: dict[str, Any]) -> dict[str, Any]:
         for response in reversed(self._responses.values()):
@@ -79,8 +79,3 @@ class ResponseStore:
                 if item.get("id") == reference["id"]:
                     return item
         raise ApiError(404, f"Item with id '{reference['id'][:200]}' not found.", param="input")
-
-
-def is_reference(item: dict[str, Any]) -> bool:
-    """The type may be left out."""
-    return item.get("type") == "item_reference" or (item.get("type") is None and "role" not in item)

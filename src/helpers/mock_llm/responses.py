@@ -20,6 +20,7 @@ from helpers.mock_llm.responses_request import (
     CountRequest,
     ResponseRequest,
     check_calls,
+    item_type,
     parse,
 )
 from helpers.mock_llm.tokens import PRIMING, prompt_tokens
@@ -47,7 +48,7 @@ class Responses:
             tools=request.callable_tools,
             tool_choice=request.tool_wanted,
             parallel_tool_calls=request.parallel_tool_calls is not False,
-            called=bool(items) and items[-1].get("type") in ANSWERED.values(),
+            called=bool(items) and items[-1]["type"] in ANSWERED.values(),
             shows_thinking=_wants_summary(request),
         )
 
@@ -108,7 +109,8 @@ class Responses:
     def _conversation(self, request: CountRequest) -> list[_Item]:
         """What was said before and what is said now. Raises ApiError (400 or 404)."""
         before = self._store.conversation(request.previous_response_id)
-        items = [*before, *self._store.resolve(dict(item) for item in request.items)]
+        now = (dict(item) | {"type": item_type(item)} for item in request.items)
+        items = [*before, *self._store.resolve(now)]
         check_calls(items)
         return items
 
@@ -154,13 +156,13 @@ class Responses:
 
 def _listed(item: _Item, id: str) -> _Item:
     """An item of the input as it is listed: with an id, and a text as a part."""
-    if "role" not in item:
+    if item["type"] != "message":
         return {"id": f"item_{id}"} | item
     content = item["content"]
     if isinstance(content, str):
         kind = "output_text" if item["role"] == "assistant" else "input_text"
         content = [{"type": kind, "text": content}]
-    message = {"id": f"msg_{id}", "type": "message", "status": "completed"}
+    message = {"id": f"msg_{id}", "status": "completed"}
     return message | item | {"content": content}
 
 
@@ -178,7 +180,7 @@ def _messages(items: Iterable[_Item]) -> list[dict[str, Any]]:
 
 def _message(item: _Item) -> list[dict[str, Any]]:
     match item:
-        case {"role": role, "content": content}:
+        case {"type": "message", "role": role, "content": content}:
             return [{"role": role, "content": content}]
         case {"type": "function_call", "call_id": id, "name": name, "arguments": arguments}:
             function = {"name": name, "arguments": arguments}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, with_config
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, with_config
 from typing_extensions import TypedDict
 
 from helpers.mock_llm.compose import Tool
@@ -21,84 +21,149 @@ _LEAST_LIMIT = 16
 
 
 @with_config(_OPEN)
-class Part(TypedDict):
-    """A piece of a message or of a tool's output."""
-
-    type: Literal[
-        "input_text",
-        "input_image",
-        "input_file",
-        "input_audio",
-        "output_text",
-        "refusal",
-        "text",
-        "computer_screenshot",
-        "encrypted_content",
-    ]
-    text: NotRequired[str]
-    refusal: NotRequired[str]
+class TextPart(TypedDict):
+    type: Literal["input_text", "output_text", "text"]
+    text: str
 
 
 @with_config(_OPEN)
-class Item(TypedDict):
-    """An item of the input. Clients send whole outputs back, with all their fields."""
+class RefusalPart(TypedDict):
+    type: Literal["refusal"]
+    refusal: str
 
-    type: NotRequired[
-        Literal[
-            "message",
-            "file_search_call",
-            "computer_call",
-            "computer_call_output",
-            "web_search_call",
-            "function_call",
-            "function_call_output",
-            "tool_search_call",
-            "tool_search_output",
-            "additional_tools",
-            "configuration_update",
-            "reasoning",
-            "compaction",
-            "compaction_trigger",
-            "image_generation_call",
-            "code_interpreter_call",
-            "local_shell_call",
-            "local_shell_call_output",
-            "shell_call",
-            "shell_call_output",
-            "apply_patch_call",
-            "apply_patch_call_output",
-            "mcp_list_tools",
-            "mcp_approval_request",
-            "mcp_approval_response",
-            "mcp_call",
-            "custom_tool_call",
-            "custom_tool_call_output",
-            "item_reference",
-            "program",
-            "program_output",
-        ]
-        | None
+
+@with_config(_OPEN)
+class OtherPart(TypedDict):
+    type: Literal[
+        "input_image", "input_file", "input_audio", "computer_screenshot", "encrypted_content"
     ]
-    id: NotRequired[str | None]
-    role: NotRequired[Literal["user", "assistant", "system", "developer"]]
-    content: NotRequired[str | list[Part] | None]
-    call_id: NotRequired[str | None]
-    name: NotRequired[str | None]
-    arguments: NotRequired[Any]
-    input: NotRequired[str]
-    output: NotRequired[Any]
 
 
-_NEEDED = {
-    "message": ("role", "content"),
-    "function_call": ("call_id", "name", "arguments"),
-    "function_call_output": ("call_id", "output"),
-    "custom_tool_call": ("call_id", "name", "input"),
-    "custom_tool_call_output": ("call_id", "output"),
-    "item_reference": ("id",),
-    "reasoning": ("summary",),
-}
-"""Fields without which an item is refused."""
+Part = Annotated[TextPart | RefusalPart | OtherPart, Field(discriminator="type")]
+"""A piece of a message or of a tool's output. Clients send whole outputs back, with all fields."""
+
+
+@with_config(_OPEN)
+class Message(TypedDict):
+    type: NotRequired[Literal["message"] | None]
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | list[Part]
+
+
+@with_config(_OPEN)
+class FunctionCall(TypedDict):
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+
+
+@with_config(_OPEN)
+class FunctionCallOutput(TypedDict):
+    type: Literal["function_call_output"]
+    call_id: str
+    output: str | list[Part]
+
+
+@with_config(_OPEN)
+class CustomToolCall(TypedDict):
+    type: Literal["custom_tool_call"]
+    call_id: str
+    name: str
+    input: str
+
+
+@with_config(_OPEN)
+class CustomToolCallOutput(TypedDict):
+    type: Literal["custom_tool_call_output"]
+    call_id: str
+    output: str | list[Part]
+
+
+@with_config(_OPEN)
+class ReasoningItem(TypedDict):
+    type: Literal["reasoning"]
+    summary: list[_Object]
+
+
+@with_config(_OPEN)
+class ItemReference(TypedDict):
+    type: NotRequired[Literal["item_reference"] | None]
+    id: str
+
+
+@with_config(_OPEN)
+class OtherItem(TypedDict):
+    """What the provider's own tools do. All types are listed, for who mistakes one to read."""
+
+    type: Literal[
+        "message",
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "reasoning",
+        "item_reference",
+        "file_search_call",
+        "computer_call",
+        "computer_call_output",
+        "web_search_call",
+        "tool_search_call",
+        "tool_search_output",
+        "additional_tools",
+        "configuration_update",
+        "compaction",
+        "compaction_trigger",
+        "image_generation_call",
+        "code_interpreter_call",
+        "local_shell_call",
+        "local_shell_call_output",
+        "shell_call",
+        "shell_call_output",
+        "apply_patch_call",
+        "apply_patch_call_output",
+        "mcp_list_tools",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "mcp_call",
+        "program",
+        "program_output",
+    ]
+
+
+def _tag(item: Any) -> str:
+    kind = item_type(item) if isinstance(item, dict) else "message"
+    return kind if kind in _CHECKED else "other"
+
+
+def item_type(item: Mapping[str, Any]) -> Any:
+    """Two of them may be left out."""
+    return item.get("type") or ("message" if "role" in item else "item_reference")
+
+
+_CHECKED = (
+    "message",
+    "function_call",
+    "function_call_output",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "reasoning",
+    "item_reference",
+)
+"""Types of items whose fields we know."""
+
+Item = Annotated[
+    Annotated[Message, Tag("message")]
+    | Annotated[FunctionCall, Tag("function_call")]
+    | Annotated[FunctionCallOutput, Tag("function_call_output")]
+    | Annotated[CustomToolCall, Tag("custom_tool_call")]
+    | Annotated[CustomToolCallOutput, Tag("custom_tool_call_output")]
+    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[ItemReference, Tag("item_reference")]
+    | Annotated[OtherItem, Tag("other")],
+    Discriminator(_tag),
+]
+"""An item of the input."""
 ANSWERED = {
     "function_call": "function_call_output",
     "custom_tool_call": "custom_tool_call_output",
@@ -312,8 +377,6 @@ def parse(model: type[_Request], body: bytes) -> _Request:
     if request.model is None:
         raise missing("model")
     _check_source(request)
-    for index, item in enumerate(request.items):
-        _check_item(item, f"input[{index}]")
     _check_tools(request)
     _check_format(request)
     if isinstance(request, ResponseRequest) and request.stream_options and not request.stream:
@@ -367,17 +430,6 @@ def _check_source(request: CountRequest) -> None:
         raise ApiError(404, f"Prompt with id '{prompt.get('id')}' not found.", param="prompt")
     if request.input is None and request.previous_response_id is None:
         raise missing("input")
-
-
-def _check_item(item: Item, where: str) -> None:
-    kind = item.get("type") or ("message" if "role" in item else "item_reference")
-    for field in _NEEDED.get(kind, ()):
-        if item.get(field) is None:
-            raise missing(f"{where}.{field}")
-    content = item.get("content")
-    for index, part in enumerate(content if isinstance(content, list) else ()):
-        if part["type"] in ("input_text", "output_text", "text") and "text" not in part:
-            raise missing(f"{where}.content[{index}].text")
 
 
 def _check_tools(request: CountRequest) -> None:
