@@ -603,3 +603,64 @@ def test_documented_parameters_are_accepted(send: Send) -> None:
         top_p=0.9,
     )
     assert response.status_code == 200
+
+
+def fault(kind: str) -> dict[str, str]:
+    return {"x-mock-fault": kind}
+
+
+def test_an_error_in_mid_stream_is_raised_by_the_client(client: anthropic.Anthropic) -> None:
+    pieces: list[str] = []
+    with (
+        client.messages.stream(
+            model=MODEL,
+            max_tokens=100,
+            messages=HELLO,
+            extra_headers=fault("error_event; after_tokens=3"),
+        ) as stream,
+        pytest.raises(anthropic.APIStatusError) as caught,
+    ):
+        pieces.extend(stream.text_stream)
+    assert len(pieces) == 3
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["type"] == "error"
+
+
+def test_overload_has_a_status_of_its_own(client: anthropic.Anthropic) -> None:
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        client.messages.create(
+            model=MODEL, max_tokens=100, messages=HELLO, extra_headers=fault("529")
+        )
+    assert (caught.value.status_code, caught.value.type) == (529, "overloaded_error")
+    with pytest.raises(anthropic.RateLimitError) as limited:
+        client.messages.create(
+            model=MODEL, max_tokens=100, messages=HELLO, extra_headers=fault("rate_limit_exceeded")
+        )
+    assert limited.value.type == "rate_limit_error"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_that_break_off_keep_their_format(
+    client: anthropic.Anthropic, stream: bool
+) -> None:
+    def ask(kind: str, **parameters: Any) -> Any:
+        parameters |= {"model": MODEL, "max_tokens": 100, "messages": HELLO}
+        parameters["extra_headers"] = fault(kind)
+        if not stream:
+            return client.messages.create(**parameters)
+        with client.messages.stream(**parameters) as events:
+            return events.get_final_message()
+
+    assert ask("no_finish").stop_reason is None
+    empty = ask("empty_choices")
+    assert (empty.content, empty.stop_reason) == ([], "end_turn")
+    schema = City.model_json_schema()
+    broken = ask(
+        "broken_answer", output_config={"format": {"type": "json_schema", "schema": schema}}
+    )
+    assert broken.stop_reason == "end_turn"
+    with pytest.raises(ValueError, match="JSON"):
+        City.model_validate_json(text_of(broken))
+    called = ask("broken_answer", tools=[WEATHER])
+    assert called.stop_reason == "tool_use"
+    assert set(called.content[0].input) < {"place", "days"}

@@ -584,3 +584,58 @@ def test_the_ledger_has_the_request(llm: MockLLM, client: openai.OpenAI) -> None
     assert (request.path, request.model, request.status) == ("/v1/responses", MODEL, 200)
     assert request.prompt_tokens == usage.input_tokens
     assert request.completion_tokens == usage.output_tokens
+
+
+def test_a_stream_that_fails_says_so(llm: MockLLM, http: httpx.Client) -> None:
+    body = {"model": MODEL, "input": "Hello", "stream": True}
+    headers = {"x-mock-fault": "error_event; after_tokens=3"}
+    sent = events(http.post(f"{llm.url}/responses", json=body, headers=headers))
+    *_, third, error, failed = sent
+    assert third["type"] == "response.output_text.delta"
+    assert set(error) == {"type", "code", "message", "param", "sequence_number"}
+    assert (error["type"], error["code"]) == ("error", "server_error")
+    assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
+    assert failed["response"]["error"]["code"] == "server_error"
+    assert failed["response"]["id"] == sent[0]["response"]["id"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_that_break_off_keep_their_format(client: openai.OpenAI, stream: bool) -> None:
+    def ask(kind: str, **parameters: Any) -> Any:
+        parameters |= {"model": MODEL, "input": "Hello", "extra_headers": {"x-mock-fault": kind}}
+        if not stream:
+            return client.responses.create(**parameters)
+        return [*client.responses.create(**parameters, stream=True)][-1]
+
+    unfinished = ask("no_finish")
+    if stream:
+        assert unfinished.type == "response.output_text.delta"
+    else:
+        assert unfinished.status == "in_progress"
+    empty = ask("empty_choices")
+    empty = empty.response if stream else empty
+    assert (empty.output, empty.status) == ([], "completed")
+    format = {"type": "json_schema", "name": "city", "schema": City.model_json_schema()}
+    broken = ask("broken_answer", text={"format": format})
+    broken = broken.response if stream else broken
+    assert broken.status == "completed"
+    with pytest.raises(ValueError, match="JSON"):
+        City.model_validate_json(broken.output_text)
+
+
+def test_the_clients_errors_are_typed(client: openai.OpenAI) -> None:
+    kinds: list[tuple[str, type[openai.APIStatusError]]] = [
+        ("rate_limit_exceeded", openai.RateLimitError),
+        ("insufficient_quota", openai.RateLimitError),
+        ("500", openai.InternalServerError),
+        ("503", openai.InternalServerError),
+    ]
+    for kind, error in kinds:
+        with pytest.raises(error):
+            client.responses.create(
+                model=MODEL, input="Hello", extra_headers={"x-mock-fault": kind}
+            )
+        with pytest.raises(error):
+            client.embeddings.create(
+                model="text-embedding-3-small", input="Hello", extra_headers={"x-mock-fault": kind}
+            )

@@ -15,6 +15,7 @@ from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.responses_request import ResponseRequest
 
 _Fields = dict[str, Any]
+_OPENING_EVENTS = 2
 _ERROR_CODES = ("server_error", "rate_limit_exceeded", "invalid_prompt")
 """Of a failed response's codes those that can befall a text."""
 _ENCRYPTED = "bW9jaw=="
@@ -43,6 +44,7 @@ class ResponseAnswer:
         self._request = request
         self._keep = keep
         self._numbers = count()
+        """Of the events; each stretch of the stream begins with its own number."""
         self._pieces = _pieces(draft, request)
 
     @property
@@ -61,6 +63,7 @@ class ResponseAnswer:
         return json.dumps(self._complete()).encode()
 
     def opening(self) -> bytes:
+        self._numbers = count()
         response = self._response("in_progress", [])
         return self._events(
             {"type": "response.created", "response": response},
@@ -68,6 +71,7 @@ class ResponseAnswer:
         )
 
     def steps(self) -> Iterator[tuple[int, bytes]]:
+        self._numbers = count(_OPENING_EVENTS)
         before = b""
         for index, piece in enumerate(self._pieces):
             if index:
