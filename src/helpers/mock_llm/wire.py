@@ -109,4 +109,4 @@ class Impatient(asyncio.Protocol):
 
     def must_refuse(self, path: str) -> bool:
         """Whether the connection's first request, for this path, is to be dropped unanswered."""
-        return not path.startswith("/_mock/") and self.refuses()
+        return path.startswith("/v1") and self.refuses()
