@@ -60,8 +60,10 @@ def test_tokens_that_were_never_counted_add_nothing() -> None:
 
 def test_requests_are_counted_by_status() -> None:
     cut = answered(4, last_byte=None, client_left=0.4)
-    run = made_of(answered(1), answered(2, status=429), answered(3, status=429), cut, request(5))
-    assert [run.count(status) for status in (200, 429, 503)] == [2, 2, 0]
+    broken = answered(6, fault="cut")
+    refused = (answered(2, status=429), answered(3, status=429))
+    run = made_of(answered(1), *refused, cut, request(5), broken)
+    assert [run.count(status) for status in (200, 429, 503)] == [3, 2, 0]
     assert run.answered == 1
 
 

@@ -52,6 +52,23 @@ def refused(number: int, arrival: float, status: int = 429) -> Request:
     )
 
 
+def dropped(number: int, arrival: float, fault: str = "reset") -> Request:
+    """Its connection was broken off by the server, as soon as it had been read."""
+    done = arrival + 0.002
+    status = 200 if fault == "cut" else None
+    return replace(unanswered(number, arrival), fault=fault, status=status, last_byte=done)
+
+
+def flaky(arm: str = "wrong") -> Run:
+    """An arm whose server breaks off some of its calls."""
+    kinds = ("refuse", "reset", "cut")
+    requests = tuple(
+        dropped(i, 0.02 + i * 0.01, kinds[i % 3]) if i % 2 else request(i, 0.02 + i * 0.01)
+        for i in range(12)
+    )
+    return replace(concurrent(12, arm), requests=requests)
+
+
 def beats(end: float, stalls: Sequence[Stall] = (), interval: float = 0.02) -> tuple[float, ...]:
     """A heartbeat that gets no turn while the loop is deaf."""
     all_beats = (i * interval for i in range(int(end / interval)))

@@ -20,6 +20,10 @@ from helpers.mock_llm import Connection, Request
 Outcome: TypeAlias = Literal["returned", "raised", "gave up"]
 """How an arm ended. "gave up": it was still running at the lab's limit, and the lab ended it."""
 
+DROPPING = frozenset({"refuse", "reset", "cut"})
+"""Faults with which the server breaks the connection or the stream off: what it had sent until
+then, if anything, is no answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
@@ -127,8 +131,11 @@ class Run:
 
     @property
     def answered(self) -> int:
-        """Requests that the server answered with status 200 to the last byte."""
-        return sum(r.status == 200 and r.last_byte is not None for r in self.requests)
+        """Requests that the server answered with status 200, and did not break off."""
+        return sum(
+            r.status == 200 and r.last_byte is not None and r.fault not in DROPPING
+            for r in self.requests
+        )
 
     def count(self, status: int) -> int:
         """Requests that got this HTTP status. With 200, an answer may have ended half-way: whole

@@ -124,6 +124,8 @@ def _end_mark(lane: Lane, x: float, y: float, r: float) -> str:
     if lane.fate == "refused":
         d = 2 * r
         return f"M{x - r:.1f} {y - r:.1f}l{d:.1f} {d:.1f}m0 {-d:.1f}l{-d:.1f} {d:.1f}"
+    if lane.fate == "dropped":
+        return f"M{x - r:.1f} {y - r:.1f}h{2 * r:.1f}v{2 * r:.1f}h{-2 * r:.1f}z"
     if lane.fate == "left":
         return f"M{x - r:.1f} {y:.1f}l{r:.1f} {-r:.1f}l{r:.1f} {r:.1f}l{-r:.1f} {r:.1f}z"
     if lane.fate == "open":

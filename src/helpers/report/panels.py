@@ -17,9 +17,11 @@ _HATCH_FROM = 0.07
 """Inches per lane; in a thinner one, a hatch is only noise."""
 _MARKS: dict[Fate, tuple[MarkerType, str]] = {
     "refused": ("x", "error answer"),
+    "dropped": ("s", "broken off"),
     "left": ("o", "client left"),
     "open": (9, "never answered"),  # a caret whose base stands at the point
 }
+_HOLLOW = ("s", "o")
 
 
 def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) -> None:
@@ -70,7 +72,7 @@ def _mark_ends(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
                 linestyle="",
                 color=look.colour if fate == "open" else INK,
                 markersize=size,
-                markerfacecolor=PAPER if fate == "left" else None,
+                markerfacecolor=PAPER if marker in _HOLLOW else None,
                 markeredgewidth=min(1.2, size / 4),
                 clip_on=False,
             )
@@ -124,7 +126,7 @@ def _any_tokens(lanes: Iterable[Lane]) -> bool:
 def _line(name: str, marker: MarkerType, size: float, present: bool) -> Line2D | None:
     if not present:
         return None
-    face = PAPER if marker == "o" else MUTED
+    face = PAPER if marker in _HOLLOW else MUTED
     return Line2D(
         [],
         [],

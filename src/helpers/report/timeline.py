@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from helpers.lab.run import Block, Culprit, Run, Stall
+from helpers.lab.run import DROPPING, Block, Culprit, Run, Stall
 from helpers.mock_llm import Request
 
-Fate: TypeAlias = Literal["answered", "refused", "left", "open"]
-"""How a request ended: with an answer, with an error status, without its client, or not at all."""
+Fate: TypeAlias = Literal["answered", "refused", "dropped", "left", "open"]
+"""How a request ended: with an answer, with an error status, with its connection broken off by the
+server, without its client, or not at all."""
 Stretch: TypeAlias = tuple[float, float]
 """Start and length, in seconds."""
 
@@ -106,7 +107,9 @@ def _fate(request: Request) -> Fate:
         return "refused"
     if request.client_left is not None:
         return "left"
-    return "open" if request.last_byte is None else "answered"
+    if request.last_byte is None:
+        return "open"
+    return "dropped" if request.fault in DROPPING else "answered"
 
 
 def _stretches(stalls: Iterable[Stall], kind: str, start: float, end: float) -> tuple[Stretch, ...]:
