@@ -27,6 +27,7 @@ class Chat:
         body = await exchange.body()
         request = parse(body)
         exchange.record.model = check_model(request.model)
+        exchange.record.messages = len(request.messages)
         tools = [*(request.tools or ()), *(request.functions or ())]
         prompt = await self._engine.tokenize(
             lambda: prompt_tokens(request.messages, tools), len(body)

@@ -33,6 +33,8 @@ class Request:
     last_byte: float | None = None
     streamed: bool = False
     model: str | None = None
+    messages: int | None = None
+    """In the request, without a system prompt that has a field of its own; None if not a chat."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None

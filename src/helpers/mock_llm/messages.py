@@ -38,6 +38,7 @@ class Messages:
         body = await exchange.body()
         request = parse(MessageRequest, body, exchange.request_headers)
         exchange.record.model = check_anthropic_model(request.model)
+        exchange.record.messages = len(request.messages)
         prompt = await self._engine.tokenize(lambda: read_prompt(request), len(body))
         await self._engine.answer(
             exchange,
