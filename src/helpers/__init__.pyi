@@ -1,7 +1,14 @@
 from .lab import ArmError as ArmError
 from .lab import Comparison as Comparison
 from .lab import Run as Run
+from .lab import Scratch as Scratch
 from .lab import StallMeter as StallMeter
+from .lab import Valkey as Valkey
+from .lab import ValkeyMissing as ValkeyMissing
+from .lab import WorkerError as WorkerError
+from .lab import Workers as Workers
+from .lab import at_once as at_once
+from .lab import deserted as deserted
 from .lessons.course_map import CourseMap as CourseMap
 from .lessons.doctor import doctor as doctor
 from .lessons.exercise import check as check

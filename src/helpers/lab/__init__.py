@@ -2,6 +2,7 @@
 
 from helpers.lab.arm import ArmError, compare_arms, run_arm
 from helpers.lab.noise import noise_floor
+from helpers.lab.probes import at_once, deserted
 from helpers.lab.run import (
     Block,
     Comparison,
@@ -13,7 +14,10 @@ from helpers.lab.run import (
     Stall,
     Where,
 )
+from helpers.lab.scratch import Scratch
 from helpers.lab.stall_meter import BlockedStep, StallMeter, Stretch
+from helpers.lab.valkey import Valkey, ValkeyMissing
+from helpers.lab.workers import WorkerError, Workers
 
 __all__ = [
     "ArmError",
@@ -23,13 +27,20 @@ __all__ = [
     "Culprit",
     "Failure",
     "Run",
+    "Scratch",
     "Snapshot",
     "Spread",
     "Stall",
     "StallMeter",
     "Stretch",
+    "Valkey",
+    "ValkeyMissing",
     "Where",
+    "WorkerError",
+    "Workers",
+    "at_once",
     "compare_arms",
+    "deserted",
     "noise_floor",
     "run_arm",
 ]

@@ -1,0 +1,139 @@
+"""A chat service as it runs in production: several worker processes behind a round robin."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from dataclasses import dataclass
+from itertools import count
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+
+import anyio
+import cloudpickle
+import httpx
+from anyio.abc import ByteReceiveStream, ByteSendStream, Process
+from anyio.streams.text import TextReceiveStream
+
+if TYPE_CHECKING:
+    from helpers.lab.worker_process import Handle
+
+_START_SECONDS = 30.0
+_COMMAND = [sys.executable, "-P", "-m", "helpers.lab.worker_process"]
+
+
+class WorkerError(Exception):
+    """A worker did not start, did not answer, or its code raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    process: Process
+    url: str
+
+
+class Workers:
+    """``number`` processes that serve ``handle``, each with a memory of its own.
+
+    ``await handle(ask, session, text)`` is one turn of the conversation ``session``: it returns the
+    answer. ``await ask(messages)`` sends messages to the model at ``llm_url`` and returns its text.
+
+    Use it with ``async with``. The workers end with the process that started them, however it ends.
+    """
+
+    def __init__(self, handle: Handle, llm_url: str, number: int = 1) -> None:
+        try:
+            self._payload = cloudpickle.dumps((handle, llm_url))
+        except (TypeError, pickle.PicklingError) as error:
+            raise TypeError(f"{handle} cannot be sent to a worker process: {error}") from error
+        self._workers: list[_Worker | None] = [None] * number
+        self._turns = count()
+        self._client = httpx.AsyncClient(timeout=30)
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with anyio.create_task_group() as starts:
+                for index in range(len(self._workers)):
+                    starts.start_soon(self.start, index)
+        except BaseException as error:
+            await self._end()
+            if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+                raise error.exceptions[0] from None
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        await self._end()
+
+    async def send(self, session: str, text: str) -> str:
+        """One turn, at the next worker of the round robin; the answer's text.
+
+        Raises `WorkerError` if that worker has been killed or its code raises.
+        """
+        index = next(self._turns) % len(self._workers)
+        worker = self._workers[index]
+        if worker is None:
+            raise WorkerError(f"Worker {index} is dead: start it again with .start({index}).")
+        try:
+            reply = await self._client.post(worker.url, json={"session": session, "text": text})
+        except httpx.TransportError as error:
+            raise WorkerError(f"Worker {index} did not answer: {error!r}") from error
+        if reply.status_code != 200:
+            raise WorkerError(f"Worker {index} raised {reply.json()['error']}")
+        answer: str = reply.json()["answer"]
+        return answer
+
+    async def kill(self, index: int) -> None:
+        """SIGKILL a worker: what is only in its memory is gone."""
+        worker, self._workers[index] = self._workers[index], None
+        if worker is not None:
+            await _end(worker.process)
+
+    async def start(self, index: int) -> None:
+        """Start a worker, in the place of the one that was killed."""
+        await self.kill(index)
+        process = await anyio.open_process(_COMMAND, stderr=None, start_new_session=True)
+        try:
+            with anyio.fail_after(_START_SECONDS):
+                port = await self._begin(process)
+        except BaseException as error:
+            await _end(process)
+            if isinstance(error, TimeoutError):
+                raise WorkerError(
+                    f"Worker {index} did not start within {_START_SECONDS:g} s: close other "
+                    "programs and try again."
+                ) from None
+            raise
+        self._workers[index] = _Worker(process, f"http://127.0.0.1:{port}")
+
+    async def _begin(self, process: Process) -> int:
+        """Send a worker its code; the port on which it listens."""
+        stdin, stdout = cast(ByteSendStream, process.stdin), cast(ByteReceiveStream, process.stdout)
+        await stdin.send(b"%d\n%b" % (len(self._payload), self._payload))
+        said = ""
+        async for text in TextReceiveStream(stdout):
+            said += text
+            if said.endswith("\n"):
+                break
+        word, _, rest = said.strip().partition(" ")
+        if word != "port":
+            raise WorkerError(f"A worker did not start: {rest or 'it ended without a word'}.")
+        return int(rest)
+
+    async def _end(self) -> None:
+        with anyio.CancelScope(shield=True):
+            for index in range(len(self._workers)):
+                await self.kill(index)
+            await self._client.aclose()
+
+
+async def _end(process: Process) -> None:
+    with anyio.CancelScope(shield=True):
+        if process.returncode is None:
+            process.kill()
+        await process.aclose()
