@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import redis
 
-from helpers.lab import noise_floor
+from helpers.lab import Valkey, ValkeyMissing, noise_floor
 from helpers.lessons.progress import HOME_VARIABLE, progress_folder
 from helpers.mock_llm import MockLLM
 from helpers.mock_llm.tokens import encoding
@@ -94,7 +95,16 @@ def _store() -> str:
             store.close()
     if mode != "wal":
         raise RuntimeError(f"SQLite cannot keep a write-ahead log here ({mode})")
-    return f"SQLite {sqlite3.sqlite_version}"
+    return f"SQLite {sqlite3.sqlite_version}, {_valkey()}"
+
+
+def _valkey() -> str:
+    """An extra: lesson 06 shows less without it."""
+    try:
+        with Valkey() as server, redis.Redis.from_url(server.url) as client:
+            return f"Valkey {client.info('server')['valkey_version']}"
+    except ValkeyMissing as missing:
+        return f"no Valkey ({missing})"
 
 
 def _progress() -> str:
