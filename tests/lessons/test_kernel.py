@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -26,6 +27,22 @@ print(llm.url)
 """
 
 
+STORES = """
+from helpers import MockLLM, Scratch, Valkey, Workers, run
+llm, scratch, valkey = MockLLM("medium", answer_tokens=16).start(), Scratch(), Valkey().start()
+
+async def handle(ask, session, text):
+    return await ask([{"role": "user", "content": text}])
+
+async def talk(url):
+    async with Workers(handle, url, 2) as service:
+        while True:
+            await service.send("s", "hello")
+
+print(scratch.folder, valkey.url.removeprefix("unix://").rpartition("/")[0], end="")
+"""
+
+
 def execute(client: BlockingKernelClient, code: str) -> str:
     """Run code in the kernel; what it printed, or what it raised."""
     said: list[str] = []
@@ -38,16 +55,23 @@ def execute(client: BlockingKernelClient, code: str) -> str:
     return "".join(said)
 
 
-def begin(client: BlockingKernelClient, manager: KernelManager, code: str) -> list[psutil.Process]:
-    """Start code in the kernel; the kernel's processes once an arm runs among them."""
+def kernel_pid(manager: KernelManager) -> int:
     provisioner: Any = manager.provisioner
-    kernel = psutil.Process(provisioner.process.pid)
+    pid: int = provisioner.process.pid
+    return pid
+
+
+def begin(
+    client: BlockingKernelClient, manager: KernelManager, code: str, workers: int = 0
+) -> list[psutil.Process]:
+    """Start code in the kernel; the kernel's processes once an arm and its workers run."""
+    kernel = psutil.Process(kernel_pid(manager))
     before = len(kernel.children(recursive=True))
     client.execute(code)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         family = kernel.children(recursive=True)
-        if len(family) >= before + 3:  # fork server, resource tracker, arm
+        if len(family) >= before + 3 + workers:  # fork server, resource tracker, arm
             return [kernel, *family]
         time.sleep(0.02)
     raise AssertionError("no arm was started")
@@ -90,3 +114,41 @@ def test_a_killed_kernel_leaves_no_process_and_no_port(
     assert alive == []
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 2):
         pass
+
+
+@pytest.mark.parametrize("attempt", range(6))
+def test_a_killed_kernel_leaves_no_worker_no_store_and_no_folder(
+    attempt: int, kernel: tuple[KernelManager, BlockingKernelClient]
+) -> None:
+    manager, client = kernel
+    folders = [Path(word) for word in execute(client, STORES).split()]
+    assert [folder.is_dir() for folder in folders] == [True, True]
+    family = begin(client, manager, "await run(talk, llm, limit=60)", workers=2)
+    # The kernel, the mock server, two keepers, Valkey, fork server, resource tracker, arm, workers.
+    assert len(family) == 10
+    time.sleep(attempt * 0.2)  # the workers start, then they talk
+    os.kill(family[0].pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(family[1:], timeout=10)
+    assert alive == []
+    deadline = time.monotonic() + 10
+    while any(folder.exists() for folder in folders) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [folder.exists() for folder in folders] == [False, False]
+
+
+def test_an_interrupted_cell_ends_the_workers_and_the_stores_go_on(
+    kernel: tuple[KernelManager, BlockingKernelClient],
+) -> None:
+    manager, client = kernel
+    execute(client, STORES)
+    before = len(psutil.Process(kernel_pid(manager)).children(recursive=True))
+    family = begin(client, manager, "await run(talk, llm, limit=60)", workers=2)
+    manager.interrupt_kernel()
+    assert client.get_shell_msg(timeout=30)["content"]["status"] == "error"
+    started = sorted(family, key=lambda process: process.create_time())[-3:]  # arm and workers
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert alive == []
+    ping = "import redis; print(redis.Redis.from_url(valkey.url).ping(), scratch.folder.is_dir())"
+    assert "True True" in execute(client, ping)
+    left = len(psutil.Process(kernel_pid(manager)).children(recursive=True))
+    assert left == before + 2  # fork server and resource tracker

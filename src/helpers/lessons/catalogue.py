@@ -39,7 +39,9 @@ LESSONS = (
     Lesson("03", "Say it once, say it short", "over-prompting", "prompt_tokens"),
     Lesson("04", "Set a deadline", "no timeout", None),
     Lesson("05", "Wait when told to wait", "ignoring rate-limit headers", None),
-    Lesson("06", "Put the conversation in a store", "history only in the process", None),
+    Lesson(
+        "06", "Put the conversation in a store", "history only in the process", "conversation_store"
+    ),
     Lesson("07", "Show the first token first", "blocking on streaming", None),
     Lesson("08", "Draw error boundaries", "missing error boundaries", None),
     Lesson("09", "Repair a chatbot", "all of the above", None),
