@@ -410,6 +410,11 @@ def test_an_input_above_the_window_is_refused_or_shortened(
         ({"input": [{"role": "boss", "content": "a"}]}, "input[0].role", "invalid_value"),
         ({"input": [{"type": "thought"}]}, "input[0].type", "invalid_value"),
         (
+            {"input": [{"role": "user", "content": [{"type": "text_in", "text": "a"}]}]},
+            "input[0].content[0].type",
+            "invalid_value",
+        ),
+        (
             {"input": [{"role": "user", "content": [{"type": "input_text"}]}]},
             "input[0].content[0].text",
             "missing_required_parameter",
@@ -494,8 +499,41 @@ def test_what_does_not_exist_is_a_404(send: Send, parameters: dict[str, Any], pa
 
 def test_an_unknown_parameter_is_named(send: Send) -> None:
     response = send(messages=[])
+    error = error_of(response)
     assert response.status_code == 400
-    assert "messages" in error_of(response)["message"]
+    assert error["message"] == "Unknown parameter: 'messages'."
+    assert (error["param"], error["code"]) == ("messages", "unknown_parameter")
+
+
+def test_a_strict_tool_needs_a_strict_schema(send: Send) -> None:
+    loose = {"type": "object", "properties": {"place": {"type": "string"}}}
+    tool = {"type": "function", "name": "f", "parameters": loose}
+    assert send(tools=[tool]).json()["tools"][0]["strict"] is True
+    refused = send(tools=[tool | {"strict": True}])
+    assert refused.status_code == 400
+    assert error_of(refused)["code"] == "invalid_function_parameters"
+    format = {"type": "json_schema", "name": "a", "schema": loose}
+    assert send(text={"format": format}).status_code == 200
+    assert send(text={"format": format | {"strict": True}}).status_code == 400
+
+
+def test_log_probabilities_come_when_included(client: openai.OpenAI) -> None:
+    parameters: Any = {
+        "model": MODEL,
+        "input": "Hello",
+        "include": ["message.output_text.logprobs"],
+        "top_logprobs": 2,
+    }
+    whole: Any = client.responses.create(**parameters)
+    logprobs = whole.output[0].content[0].logprobs
+    assert "".join(each.token for each in logprobs) == whole.output_text
+    assert all(len(each.top_logprobs) == 2 for each in logprobs)
+    deltas = [
+        event
+        for event in client.responses.create(**parameters, stream=True)
+        if event.type == "response.output_text.delta"
+    ]
+    assert [event.delta for event in deltas] == [e.logprobs[0].token for e in deltas]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"null", b"[]", b"\xff", b"[" * 100_000])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, field
+from itertools import count, zip_longest
 from typing import Any
 
 from helpers.mock_llm.compose import Text, ToolCall
 from helpers.mock_llm.engine import Draft
 from helpers.mock_llm.errors import ApiError
+from helpers.mock_llm.logprobs import token_logprobs
 from helpers.mock_llm.responses_request import ResponseRequest
 
 _Fields = dict[str, Any]
@@ -33,6 +34,8 @@ class _Piece:
     delta: _Fields
     """The event that carries a token, without the token."""
     end: list[_Fields]
+    logprobs: list[str] = field(default_factory=list)
+    """For each token the field of its event, after a comma; none where they do not exist."""
 
 
 class ResponseAnswer:
@@ -78,10 +81,10 @@ class ResponseAnswer:
                 before += self._events(*self._pieces[index - 1].end)
             before += self._events(*piece.begin)
             kind, fields = piece.delta.get("type"), json.dumps(piece.delta)[:-1]
-            for token in piece.tokens:
+            for token, logprobs in zip_longest(piece.tokens, piece.logprobs, fillvalue=""):
                 event = (
-                    f"event: {kind}\ndata: {fields},"
-                    f'"sequence_number":{next(self._numbers)},"delta":{json.dumps(token)}}}\n\n'
+                    f'event: {kind}\ndata: {fields}{logprobs},"sequence_number":'
+                    f'{next(self._numbers)},"delta":{json.dumps(token)}}}\n\n'
                 )
                 yield 1, before + event.encode()
                 before = b""
@@ -215,7 +218,9 @@ def _pieces(draft: Draft, request: ResponseRequest) -> list[_Piece]:
         cut = choice.finish == "length" and part is parts[-1]
         status = "incomplete" if cut else "completed"
         if isinstance(part, Text):
-            pieces.append(_message_piece(part, f"msg_{draft.id}", len(pieces), status))
+            logprobs = _logprobs(part, request)
+            id = f"msg_{draft.id}"
+            pieces.append(_message_piece(part, id, len(pieces), status, logprobs))
         elif part.name in custom:
             pieces.append(_call_piece(part, len(pieces), status, "custom_tool_call", "input"))
         else:
@@ -223,25 +228,40 @@ def _pieces(draft: Draft, request: ResponseRequest) -> list[_Piece]:
     return pieces
 
 
-def _message_piece(part: Text, id: str, index: int, status: str) -> _Piece:
+def _logprobs(part: Text, request: ResponseRequest) -> list[str]:
+    if "message.output_text.logprobs" not in (request.include or ()):
+        return []
+    return token_logprobs(part.tokens, request.top_logprobs or 0)
+
+
+def _message_piece(part: Text, id: str, index: int, status: str, logprobs: list[str]) -> _Piece:
     text = "".join(part.tokens)
+    all_logprobs = [json.loads(each) for each in logprobs]
     item = {"id": id, "type": "message", "role": "assistant"}
-    content = {"type": "output_text", "annotations": [], "logprobs": []}
+    content = {"type": "output_text", "annotations": []}
+    begun = content | {"logprobs": [], "text": ""}
+    done = content | {"logprobs": all_logprobs, "text": text}
     place = {"item_id": id, "output_index": index, "content_index": 0}
-    whole = item | {"status": status, "content": [content | {"text": text}]}
+    whole = item | {"status": status, "content": [done]}
     return _Piece(
         whole,
         part.tokens,
         begin=[
             _added(index, item | {"status": "in_progress", "content": []}),
-            {"type": "response.content_part.added", **place, "part": content | {"text": ""}},
+            {"type": "response.content_part.added", **place, "part": begun},
         ],
-        delta={"type": "response.output_text.delta", **place, "logprobs": []},
+        delta={"type": "response.output_text.delta", **place},
         end=[
-            {"type": "response.output_text.done", **place, "text": text, "logprobs": []},
-            {"type": "response.content_part.done", **place, "part": content | {"text": text}},
+            {
+                "type": "response.output_text.done",
+                **place,
+                "text": text,
+                "logprobs": all_logprobs,
+            },
+            {"type": "response.content_part.done", **place, "part": done},
             _done(index, whole),
         ],
+        logprobs=[f',"logprobs":[{each}]' for each in logprobs or [""] * len(part.tokens)],
     )
 
 

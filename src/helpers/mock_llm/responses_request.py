@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, with_config
+from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from helpers.mock_llm.compose import Tool
 from helpers.mock_llm.errors import ApiError
-from helpers.mock_llm.json_schema import SchemaError, check_schema
-from helpers.mock_llm.validation import missing, validate
+from helpers.mock_llm.json_schema import SchemaError
+from helpers.mock_llm.strict_schema import check_answer_schema, check_parameters
+from helpers.mock_llm.validation import missing, refusal, validate
 
 _Object = dict[str, Any]
 _CLOSED = ConfigDict(strict=True, extra="forbid")
@@ -373,7 +375,7 @@ _Request = TypeVar("_Request", bound=CountRequest)
 
 def parse(model: type[_Request], body: bytes) -> _Request:
     """Raises ApiError (400 or 404) in the provider's words."""
-    request = validate(model, body)
+    request = validate(model, body, refuse=_refusal)
     if request.model is None:
         raise missing("model")
     _check_source(request)
@@ -385,6 +387,13 @@ def parse(model: type[_Request], body: bytes) -> _Request:
             "stream_options",
         )
     return request
+
+
+def _refusal(error: ErrorDetails, body: Any) -> ApiError:
+    if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+        name = str(error["loc"][0])[:100]
+        return _bad(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
+    return refusal(error, body)
 
 
 def check_calls(items: Iterable[Mapping[str, Any]]) -> None:
@@ -457,8 +466,9 @@ def _check_tools(request: CountRequest) -> None:
 
 
 def _check_function(tool: ToolDefinition, where: str) -> None:
+    """A tool that does not say whether it is strict is made so where that is possible."""
     try:
-        check_schema(tool.get("parameters") or {})
+        check_parameters(tool.get("parameters") or {}, strict=bool(tool.get("strict")))
     except SchemaError as error:
         raise _bad(
             f"Invalid schema for function '{tool['name']}': {error.problem}",
@@ -483,7 +493,7 @@ def _check_format(request: CountRequest) -> None:
         if getattr(format, field) is None:
             raise missing(f"text.format.{field.rstrip('_')}")
     try:
-        check_schema(format.schema_ or {})
+        check_answer_schema(format.schema_ or {}, strict=bool(format.strict))
     except SchemaError as error:
         raise _bad(
             f"Invalid schema for response_format '{format.name}': {error.problem}",

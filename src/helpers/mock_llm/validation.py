@@ -27,7 +27,7 @@ def validate(
         error = most_telling(failure.errors(include_url=False))
         if error["type"] == "json_invalid":
             raise malformed_json() from None
-        raise (refuse or _refusal)(error, from_json(body)) from None
+        raise (refuse or refusal)(error, from_json(body)) from None
 
 
 def missing(param: str) -> ApiError:
@@ -81,7 +81,7 @@ def most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
     return first
 
 
-def _refusal(error: ErrorDetails, body: Any) -> ApiError:
+def refusal(error: ErrorDetails, body: Any) -> ApiError:
     """The provider's error for pydantic's."""
     kind, got = error["type"], error["input"]
     param = _path(error["loc"], body, missing=kind == "missing")
