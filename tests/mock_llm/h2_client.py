@@ -62,11 +62,14 @@ class Frame:
         return int.from_bytes(self.payload[4:8] if self.kind == GOAWAY else self.payload[:4], "big")
 
 
-def throw(port: int, frames: bytes) -> list[Frame]:
-    """What a server answers to these frames before it closes the connection."""
+def throw(port: int, frames: bytes, *, leave: bool = False) -> list[Frame]:
+    """What a server answers to these frames before it closes the connection.
+
+    With ``leave`` nothing more is sent after them, and the server hears of it.
+    """
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         sending = threading.Thread(
-            target=_send, args=(connection, PREFACE + frame(SETTINGS) + frames)
+            target=_send, args=(connection, PREFACE + frame(SETTINGS) + frames, leave)
         )
         sending.start()
         received = b"".join(iter(lambda: _receive(connection), b""))
@@ -80,9 +83,11 @@ def throw(port: int, frames: bytes) -> list[Frame]:
     return answers
 
 
-def _send(connection: socket.socket, data: bytes) -> None:
+def _send(connection: socket.socket, data: bytes, leave: bool) -> None:
     with contextlib.suppress(OSError):
         connection.sendall(data)
+        if leave:
+            connection.shutdown(socket.SHUT_WR)
 
 
 def _receive(connection: socket.socket) -> bytes:

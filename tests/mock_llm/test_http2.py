@@ -16,6 +16,8 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.events import InformationalResponseReceived, PingAckReceived, RemoteSettingsChanged
 from h2.settings import SettingCodes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from helpers.mock_llm import MockLLM, http2, wire
 
@@ -519,6 +521,53 @@ def test_malformed_frames_are_refused(tiny: TinyServer, malformed: str) -> None:
     with Client(tiny.port) as other:
         stream = other.ask("/pour?10")
         other.read_until(lambda: other.ended(stream))
+
+
+STREAM_IDS = st.integers(0, 9)
+ANY_FRAME = st.builds(
+    frame, st.integers(0, 11), st.integers(0, 255), STREAM_IDS, st.binary(max_size=40)
+)
+ANY_REQUEST = st.builds(
+    lambda stream, path, flags: frame(HEADERS, flags, stream, head(path, "POST")),
+    STREAM_IDS,
+    st.sampled_from(["/echo", "/pour?100000", "/wait", "/early", "/cut", "/half", "/nothing"]),
+    st.sampled_from([END_HEADERS, OPENING]),
+)
+ANY_UPDATE = st.builds(
+    lambda kind, stream, number: frame(kind, 0, stream, u32(number)),
+    st.sampled_from([WINDOW_UPDATE, RST_STREAM]),
+    STREAM_IDS,
+    st.integers(0, 2**32 - 1),
+)
+ANY_DATA = st.builds(
+    lambda flags, stream, size: frame(DATA, flags, stream, b"x" * size),
+    st.integers(0, 1),
+    STREAM_IDS,
+    st.integers(0, 16_384),
+)
+ANY_SETTING = st.builds(
+    lambda setting, value: frame(SETTINGS, 0, 0, struct.pack(">HI", setting, value)),
+    st.integers(0, 9),
+    st.one_of(st.integers(0, 2**32 - 1), st.integers(0, 70_000)),
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(
+        st.one_of(ANY_REQUEST, ANY_REQUEST, ANY_UPDATE, ANY_DATA, ANY_SETTING, ANY_FRAME),
+        max_size=20,
+    )
+)
+def test_no_frames_break_the_server(tiny: TinyServer, frames: list[bytes]) -> None:
+    answers = throw(tiny.port, b"".join(frames), leave=True)
+    assert not [
+        answer
+        for answer in answers
+        if answer.kind == GOAWAY and answer.error == ErrorCodes.INTERNAL_ERROR
+    ]
+    eventually(lambda: not tiny.books.open)
+    assert tiny.failures == []
 
 
 @pytest.mark.parametrize("path", ["no-slash", "*", "/\xff"])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hmac
 import re
-import socket
-import struct
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
@@ -111,9 +109,6 @@ class App:
     async def _serve_api(
         self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if connection.entry.requests == 0 and self._engine.refuses():
-            connection.transport.close()
-            return
         record = self._books.request_arrived(connection, scope)
         name, route = self._route(scope["path"])
         headers = dict(scope["headers"])
@@ -125,7 +120,7 @@ class App:
             request_headers=headers,
             query=scope["query_string"],
             reader=Reader(receive),
-            wire=scope.get("extensions", {}).get("mock.wire") or _Transport(connection),
+            wire=scope["extensions"]["mock.wire"],
             _receive=receive,
             _send=send,
         )
@@ -172,21 +167,6 @@ class App:
             raise errors.no_api_key()
         if not hmac.compare_digest(key, self._api_key):
             raise errors.wrong_api_key(key.decode("latin-1"))
-
-
-class _Transport:
-    """A wire for a protocol that offers none."""
-
-    def __init__(self, connection: OpenConnection) -> None:
-        self._transport = connection.transport
-
-    def cut(self) -> None:
-        self._transport.close()
-
-    def reset(self) -> None:
-        endpoint = self._transport.get_extra_info("socket")
-        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
 
 
 def _check_host(headers: dict[bytes, bytes]) -> None:

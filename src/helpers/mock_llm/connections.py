@@ -49,8 +49,8 @@ class Doorkeeper(asyncio.Protocol):
     most: ClassVar[int] = _MAX_CONNECTIONS
     """More connections than that are closed at once."""
     refuses: ClassVar[Callable[[], bool]] = _never
-    """Asked when the first request on a connection has come, unless it is for ``/_mock/``: if true,
-    the connection is closed without an answer, and no app ever sees the request."""
+    """Asked when the first request on a connection has come, if it is for the API: if true, the
+    connection is closed without an answer, and no app ever sees the request."""
 
     def __init__(
         self,

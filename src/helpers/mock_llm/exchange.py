@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import Protocol
 
 from helpers.mock_llm.asgi import Headers, Message, Reader, Receive, Send, begin, read_body, respond
 from helpers.mock_llm.books import Books
@@ -17,19 +16,10 @@ from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.faults import Fault
 from helpers.mock_llm.ledger import Request
 from helpers.mock_llm.limits import Account
+from helpers.mock_llm.wire import Wire
 
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
-
-
-class Wire(Protocol):
-    """How an answer is broken off."""
-
-    def cut(self) -> None:
-        """It ends here: HTTP/1.1 closes the connection, HTTP/2 resets the stream."""
-
-    def reset(self) -> None:
-        """The whole connection ends at once, with a TCP RST."""
 
 
 @dataclass(slots=True)

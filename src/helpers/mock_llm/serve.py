@@ -137,6 +137,7 @@ class Server(uvicorn.Server):
             temporary_files.append(ca_file)
         self._tokenizer_loaded = asyncio.Event()
         engine = Engine(settings, self._tokenizer_loaded)
+        Doorkeeper.refuses = engine.refuses
         control = Control(token, settings, self._books, engine)
         super().__init__(uvicorn_config(App(self._books, engine, control, settings.api_key), port))
         self._listening = listening
