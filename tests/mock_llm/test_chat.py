@@ -153,6 +153,13 @@ def test_reasoning_is_billed_and_can_use_up_the_limit(llm: MockLLM, chat: Chat) 
     assert contents(chunks) == []
 
 
+def test_reasoning_can_be_turned_off(llm: MockLLM, chat: Chat) -> None:
+    llm.configure(profile=Profile(thinking_tokens=50), answer_tokens=10)
+    usage = chat("Hello", reasoning_effort="none").json()["usage"]
+    assert usage["completion_tokens"] == 10
+    assert chat("Hello", reasoning_effort="low").json()["usage"]["completion_tokens"] == 60
+
+
 def text_of(answer: Any) -> str:
     return str(answer["choices"][0]["message"]["content"])
 

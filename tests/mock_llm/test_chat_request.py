@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import operator
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openai.types.chat import completion_create_params
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming,
@@ -18,6 +25,7 @@ from helpers.mock_llm import MockLLM
 from helpers.mock_llm.chat_request import ChatRequest
 
 from .conftest import Chat
+from .test_chat import events
 from .test_errors import error_of
 
 PUBLISHED: dict[str, Any] = typing.get_type_hints(
@@ -421,6 +429,54 @@ def test_messages_that_cannot_follow_each_other_are_refused(
     error = error_of(response)
     assert (response.status_code, error["param"]) == (400, param)
     assert message in (None, error["message"])
+
+
+OBJECTS = [{}, {"type": []}, {"type": "function"}, {"type": "object"}, {"$ref": "#"}, {"name": {}}]
+ODD = st.sampled_from(
+    [None, True, 0, -1, 1.5, 10**30, "", "auto", "\u2028", "(?=", [], [[]], [{}], ["a"], *OBJECTS]
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of everything in a JSON value."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, part in inside:
+        yield (*path, key)
+        if isinstance(part, dict | list):
+            yield from places(part, (*path, key))
+
+
+@st.composite
+def odd_requests(draw: st.DrawFn) -> dict[str, Any]:
+    """A sensible request in which a few values make no sense or are missing."""
+    names = draw(st.lists(st.sampled_from(sorted(VALUES)), max_size=5, unique=True))
+    body = {name: VALUES[name] for name in names}
+    for name in names:
+        body |= NEEDED.get(name, {})
+    history = [USER, ASKED, ANSWERED, ANSWERED | {"tool_call_id": "c2"}]
+    body = copy.deepcopy(body | {"model": "gpt-4o", "messages": history})
+    for _ in range(draw(st.integers(0, 2))):
+        *path, key = draw(st.sampled_from(list(places(body))))
+        inside = functools.reduce(operator.getitem, path, body)
+        inside[key] = copy.deepcopy(draw(ODD))
+    return body
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(body=odd_requests())
+def test_a_senseless_request_is_refused_or_answered(
+    llm: MockLLM, http: httpx.Client, body: dict[str, Any]
+) -> None:
+    response = http.post(f"{llm.url}/chat/completions", json=body)
+    assert response.status_code in (200, 400, 404)  # 404: a model that does not exist
+    if response.status_code != 200:
+        assert error_of(response)["message"]
+    elif response.headers["content-type"] == "application/json":
+        assert response.json()["choices"]
+    else:
+        assert events(response)
 
 
 def test_answers_to_calls_may_come_in_any_order(chat: Chat) -> None:

@@ -10,8 +10,8 @@ from helpers.mock_llm.chat_request import (
     CustomTool,
     FunctionTool,
     chosen_names,
-    parse,
 )
+from helpers.mock_llm.chat_rules import parse
 from helpers.mock_llm.compose import Tool, Wish
 from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.exchange import Exchange
@@ -40,6 +40,7 @@ class Chat:
             choices=request.n or 1,
             stop=request.stops,
             schema=_schema(request),
+            thinking_budget=0 if request.reasoning_effort == "none" else None,
         )
         if tools:
             _add_tools(wish, request)

@@ -76,6 +76,8 @@ class Text:
 
 @dataclass(slots=True)
 class ToolCall:
+    """Only its arguments count as tokens: what a call's frame costs is not published."""
+
     id: str
     """24 letters and digits; a route puts its provider's prefix before it."""
     name: str

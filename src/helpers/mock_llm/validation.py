@@ -48,6 +48,7 @@ _EXPECTED = {
     "list_type": "an array",
     "dict_type": "an object",
     "model_type": "an object",
+    "model_attributes_type": "an object",
 }
 _JSON_NAMES: dict[type, str] = {
     str: "a string",
@@ -175,15 +176,26 @@ def _too_many(param: str, error: ErrorDetails) -> ApiError:
 
 def _not_one_of(param: str, got: object, expected: str) -> ApiError:
     """``expected`` as pydantic lists what a value may be."""
-    quoted = f"'{got[:100]}'" if isinstance(got, str) else _short(got)
-    *others, last = expected.replace(" or ", ", ").split(", ")
-    values = f"{', '.join(others)}{',' * (len(others) > 1)} and {last}" if others else last
+    values = expected.replace(" or ", ", ").split(", ")
+    if not isinstance(got, str):
+        return ApiError(
+            400,
+            f"Invalid type for '{param}': expected one of {_listed(values, 'or')}, but got "
+            f"{_json_name(got)} instead.",
+            param=param,
+            code="invalid_type",
+        )
     return ApiError(
         400,
-        f"Invalid value: {quoted}. Supported values are: {values}.",
+        f"Invalid value: '{got[:100]}'. Supported values are: {_listed(values, 'and')}.",
         param=param,
         code="invalid_value",
     )
+
+
+def _listed(values: list[str], word: str) -> str:
+    *others, last = values
+    return f"{', '.join(others)}{',' * (len(others) > 1)} {word} {last}" if others else last
 
 
 def _json_name(value: object) -> str:
