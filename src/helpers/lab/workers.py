@@ -57,7 +57,7 @@ class Workers:
                     starts.start_soon(self.start, index)
         except BaseException as error:
             await self._end()
-            if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            if isinstance(error, ExceptionGroup):  # the same happened to several workers
                 raise error.exceptions[0] from None
             raise
         return self
