@@ -163,3 +163,10 @@ def test_reading_takes_the_models_time(llm: MockLLM, client: openai.OpenAI) -> N
     assert request.slot is not None
     assert request.last_byte is not None
     assert request.last_byte - request.slot >= 0.05 + tokens / 1000 - 0.001
+
+
+def test_embedding_models_only_embed(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="not a chat model"):
+        client.chat.completions.create(model=SMALL, messages=[{"role": "user", "content": "Hello"}])
+    with pytest.raises(openai.NotFoundError, match="not a chat model"):
+        client.responses.create(model=SMALL, input="Hello")

@@ -15,7 +15,7 @@ from helpers.mock_llm.chat_rules import parse
 from helpers.mock_llm.compose import Tool, Wish
 from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.exchange import Exchange
-from helpers.mock_llm.models import check_model
+from helpers.mock_llm.models import check_text_model
 from helpers.mock_llm.tokens import prompt_tokens
 
 
@@ -26,7 +26,7 @@ class Chat:
     async def answer(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = parse(body)
-        exchange.record.model = check_model(request.model)
+        exchange.record.model = check_text_model(request.model, "v1/chat/completions")
         exchange.record.messages = len(request.messages)
         tools = [*(request.tools or ()), *(request.functions or ())]
         prompt = await self._engine.tokenize(

@@ -6,7 +6,7 @@ import json
 import sys
 from array import array
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -48,7 +48,11 @@ class Embeddings:
         request = validate(EmbeddingRequest, body)
         exchange.record.model = check_embedding_model(request.model)
         size = _size(request)
-        answer = await self._engine.tokenize(lambda: _embed(request, size, exchange.id), len(body))
+        count = len(request.input) if isinstance(request.input, list) else 1
+        # Vectors are work too: a few thousand numbers take as long as so many bytes of text.
+        answer = await self._engine.tokenize(
+            lambda: _embed(request, size, exchange.id), len(body) + size * count
+        )
         await self._engine.read(exchange, answer.prompt_tokens, answer)
 
 
@@ -132,27 +136,27 @@ def _invalid_input() -> ApiError:
 
 
 class EmbeddingsAnswer:
-    """Never streamed: an `Answer` of no steps."""
+    """Never streamed: an `Answer` of no steps. Written at once, by whoever has the time."""
 
     length = completion_tokens = hidden_tokens = 0
 
     def __init__(
         self, request: EmbeddingRequest, tokens: int, vectors: list[array[float]], id: str
     ) -> None:
-        self._model = request.model
         self.prompt_tokens = tokens
-        self._vectors = vectors
-        self._write = _base64 if request.encoding_format == "base64" else _floats
+        self._model = request.model
         self._id = id
-
-    def whole(self) -> bytes:
-        return self._body(
-            f'{{"object":"embedding","index":{index},"embedding":{self._write(vector)}}}'
-            for index, vector in enumerate(self._vectors)
+        write = _base64 if request.encoding_format == "base64" else _floats
+        self._whole = self._body(
+            f'{{"object":"embedding","index":{index},"embedding":{write(vector)}}}'
+            for index, vector in enumerate(vectors)
         )
 
+    def whole(self) -> bytes:
+        return self._whole
+
     def empty(self, *, streamed: bool) -> bytes:
-        return self._body(iter(()))
+        return self._body(())
 
     def opening(self) -> bytes:
         return b""
@@ -166,10 +170,11 @@ class EmbeddingsAnswer:
     def failure(self, error: ApiError) -> bytes:
         return OPENAI.error_body(error, self._id)
 
-    def _body(self, data: Iterator[str]) -> bytes:
+    def _body(self, data: Iterable[str]) -> bytes:
         return (
             f'{{"object":"list","data":[{",".join(data)}],"model":{json.dumps(self._model)},'
-            f'"usage":{{"prompt_tokens":{self.prompt_tokens},"total_tokens":{self.prompt_tokens}}}}}'
+            f'"usage":{{"prompt_tokens":{self.prompt_tokens},'
+            f'"total_tokens":{self.prompt_tokens}}}}}'
         ).encode()
 
 

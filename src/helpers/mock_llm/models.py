@@ -40,6 +40,17 @@ def check_model(name: str) -> str:
     return name
 
 
+def check_text_model(name: str, path: str) -> str:
+    """The name. Raises ApiError (404), also for a model that does not write text."""
+    if check_model(name).startswith("text-embedding-"):
+        raise ApiError(
+            404,
+            f"This is not a chat model and thus not supported in the {path} endpoint.",
+            param="model",
+        )
+    return name
+
+
 def check_anthropic_model(name: str) -> str:
     """The name. Raises ApiError (404) for a model that Anthropic does not have."""
     if not name.startswith(_ANTHROPIC):

@@ -12,7 +12,7 @@ from helpers.mock_llm.compose import Wish
 from helpers.mock_llm.engine import Draft, Engine
 from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.exchange import Exchange
-from helpers.mock_llm.models import check_model
+from helpers.mock_llm.models import check_text_model
 from helpers.mock_llm.response_answer import ResponseAnswer
 from helpers.mock_llm.response_store import StoredResponse
 from helpers.mock_llm.responses_request import (
@@ -37,7 +37,7 @@ class Responses:
     async def create(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = parse(ResponseRequest, body)
-        model = exchange.record.model = check_model(request.model or "")
+        model = exchange.record.model = check_text_model(request.model or "", "v1/responses")
         items = self._conversation(request)
         prompt = await self._engine.tokenize(lambda: self._prompt(request, items), len(body))
         wish = Wish(
@@ -60,7 +60,7 @@ class Responses:
     async def count(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = parse(CountRequest, body)
-        exchange.record.model = check_model(request.model or "")
+        exchange.record.model = check_text_model(request.model or "", "v1/responses")
         items = self._conversation(request)
         prompt = await self._engine.tokenize(lambda: _prompt(request, items), len(body))
         await _reply(exchange, {"object": "response.input_tokens", "input_tokens": len(prompt)})

@@ -10,14 +10,15 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
+from operator import mul
 
 _FEATURE = re.compile(r"\w+|[^\w\s]")
 _PLACES = 8
 """Dimensions that a feature is added to, or taken from."""
 _TRIGRAM = 0.25
 """What three letters of a word weigh beside the word: "cats" is near "cat"."""
-_NOISE = 1e-3
-"""Amplitude of what depends on the whole text, so that word order is not lost altogether."""
+_NOISE = [1e-3 * (byte - 127.5) / 127.5 for byte in range(256)]
+"""What a byte of the whole text's hash adds, so that word order is not lost altogether."""
 
 
 def vector(text: str, size: int, dimensions: int) -> array[float]:
@@ -27,7 +28,7 @@ def vector(text: str, size: int, dimensions: int) -> array[float]:
     Learning", ICML 2009). Longer words weigh more, since short ones say little about the topic.
     """
     whole = hashlib.shake_128(text.encode("utf-8", "replace")).digest(size)
-    values = [_NOISE * (byte - 127.5) / 127.5 for byte in whole]
+    values = [_NOISE[byte] for byte in whole]
     for feature, weight in _features(text):
         for place in _places(feature):
             if place < 0:
@@ -35,7 +36,7 @@ def vector(text: str, size: int, dimensions: int) -> array[float]:
             else:
                 values[place % size] += weight
     del values[dimensions:]
-    length = math.sqrt(math.fsum(value * value for value in values))
+    length = math.sqrt(math.fsum(map(mul, values, values)))
     return array("f", [value / length for value in values])
 
 
