@@ -69,38 +69,146 @@ def _show_progress(done: int, total: int) -> None:
     typer.echo(f"\rcell {done} of {total} ", nl=False, err=True)
 
 
-@app.command()
+_MODEL, _LIMITS, _FAULTS = "The model", "Rate limits, per key and model", "Faults"
+_EXAMPLES = """Examples
+
+llm-antipatterns serve --profile medium --speed 10
+
+llm-antipatterns serve --rpm 60 --tpm 100000 --retry-after ms
+
+llm-antipatterns serve --fault "503 first=3 retry_after=2" --fault "cut share=0.1 after_tokens=20"
+
+llm-antipatterns serve --config provider.yaml --seed 7
+
+Faults: refuse, reset, hang, hang_mid_stream, drip, cut, no_finish, error_event, malformed_json,
+empty_choices, broken_answer, 400, 401, 404, rate_limit_exceeded, insufficient_quota, 500, 503, 529.
+
+Beside the API the port serves /metrics for Prometheus and, to who has the printed token,
+/_mock/ledger and /_mock/events.
+"""
+
+
+@app.command(epilog=_EXAMPLES)
 def serve(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8010,
-    profile: Annotated[
-        str, typer.Option(help="instant, small, medium, large or reasoning.")
-    ] = "instant",
-    speed: Annotated[float, typer.Option(help="Divides all times of the profile.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the answers and the jitter.")] = 0,
-    answer_tokens: Annotated[int | None, typer.Option(help="Length of every answer.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 takes a free one.", show_default="8010")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .yaml or .toml file with any of these settings, and a profile's own fields. "
+            "Options win over it."
+        ),
+    ] = None,
     api_key: Annotated[str | None, typer.Option(help="Refuse requests without this key.")] = None,
     tls: Annotated[
-        bool, typer.Option("--tls", help="Take https as well; prints the CA certificate's path.")
-    ] = False,
+        bool | None,
+        typer.Option("--tls/--no-tls", help="Take https too; prints the CA certificate's path."),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_MODEL,
+            help="instant, small, medium, large or reasoning.",
+            show_default="instant",
+        ),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=_MODEL,
+            help="Divides the profile's times and the limits' minutes.",
+            show_default="1",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=_MODEL, help="Of answers, jitter and faults.", show_default="0"
+        ),
+    ] = None,
+    answer_tokens: Annotated[
+        int | None, typer.Option(rich_help_panel=_MODEL, help="Length of every answer.")
+    ] = None,
+    finish_abandoned: Annotated[
+        bool | None,
+        typer.Option(
+            "--finish-abandoned/--no-finish-abandoned",
+            rich_help_panel=_MODEL,
+            help="Go on writing, and billing, when a client has left.",
+        ),
+    ] = None,
+    rpm: Annotated[
+        float | None, typer.Option(rich_help_panel=_LIMITS, help="Requests per minute.")
+    ] = None,
+    tpm: Annotated[
+        float | None, typer.Option(rich_help_panel=_LIMITS, help="Tokens per minute.")
+    ] = None,
+    burst_requests: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=_LIMITS, help="At once.", show_default="a minute's"),
+    ] = None,
+    burst_tokens: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=_LIMITS, help="At once.", show_default="a minute's"),
+    ] = None,
+    quota_tokens: Annotated[
+        int | None,
+        typer.Option(rich_help_panel=_LIMITS, help="For ever; then 429 insufficient_quota."),
+    ] = None,
+    retry_after: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_LIMITS,
+            help="How a 429 says when to come back: seconds, date, ms or none.",
+            show_default="seconds",
+        ),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_FAULTS,
+            help="A fault, and of which requests: share=0.1, first=3, every=4, between=5:20 "
+            "(seconds), model=NAME; and after_tokens, interval, retry_after. May be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Run the mock LLM server in the foreground until Ctrl-C.
 
     It listens on 127.0.0.1 only and ends with the process that started it.
     """
+    from helpers.mock_llm.config import parse_fault, read_config
     from helpers.mock_llm.serve import serve_forever
 
+    limits = {
+        "requests_per_minute": rpm,
+        "tokens_per_minute": tpm,
+        "burst_requests": burst_requests,
+        "burst_tokens": burst_tokens,
+        "quota_tokens": quota_tokens,
+        "retry_after": retry_after,
+    }
     try:
-        serve_forever(
-            port=port,
-            profile=profile,
-            speed=speed,
-            seed=seed,
-            api_key=api_key,
-            answer_tokens=answer_tokens,
-            tls=tls,
-        )
+        settings = {"port": 8010} | (read_config(config) if config else {})
+        options = {
+            "port": port,
+            "api_key": api_key,
+            "tls": tls,
+            "profile": profile,
+            "speed": speed,
+            "seed": seed,
+            "answer_tokens": answer_tokens,
+            "finish_abandoned": finish_abandoned,
+            "limits": (settings.get("limits") or {}) | _given(limits) or None,
+            "faults": [parse_fault(text) for text in fault] if fault else None,
+        }
+        serve_forever(**settings | _given(options))
     except ValueError as error:
         _fail(error)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @app.command()

@@ -29,7 +29,6 @@ from helpers.mock_llm.connections import (
 from helpers.mock_llm.control import Control
 from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.leaving import leave, remove_temporary_files, temporary_files
-from helpers.mock_llm.profiles import Profile, find_profile
 from helpers.mock_llm.settings import Settings
 from helpers.mock_llm.tls import make_context
 from helpers.mock_llm.tokens import encoding
@@ -42,36 +41,20 @@ class CannotListenError(OSError):
     """The port is taken or not allowed; the message says so and what to do."""
 
 
-def serve_forever(
-    *,
-    port: int = 0,
-    profile: str | Profile = "instant",
-    speed: float = 1.0,
-    seed: int = 0,
-    api_key: str | None = None,
-    answer_tokens: int | None = None,
-    tls: bool = False,
-) -> NoReturn:
+def serve_forever(*, port: int = 0, **settings: Any) -> NoReturn:
     """Serve in the foreground until Ctrl-C or SIGTERM, then exit with status 0.
 
-    Prints ``listening on http://127.0.0.1:PORT/v1``, then the control token, and with ``tls`` the
-    path of the CA's certificate. Raises ValueError for
+    ``settings`` are the arguments of `Settings`. Prints ``listening on http://127.0.0.1:PORT/v1``,
+    then the control token, and with ``tls`` the path of the CA's certificate. Raises ValueError for
     bad settings and SystemExit (status 1, with one sentence) when the port cannot be had. Ends with
     the process that started it. Call it in the main thread.
     """
-    settings = Settings(
-        profile=find_profile(profile),
-        speed=speed,
-        seed=seed,
-        api_key=api_key,
-        answer_tokens=answer_tokens,
-        tls=tls,
-    )
+    told = Settings(**settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     token = secrets.token_urlsafe(16)
     try:
-        serve(settings, port, token, listening=lambda: say(f"control token {token}"))
+        serve(told, port, token, listening=lambda: say(f"control token {token}"))
     except CannotListenError as error:
         raise SystemExit(str(error)) from None
     raise SystemExit(0)
