@@ -23,7 +23,13 @@ def shared_llm() -> Iterator[MockLLM]:
 def llm(shared_llm: MockLLM) -> MockLLM:
     """A running server with fresh books and no connection left, as fast as it can be."""
     shared_llm.configure(
-        profile="instant", speed=1.0, seed=0, answer_tokens=None, limits=None, faults=()
+        profile="instant",
+        speed=1.0,
+        seed=0,
+        answer_tokens=None,
+        limits=None,
+        faults=(),
+        finish_abandoned=False,
     )
     eventually(lambda: all(connection.closed for connection in shared_llm.ledger().connections))
     shared_llm.reset()

@@ -33,6 +33,7 @@ from helpers.mock_llm.guard import is_loopback, shorten_key
 from helpers.mock_llm.messages import Messages
 from helpers.mock_llm.models import list_models, show_model
 from helpers.mock_llm.responses import Responses
+from helpers.mock_llm.wire import EXTENSION
 
 _Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 _ITEM = re.compile(r"^(/v1/\w+/)[^/]*")
@@ -120,7 +121,7 @@ class App:
             request_headers=headers,
             query=scope["query_string"],
             reader=Reader(receive),
-            wire=scope["extensions"]["mock.wire"],
+            wire=scope["extensions"][EXTENSION],
             _receive=receive,
             _send=send,
         )

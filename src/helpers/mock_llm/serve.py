@@ -119,10 +119,11 @@ class Server(uvicorn.Server):
             Doorkeeper.tls, ca_file = make_context()
             temporary_files.append(ca_file)
         self._tokenizer_loaded = asyncio.Event()
-        engine = Engine(settings, self._tokenizer_loaded)
-        Doorkeeper.refuses = engine.refuses
-        control = Control(token, settings, self._books, engine)
-        super().__init__(uvicorn_config(App(self._books, engine, control, settings.api_key), port))
+        self._engine = Engine(settings, self._tokenizer_loaded)
+        Doorkeeper.refuses = self._engine.refuses
+        control = Control(token, settings, self._books, self._engine)
+        app = App(self._books, self._engine, control, settings.api_key)
+        super().__init__(uvicorn_config(app, port))
         self._listening = listening
         self._ready = ready
         self._background: list[asyncio.Task[None]] = []
@@ -155,6 +156,7 @@ class Server(uvicorn.Server):
             leave(1)
         gc.collect()
         gc.freeze()  # what is loaded now stays: no garbage collection need look at it again
+        self._engine.reset()  # the faults' time windows count from now
         self._tokenizer_loaded.set()
         self._ready()
 
