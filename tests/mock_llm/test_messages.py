@@ -664,3 +664,68 @@ def test_answers_that_break_off_keep_their_format(
     called = ask("broken_answer", tools=[WEATHER])
     assert called.stop_reason == "tool_use"
     assert set(called.content[0].input) < {"place", "days"}
+
+
+@anthropic.beta_tool
+def look_up(place: str) -> str:
+    """Looks up the weather.
+
+    Args:
+        place: where
+    """
+    return f"sunny in {place}"
+
+
+def test_the_clients_tool_runner_runs_to_its_end(client: anthropic.Anthropic) -> None:
+    runner = client.beta.messages.tool_runner(
+        model=MODEL, max_tokens=500, tools=[look_up], messages=HELLO
+    )
+    assert [message.stop_reason for message in runner] == ["tool_use", "end_turn"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_thread_goes_on_from_what_the_server_holds(
+    client: anthropic.Anthropic, stream: bool
+) -> None:
+    def send(thread: Any, text: str) -> Any:
+        message: Any = {"role": "user", "content": text}
+        if not stream:
+            return thread.send(message)
+        with thread.stream(message) as events:
+            return events.get_final_message()
+
+    thread = client.beta.messages.thread(model=MODEL, max_tokens=100, system="Be brief.")
+    first = send(thread, "Hello")
+    second = send(thread, "More?")
+    whole = client.messages.create(
+        model=MODEL,
+        max_tokens=100,
+        system="Be brief.",
+        messages=[
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "content": text_of(first)},
+            {"role": "user", "content": "More?"},
+        ],
+    )
+    assert text_of(second) == text_of(whole)
+    assert second.usage.input_tokens == whole.usage.input_tokens
+
+
+def test_a_thread_that_is_lost_is_sent_anew(llm: MockLLM, client: anthropic.Anthropic) -> None:
+    thread = client.beta.messages.thread(model=MODEL, max_tokens=100)
+    thread.send({"role": "user", "content": "Hello"})
+    llm.reset()
+    thread.send({"role": "user", "content": "More?"})
+    assert [request.status for request in llm.ledger().requests] == [404, 200]
+
+
+def test_a_message_is_continued_once(send: Send) -> None:
+    first = send(thread={"type": "create"}).json()["id"]
+    go_on = {"type": "continue", "previous_message_id": first}
+    assert send(thread=go_on).status_code == 200
+    again = send(thread=go_on)
+    unknown = send(thread=go_on | {"previous_message_id": "msg_none"})
+    assert (again.status_code, unknown.status_code) == (400, 404)
+    codes = [each.json()["error"]["details"]["error_code"] for each in (again, unknown)]
+    assert codes == ["thread_already_continued", "thread_not_found"]
+    assert send(thread={"type": "fork"}).status_code == 400

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Protocol
+from typing import Any, Protocol
 
 from helpers.mock_llm.asgi import Headers
 from helpers.mock_llm.errors import ApiError
@@ -77,7 +77,12 @@ class Anthropic:
 
     def error_body(self, error: ApiError, id: str) -> bytes:
         other = "api_error" if error.status > 500 else "invalid_request_error"
-        fields = {"type": _ANTHROPIC_TYPES.get(error.status, other), "message": error.anthropic}
+        fields: dict[str, Any] = {
+            "type": _ANTHROPIC_TYPES.get(error.status, other),
+            "message": error.anthropic,
+        }
+        if error.details is not None:
+            fields["details"] = error.details
         return json.dumps({"type": "error", "error": fields, "request_id": f"req_{id}"}).encode()
 
     def headers(self, id: str, processing: float) -> Headers:

@@ -18,6 +18,7 @@ from helpers.mock_llm.faults import HEADER, Fault, Plan, read_header
 from helpers.mock_llm.latency import Schedule, Slots
 from helpers.mock_llm.ledger import Request
 from helpers.mock_llm.limits import Limiter
+from helpers.mock_llm.message_threads import Threads
 from helpers.mock_llm.prefix_cache import PrefixCache
 from helpers.mock_llm.profiles import Profile
 from helpers.mock_llm.response_store import ResponseStore
@@ -71,7 +72,8 @@ class Engine:
         self._faults = Plan(settings.faults, settings.seed, self._began)
         self._tokenizer_loaded = tokenizer_loaded
         self.responses = ResponseStore()
-        """What clients had stored."""
+        self.threads = Threads()
+        """Conversations that clients had stored, of both providers."""
 
     def configure(self, settings: Settings) -> None:
         """From now on; requests in progress keep the times they were given.
@@ -96,6 +98,7 @@ class Engine:
         self._cache = PrefixCache()
         self._limiter = _limiter(self._settings)
         self.responses.clear()
+        self.threads.clear()
         self._began = perf_counter()
         self._faults = Plan(self._settings.faults, self._settings.seed, self._began)
 

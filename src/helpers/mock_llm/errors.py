@@ -23,6 +23,7 @@ class ApiError(Exception):
         type: str = "invalid_request_error",
         headers: tuple[tuple[bytes, bytes], ...] = (),
         anthropic: str | None = None,
+        details: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -32,6 +33,8 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.headers = headers
+        self.details = details
+        """Anthropic's, for a cause that has a code."""
 
 
 def malformed_json() -> ApiError:

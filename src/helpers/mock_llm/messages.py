@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic_core import from_json
@@ -14,17 +15,22 @@ from helpers.mock_llm.dialect import ANTHROPIC
 from helpers.mock_llm.engine import Draft, Engine
 from helpers.mock_llm.errors import ApiError
 from helpers.mock_llm.exchange import Exchange
+from helpers.mock_llm.message_threads import Thread, continuing, resume
 from helpers.mock_llm.messages_request import (
     Block,
     CacheControl,
     CountRequest,
     MessageRequest,
+    OldThread,
+    Turn,
+    check,
     parse,
 )
 from helpers.mock_llm.models import check_anthropic_model
 from helpers.mock_llm.prefix_cache import Marks
 from helpers.mock_llm.tokens import CLOSING, NO_TEXT, PRIMING, encode, json_tokens, message_opening
 
+_Fields = dict[str, Any]
 _PING = 'event: ping\ndata: {"type":"ping"}\n\n'
 _SIGNATURE = "bW9jaw=="
 """Of a thinking block, which clients must send back unchanged; ours signs nothing."""
@@ -33,26 +39,46 @@ _SIGNATURE = "bW9jaw=="
 class Messages:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._threads = engine.threads
 
     async def answer(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = parse(MessageRequest, body, exchange.request_headers)
+        thread = self._threads.find(wanted) if (wanted := _continued(request)) else None
+        size = len(body) + (thread.size if thread else 0)
+        if thread is not None:
+            resume(thread, request)
+        check(request)
         exchange.record.model = check_anthropic_model(request.model)
-        exchange.record.messages = len(request.messages)
-        prompt = await self._engine.tokenize(lambda: read_prompt(request), len(body))
-        await self._engine.answer(
-            exchange,
-            _wish(request, prompt),
-            lambda draft: MessageAnswer(draft, request, prompt),
-            streamed=bool(request.stream),
-        )
+        keep = partial(self._keep, request, size, len(body)) if request.thread is not None else None
+        with continuing(thread):
+            prompt = await self._engine.tokenize(lambda: read_prompt(request), size)
+            await self._engine.answer(
+                exchange,
+                _wish(request, prompt),
+                lambda draft: MessageAnswer(draft, request, prompt, keep),
+                streamed=bool(request.stream),
+            )
 
     async def count(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = parse(CountRequest, body, exchange.request_headers)
+        check(request)
         exchange.record.model = check_anthropic_model(request.model)
         prompt = await self._engine.tokenize(lambda: read_prompt(request), len(body))
         await exchange.reply(200, b'{"input_tokens":%d}' % len(prompt.tokens))
+
+    def _keep(
+        self, request: MessageRequest, size: int, new: int, id: str, content: list[_Fields]
+    ) -> None:
+        """Hold the conversation for whoever continues from its answer. ``new``: of its bytes."""
+        answer = {"role": "assistant", "content": content}
+        turns = [*request.messages, *([Turn.model_validate(answer)] if content else ())]
+        self._threads.keep(id, Thread(request.system, request.tools, turns, size), new)
+
+
+def _continued(request: MessageRequest) -> str | None:
+    return request.thread.previous_message_id if isinstance(request.thread, OldThread) else None
 
 
 def _wish(request: MessageRequest, prompt: Prompt) -> Wish:
@@ -140,14 +166,14 @@ def _block_tokens(block: Any) -> list[int]:
 class _Piece:
     """A content block of the answer."""
 
-    start: dict[str, Any]
+    start: _Fields
     """As its first event has it: without what the deltas bring."""
     delta: str
     """The JSON of a delta up to the token."""
     tokens: list[str]
     signature: str = ""
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> _Fields:
         text = "".join(self.tokens)
         match self.start["type"]:
             case "text":
@@ -161,9 +187,17 @@ class _Piece:
 class MessageAnswer:
     """An answer as Anthropic's Messages have it."""
 
-    def __init__(self, draft: Draft, request: MessageRequest, prompt: Prompt) -> None:
+    def __init__(
+        self,
+        draft: Draft,
+        request: MessageRequest,
+        prompt: Prompt,
+        keep: Callable[[str, list[_Fields]], None] | None,
+    ) -> None:
+        """``keep`` is given the answer's id and content just before it is sent, or its end."""
         self._draft = draft
         self._prompt = prompt
+        self._keep = keep
         self._pieces = _pieces(draft, thinks=request.thinks)
 
     @property
@@ -179,7 +213,7 @@ class MessageAnswer:
         return self._draft.reasoning_tokens - len(self._draft.thoughts)
 
     def whole(self) -> bytes:
-        content = [piece.whole() for piece in self._pieces]
+        content = self._content()
         return json.dumps(self._message(content, **self._end(), usage=self._usage())).encode()
 
     def opening(self) -> bytes:
@@ -201,6 +235,8 @@ class MessageAnswer:
             before += _stop(index, piece)
 
     def closing(self) -> bytes:
+        if self._keep is not None:
+            self._content()
         end = self._closing(self._end())
         if not self._pieces:
             return end
@@ -219,11 +255,17 @@ class MessageAnswer:
             return self.opening() + self._closing(end)
         return json.dumps(self._message([], **end, usage=self._usage())).encode()
 
+    def _content(self) -> list[_Fields]:
+        content = [piece.whole() for piece in self._pieces]
+        if self._keep is not None:
+            self._keep(f"msg_{self._draft.id}", content)
+        return content
+
     def _closing(self, end: dict[str, str | None]) -> bytes:
         delta = _event({"type": "message_delta", "delta": end, "usage": self._usage()})
         return (delta + _event({"type": "message_stop"})).encode()
 
-    def _message(self, content: list[dict[str, Any]], **rest: Any) -> dict[str, Any]:
+    def _message(self, content: list[_Fields], **rest: Any) -> _Fields:
         draft = self._draft
         return {
             "id": f"msg_{draft.id}",
@@ -238,7 +280,7 @@ class MessageAnswer:
         choice = self._draft.choices[0]
         return {"stop_reason": _stop_reason(choice), "stop_sequence": choice.stop_sequence}
 
-    def _usage(self) -> dict[str, Any]:
+    def _usage(self) -> _Fields:
         """What is read from the cache or written to it is not in ``input_tokens``."""
         draft = self._draft
         read, written = draft.cached_tokens, draft.cache_writes
@@ -301,5 +343,5 @@ def _stop_reason(choice: Choice) -> str:
     return {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}[choice.finish]
 
 
-def _event(data: dict[str, Any]) -> str:
+def _event(data: _Fields) -> str:
     return f"event: {data['type']}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"

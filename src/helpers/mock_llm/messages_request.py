@@ -187,6 +187,17 @@ class OutputConfig(BaseModel):
     format: OutputFormat | None = None
 
 
+class NewThread(BaseModel):
+    model_config = _CLOSED
+    type: Literal["create"]
+
+
+class OldThread(BaseModel):
+    model_config = _CLOSED
+    type: Literal["continue"]
+    previous_message_id: str
+
+
 class CountRequest(BaseModel):
     """Source: the Claude API reference, "Count tokens in a Message", as of anthropic 2.13."""
 
@@ -258,7 +269,7 @@ class MessageRequest(CountRequest):
     stop_sequences: list[str] | None = None
     stream: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
-    thread: _Object | None = None
+    thread: Annotated[NewThread | OldThread, Field(discriminator="type")] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
 
@@ -267,9 +278,13 @@ _Request = TypeVar("_Request", bound=CountRequest)
 
 
 def parse(model: type[_Request], body: bytes, headers: dict[bytes, bytes]) -> _Request:
-    """Raises ApiError (400) in the provider's words."""
+    """What a request says by itself. Raises ApiError (400) in the provider's words."""
     _check_version(headers.get(b"anthropic-version"))
-    request = validate(model, body, refuse=_refusal)
+    return validate(model, body, refuse=_refusal)
+
+
+def check(request: CountRequest) -> None:
+    """What a request says with all that was said before. Raises ApiError (400)."""
     _check_turns(request.messages)
     _check_texts("system", request.system_blocks)
     _check_tools(request)
@@ -278,7 +293,6 @@ def parse(model: type[_Request], body: bytes, headers: dict[bytes, bytes]) -> _R
         _check_thinking(request)
         if not all(map(str.strip, request.stop_sequences or ())):
             raise _bad("stop_sequences: each stop sequence must contain non-whitespace")
-    return request
 
 
 def _bad(message: str) -> ApiError:

@@ -38,8 +38,8 @@ class Responses:
         body = await exchange.body()
         request = parse(ResponseRequest, body)
         model = exchange.record.model = check_text_model(request.model or "", "v1/responses")
-        items = self._conversation(request)
-        prompt = await self._engine.tokenize(lambda: self._prompt(request, items), len(body))
+        items, size = self._conversation(request, len(body))
+        prompt = await self._engine.tokenize(lambda: self._prompt(request, items), size)
         wish = Wish(
             model=model,
             prompt=prompt,
@@ -53,7 +53,7 @@ class Responses:
         )
 
         def write(draft: Draft) -> ResponseAnswer:
-            return ResponseAnswer(draft, request, partial(self._keep, request, items, len(body)))
+            return ResponseAnswer(draft, request, partial(self._keep, request, items, size))
 
         await self._engine.answer(exchange, wish, write, streamed=bool(request.stream))
 
@@ -61,8 +61,8 @@ class Responses:
         body = await exchange.body()
         request = parse(CountRequest, body)
         exchange.record.model = check_text_model(request.model or "", "v1/responses")
-        items = self._conversation(request)
-        prompt = await self._engine.tokenize(lambda: _prompt(request, items), len(body))
+        items, size = self._conversation(request, len(body))
+        prompt = await self._engine.tokenize(lambda: _prompt(request, items), size)
         await _reply(exchange, {"object": "response.input_tokens", "input_tokens": len(prompt)})
 
     async def show(self, exchange: Exchange) -> None:
@@ -76,7 +76,8 @@ class Responses:
         await exchange.reply(200, stored.body)
 
     async def delete(self, exchange: Exchange) -> None:
-        self._store.delete(_id(exchange))
+        self._store.find(_id(exchange))
+        self._store.forget(_id(exchange))
         await _reply(exchange, {"id": _id(exchange), "object": "response", "deleted": True})
 
     async def cancel(self, exchange: Exchange) -> None:
@@ -106,13 +107,17 @@ class Responses:
         }
         await _reply(exchange, fields)
 
-    def _conversation(self, request: CountRequest) -> list[_Item]:
-        """What was said before and what is said now. Raises ApiError (400 or 404)."""
-        before = self._store.conversation(request.previous_response_id)
+    def _conversation(self, request: CountRequest, size: int) -> tuple[list[_Item], int]:
+        """What was said before and what is said now, and how many bytes that is, about.
+
+        Raises ApiError (400 or 404).
+        """
+        previous = self._store.previous(request.previous_response_id)
+        before = previous.conversation if previous else []
         now = (dict(item) | {"type": item_type(item)} for item in request.items)
         items = [*before, *self._store.resolve(now)]
         check_calls(items)
-        return items
+        return items, size + (previous.size if previous else 0)
 
     def _prompt(self, request: ResponseRequest, items: list[_Item]) -> list[int]:
         """With truncation, the first items are left out until the rest fits."""
@@ -151,7 +156,8 @@ class Responses:
         new = [_listed(item, f"{start}{index:08x}") for index, item in enumerate(items[before:])]
         body = json.dumps(response).encode()
         conversation = [*items[:before], *new, *response["output"]]
-        self._store.keep(response["id"], StoredResponse(body, new, conversation, size + len(body)))
+        stored = StoredResponse(body, new, conversation, size + len(body))
+        self._store.keep(response["id"], stored, len(json.dumps(new)) + len(body))
 
 
 def _listed(item: _Item, id: str) -> _Item:
