@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.mock_llm import Fault, Limits, MockLLM, Profile
-from helpers.mock_llm.faults import STATUSES, Plan, read_header
+from helpers.mock_llm.errors import ApiError
+from helpers.mock_llm.faults import KINDS, STATUSES, Plan, read_header
 
 from .conftest import NO_TLS, Chat, eventually, only_request
 
@@ -117,7 +119,7 @@ def test_connections_are_refused_by_their_own_number() -> None:
         ({"kind": "cut", "between": 3}, "two times"),
         ({"kind": "cut", "model": ""}, "model's name"),
         ({"kind": "drip", "interval": 0}, "more than 0 seconds"),
-        ({"kind": "503", "retry_after": -1}, "0 or more seconds"),
+        ({"kind": "503", "retry_after": -1}, "0 to 1000000000 seconds"),
         ({"kind": "cut", "retry_after": 1}, "an error's status: 400, 401"),
         ({"kind": "refuse", "model": "gpt-4o"}, "cannot know the model"),
     ],
@@ -142,6 +144,18 @@ def test_a_plan_of_something_else_is_refused(llm: MockLLM, wrong: Any) -> None:
 def test_a_header_is_a_fault() -> None:
     assert read_header(b"cut; after_tokens=3") == Fault(kind="cut", after_tokens=3)
     assert read_header(b" drip ;interval = 0.5 ") == Fault(kind="drip", interval=0.5)
+
+
+@given(
+    st.binary(max_size=50)
+    | st.from_regex(rb"(drip|cut|503)(; ?(after_tokens|interval)=[\\d.e-]+)*")
+)
+def test_any_header_is_a_fault_or_an_error(value: bytes) -> None:
+    try:
+        fault = read_header(value)
+    except ApiError:
+        return
+    assert fault.kind in KINDS
 
 
 # What each looks like
@@ -384,6 +398,34 @@ def test_a_header_that_names_no_fault_is_refused(llm: MockLLM, route: str, heade
     assert only_request(llm).fault is None
 
 
+def test_a_header_on_a_route_without_a_model_is_refused(llm: MockLLM, http: httpx.Client) -> None:
+    response = http.get(f"{llm.url}/models", headers={"x-mock-fault": "503"})
+    assert response.status_code == 400
+    assert "only requests that the model answers" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["cut; after_tokens=99999999999999999999999", "503; retry_after=1e9", "drip; interval=1e300"],
+)
+def test_extreme_figures_do_no_harm(llm: MockLLM, fault: str) -> None:
+    with contextlib.suppress(httpx.TransportError):
+        assert post(llm, "chat", fault, stream=True).status_code == 503
+    assert only_request(llm).status in (200, 503)
+
+
+def test_embeddings_go_wrong_too(llm: MockLLM, http: httpx.Client) -> None:
+    def embed(fault: str) -> httpx.Response:
+        body = {"model": "text-embedding-3-small", "input": "Hello"}
+        return http.post(f"{llm.url}/embeddings", json=body, headers={"x-mock-fault": fault})
+
+    assert embed("503").status_code == 503
+    assert embed("empty_choices").json()["data"] == []
+    assert not parses(embed("malformed_json").text)
+    with pytest.raises(httpx.RemoteProtocolError):
+        embed("cut")
+
+
 # Whom they hit
 
 
@@ -493,7 +535,7 @@ def ask_anthropic(llm: MockLLM, fault: str, stream: bool = False) -> Any:
         default_headers={"x-mock-fault": fault},
     ) as client:
         answer = client.messages.create(
-            model="claude-sonnet-4-5",
+            model="mock-1",
             max_tokens=100,
             messages=[{"role": "user", "content": "Hello"}],
             stream=stream,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -376,3 +378,78 @@ def test_the_sdk_retries_a_spent_quota_in_vain(limited: MockLLM) -> None:
         )
     assert caught.value.code == "insufficient_quota"
     assert [request.status for request in limited.ledger().requests] == [429, 429, 429]
+
+
+def test_anthropics_headers_have_times_of_day(limited: MockLLM) -> None:
+    with anthropic.Anthropic(base_url=limited.url.removesuffix("/v1"), api_key="sk-test") as client:
+        answer = client.messages.with_raw_response.create(
+            model="mock-1",
+            max_tokens=92,
+            messages=[{"role": "user", "content": "Hello"}],
+        )
+    headers = answer.headers
+    assert headers["anthropic-ratelimit-requests-limit"] == "3"
+    assert headers["anthropic-ratelimit-requests-remaining"] == "2"
+    assert "x-ratelimit-limit-requests" not in headers
+    for kind in ("tokens", "input-tokens", "output-tokens"):
+        assert headers[f"anthropic-ratelimit-{kind}-limit"] == "1000"
+        assert int(headers[f"anthropic-ratelimit-{kind}-remaining"]) <= 1000 - 92
+    reset = datetime.fromisoformat(headers["anthropic-ratelimit-requests-reset"])
+    assert 15 < reset.timestamp() - time.time() < 25
+
+
+def test_anthropics_sdk_comes_back_when_told_and_gives_up_in_the_end(limited: MockLLM) -> None:
+    limited.configure(limits=Limits(requests_per_minute=1, retry_after="ms"), speed=300)
+    with anthropic.Anthropic(
+        base_url=limited.url.removesuffix("/v1"), api_key="sk-test", max_retries=1
+    ) as client:
+
+        def ask() -> object:
+            return client.messages.create(
+                model="mock-1",
+                max_tokens=10,
+                messages=[{"role": "user", "content": "Hello"}],
+            )
+
+        ask()
+        ask()
+        assert [request.status for request in limited.ledger().requests] == [200, 429, 200]
+        limited.configure(limits=Limits(tokens_per_minute=5))
+        with pytest.raises(anthropic.RateLimitError, match="it alone takes"):
+            ask()
+
+
+def test_embeddings_count_their_tokens(limited: MockLLM, http: httpx.Client) -> None:
+    body = {"model": "text-embedding-3-small", "input": "Hello"}
+    response = http.post(f"{limited.url}/embeddings", json=body)
+    assert limits_of(response)["remaining-tokens"] == "999"
+    body["input"] = "word " * 1500
+    refused = http.post(f"{limited.url}/embeddings", json=body)
+    assert refused.status_code == 429
+    assert refused.json()["error"]["message"].startswith(
+        "Request too large for text-embedding-3-small"
+    )
+
+
+def test_the_responses_api_counts_too(limited: MockLLM, http: httpx.Client) -> None:
+    body = {"model": "gpt-4o", "input": "Hello", "max_output_tokens": 992}
+    response = http.post(f"{limited.url}/responses", json=body)
+    assert limits_of(response)["remaining-tokens"] == "0"
+    assert http.post(f"{limited.url}/responses", json=body).status_code == 429
+
+
+def test_streams_of_many_clients_together_stay_within_the_limit(
+    limited: MockLLM, http: httpx.Client
+) -> None:
+    limited.configure(limits=Limits(requests_per_minute=600, burst_requests=5))
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+
+    def hammer(_: int) -> None:
+        for _ in range(20):
+            http.post(f"{limited.url}/chat/completions", json=body)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(hammer, range(8)))
+    admitted = [r for r in limited.ledger().requests if r.status == 200]
+    lasted = max(r.last_byte or 0 for r in admitted) - min(r.arrival for r in admitted)
+    assert 5 <= len(admitted) <= 5 + 10 * lasted

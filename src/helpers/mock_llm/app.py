@@ -45,6 +45,7 @@ class _Route:
     """By method."""
     dialect: Dialect | None = OPENAI
     """None: both providers have this path."""
+    asks_model: bool = False
 
 
 class App:
@@ -56,13 +57,13 @@ class App:
         messages = Messages(engine)
         responses = Responses(engine)
         self._routes = {
-            "/v1/chat/completions": _Route({"POST": Chat(engine).answer}),
-            "/v1/embeddings": _Route({"POST": Embeddings(engine).answer}),
-            "/v1/messages": _Route({"POST": messages.answer}, dialect=ANTHROPIC),
+            "/v1/chat/completions": _Route({"POST": Chat(engine).answer}, asks_model=True),
+            "/v1/embeddings": _Route({"POST": Embeddings(engine).answer}, asks_model=True),
+            "/v1/messages": _Route({"POST": messages.answer}, dialect=ANTHROPIC, asks_model=True),
             "/v1/messages/count_tokens": _Route({"POST": messages.count}, dialect=ANTHROPIC),
             "/v1/models": _Route({"GET": list_models}, dialect=None),
             "/v1/models/{id}": _Route({"GET": show_model}, dialect=None),
-            "/v1/responses": _Route({"POST": responses.create}),
+            "/v1/responses": _Route({"POST": responses.create}, asks_model=True),
             "/v1/responses/input_tokens": _Route({"POST": responses.count}),
             "/v1/responses/{id}": _Route({"GET": responses.show, "DELETE": responses.delete}),
             "/v1/responses/{id}/cancel": _Route({"POST": responses.cancel}),
@@ -159,6 +160,8 @@ class App:
             raise errors.method_not_allowed(method, path, ", ".join(route.handlers))
         self._check_key(key)
         self._engine.welcome(exchange, key or b"")
+        if exchange.fault is not None and not route.asks_model:
+            raise errors.no_fault_here()
         await route.handlers[method](exchange)
 
     def _check_key(self, key: bytes | None) -> None:

@@ -209,6 +209,14 @@ def control_refused() -> ApiError:
     )
 
 
+def no_fault_here() -> ApiError:
+    return ApiError(
+        400,
+        "Invalid header x-mock-fault: only requests that the model answers can go wrong.",
+        param="x-mock-fault",
+    )
+
+
 def not_accepted() -> ApiError:
     return ApiError(400, "The request was not accepted. Please check its parameters.")
 

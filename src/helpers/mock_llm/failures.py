@@ -176,11 +176,11 @@ class _Shortened(_Spoilt):
 
     def __init__(self, answer: Answer, after: int) -> None:
         super().__init__(answer)
-        self._after = after
+        self._after = min(answer.length, after)
 
     @property
     def length(self) -> int:
-        return min(self._answer.length, self._after)
+        return self._after
 
     @property
     def completion_tokens(self) -> int:

@@ -36,6 +36,8 @@ KINDS = (
     *STATUSES,
 )
 HEADER = b"x-mock-fault"
+_LONGEST_WAIT = 10**9
+"""Seconds: 31 years."""
 _BY_HEADER = {"after_tokens": int, "interval": float, "retry_after": float}
 
 
@@ -113,8 +115,8 @@ class Fault:
             raise ValueError("refuse comes before the request is read: it cannot know the model")
 
     def _check_retry_after(self, seconds: float) -> None:
-        if not (_is_number(seconds) and seconds >= 0):
-            raise ValueError(f"retry_after must be 0 or more seconds, not {seconds!r}")
+        if not (_is_number(seconds) and 0 <= seconds <= _LONGEST_WAIT):
+            raise ValueError(f"retry_after must be 0 to {_LONGEST_WAIT} seconds, not {seconds!r}")
         if self.kind not in STATUSES:
             raise ValueError(f"retry_after needs an error's status: {', '.join(STATUSES)}")
 
@@ -142,7 +144,7 @@ def read_header(value: bytes) -> Fault:
     """The fault that a request asks for: ``cut; after_tokens=3``. Raises ApiError (400)."""
     kind, *options = (part.strip() for part in value.decode("latin-1").split(";"))
     try:
-        return Fault(kind=kind, **dict(map(_read_option, options)))
+        return Fault(kind=kind[:100], **dict(map(_read_option, options)))
     except ValueError as error:
         raise ApiError(
             400, f"Invalid header x-mock-fault: {error}.", param="x-mock-fault"
@@ -152,36 +154,37 @@ def read_header(value: bytes) -> Fault:
 def _read_option(text: str) -> tuple[str, Any]:
     name, _, value = (part.strip() for part in text.partition("="))
     if name not in _BY_HEADER:
-        raise ValueError(f"no option is called {name!r}; there are {', '.join(_BY_HEADER)}")
+        raise ValueError(f"no option is called {name[:100]!r}; there are {', '.join(_BY_HEADER)}")
     try:
         return name, _BY_HEADER[name](value)
     except ValueError:
-        raise ValueError(f"{name} must be a number, not {value!r}") from None
+        raise ValueError(f"{name} must be a number, not {value[:100]!r}") from None
 
 
 class Plan:
     """The faults of one server, since its start or reset. ``start``: that of its time windows."""
 
     def __init__(self, faults: Sequence[Fault], seed: int, start: float) -> None:
-        self._faults = [_Counted(fault, f"{seed} {place}") for place, fault in enumerate(faults)]
+        counted = [_Counted(fault, f"{seed} {place}") for place, fault in enumerate(faults)]
+        self._faults = [each for each in counted if each.fault.kind != "refuse"]
+        self._refusals = [each for each in counted if each.fault.kind == "refuse"]
         self._start = start
         self._connections = 0
 
     def pick(self, number: int, model: str) -> Fault | None:
         """The fault that hits the ``number``-th request, if any. Ask once for each request."""
-        return self._pick(number, model, [f for f in self._faults if f.fault.kind != "refuse"])
+        return self._pick(number, model, self._faults)
 
     def refuses(self) -> bool:
         """Whether a connection is dropped. Ask once for each."""
-        refusals = [f for f in self._faults if f.fault.kind == "refuse"]
-        if not refusals:
-            return False
         self._connections += 1
-        return self._pick(self._connections, None, refusals) is not None
+        return self._pick(self._connections, None, self._refusals) is not None
 
     def _pick(self, number: int, model: str | None, faults: list[_Counted]) -> Fault | None:
+        if not faults:
+            return None
         now = perf_counter() - self._start
-        hits = [counted.fault for counted in faults if counted.hits(number, model, now)]
+        hits = [each.fault for each in faults if each.hits(number, model, now)]
         return hits[0] if hits else None
 
 
