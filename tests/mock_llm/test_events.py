@@ -14,7 +14,7 @@ import psutil
 import pytest
 from httpx_sse import connect_sse
 
-from helpers.mock_llm import MockLLM, Profile
+from helpers.mock_llm import Fault, MockLLM, Profile
 
 from .conftest import NO_TLS, Chat, eventually, only_request
 
@@ -188,3 +188,12 @@ def test_a_last_event_id_that_makes_no_sense_is_ignored(llm: MockLLM, heard: str
     with httpx.stream("GET", url, headers=headers, verify=NO_TLS) as response:
         assert response.status_code == 200
         assert b"event: listening" in next(response.iter_bytes())
+
+
+def test_a_fault_is_told_when_it_strikes(llm: MockLLM, chat: Chat) -> None:
+    llm.configure(faults=[Fault(kind="503")])
+    with llm.events() as events:
+        chat()
+        seen = until("finished", events)
+    assert names(seen) == ["opened", "arrived", "fault", "finished"]
+    assert [event["request"]["fault"] for event in seen[1:]] == [None, "503", "503"]

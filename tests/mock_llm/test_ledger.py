@@ -13,8 +13,6 @@ from helpers.mock_llm.books import Books
 
 from .conftest import Chat, eventually, only_request
 
-PACED = Profile(decode_rate=200)
-
 
 @pytest.mark.parametrize(
     ("header", "shown"),
@@ -43,10 +41,10 @@ def test_a_key_that_is_wrong_is_recorded_too() -> None:
 
 
 def test_every_chunk_of_a_stream_has_its_time(llm: MockLLM, chat: Chat) -> None:
-    llm.configure(profile=PACED, answer_tokens=20)
+    llm.configure(profile=Profile(decode_rate=20), answer_tokens=10)
     chat(stream=True)
     request = only_request(llm)
-    assert len(request.chunks) == 20
+    assert 1 < len(request.chunks) <= 10  # what is late is sent with what is due
     assert list(request.chunks) == sorted(request.chunks)
     assert (request.chunks[0], request.chunks[-1]) == (request.first_byte, request.last_byte)
 
@@ -79,8 +77,11 @@ def test_a_full_server_makes_a_request_wait(llm: MockLLM, chat: Chat) -> None:
     with ThreadPoolExecutor(2) as pool:
         for answer in [pool.submit(chat) for _ in range(2)]:
             answer.result()
-    shorter, longer = sorted(request.queue or 0.0 for request in llm.ledger().requests)
-    assert longer - shorter > 0.1
+    first, second = sorted(llm.ledger().requests, key=lambda request: request.slot or 0.0)
+    assert first.last_byte is not None
+    assert second.slot is not None
+    assert second.slot >= first.last_byte
+    assert second.queue == second.slot - second.arrival
 
 
 def test_a_connection_that_carried_nothing_is_in_the_books(llm: MockLLM) -> None:
@@ -90,3 +91,16 @@ def test_a_connection_that_carried_nothing_is_in_the_books(llm: MockLLM) -> None
         assert connection.id == silent.getsockname()[1]
         assert (connection.requests, connection.closed) == (0, None)
     eventually(lambda: llm.ledger().connections[0].closed)
+
+
+def test_a_client_that_does_not_trust_the_server_is_in_the_books() -> None:
+    """Its handshake fails: a TLS connection that carried nothing."""
+    with MockLLM(tls=True) as llm:
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"{llm.url}/models")
+        eventually(lambda: llm.ledger().connections)
+        [connection] = llm.ledger().connections
+        assert (connection.tls, connection.requests) == (True, 0)
+        eventually(lambda: llm.ledger().connections[0].closed)
+        page = httpx.get(f"{llm.http_url.removesuffix('/v1')}/metrics").text
+        assert 'mock_llm_connections_total{carried="nothing"} 1.0' in page

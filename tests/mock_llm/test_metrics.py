@@ -9,7 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from helpers.mock_llm import MockLLM, Profile
+from helpers.mock_llm import Fault, Limits, MockLLM, Profile
 
 from .conftest import NO_TLS, eventually
 
@@ -100,7 +100,8 @@ def test_times_are_in_the_buckets_of_the_conventions(fresh: MockLLM) -> None:
     assert metrics(f"{first_token}_bucket", le="+Inf", **GPT) == 2
     per_token = "gen_ai_server_time_per_output_token_seconds"
     assert metrics(f"{per_token}_count", **GPT) == 2
-    assert 0.018 < metrics(f"{per_token}_sum", **GPT) < 0.05
+    gaps = [((request.last_byte or 0) - (request.first_token or 0)) / 29 for request in requests]
+    assert metrics(f"{per_token}_sum", **GPT) == pytest.approx(sum(gaps))
     duration = "gen_ai_server_request_duration_seconds"
     assert metrics(f"{duration}_bucket", le="0.32", **GPT) == 0
     assert metrics(f"{duration}_bucket", le="81.92", error_type="", **GPT) == 2
@@ -177,3 +178,36 @@ def test_no_web_page_reads_the_metrics(llm: MockLLM, http: httpx.Client) -> None
     for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
         assert http.get(url, headers=headers).status_code == 403
     assert http.post(url).status_code == 405
+
+
+def test_faults_are_counted_by_their_kind(fresh: MockLLM) -> None:
+    fresh.configure(faults=[Fault(kind="503", first=2), Fault(kind="cut")], answer_tokens=20)
+    assert [ask(fresh).status_code for _ in range(2)] == [503, 503]
+    with pytest.raises(httpx.RemoteProtocolError):
+        ask(fresh, stream=True)
+    eventually(lambda: Metrics(fresh)("mock_llm_requests_in_flight") == 0)
+    metrics = Metrics(fresh)
+    assert metrics("mock_llm_faults_total", kind="503") == 2
+    assert metrics("mock_llm_faults_total", kind="cut") == 1
+    assert metrics("mock_llm_requests_total", status="503") == 2
+    duration = "gen_ai_server_request_duration_seconds_count"
+    assert metrics(duration, error_type="503") == 2
+    assert metrics(duration, error_type="cut") == 1
+    assert metrics("gen_ai_server_time_to_first_token_seconds_count") == 0
+
+
+def test_refusals_by_a_limit_are_429s(fresh: MockLLM) -> None:
+    fresh.configure(limits=Limits(requests_per_minute=1))
+    for _ in range(3):
+        ask(fresh)
+    assert Metrics(fresh)("mock_llm_requests_total", route=ROUTE, status="429") == 2
+
+
+def test_refused_connections_are_faults_too_but_scrapers_are_not_hit(fresh: MockLLM) -> None:
+    fresh.configure(faults=[Fault(kind="refuse")])
+    for _ in range(2):
+        with pytest.raises(httpx.TransportError):
+            ask(fresh)
+    metrics = Metrics(fresh)
+    assert metrics("mock_llm_faults_total", kind="refuse") == 2
+    assert metrics("mock_llm_requests_total") == 0

@@ -111,6 +111,10 @@ class Books:
         self._metrics.fault(kind)
         self.events.of_request("fault", request)
 
+    def connection_refused(self) -> None:
+        """A fault of the plan that no request's record tells."""
+        self._metrics.fault("refuse")
+
     def request_over(self, request: Request, route: str) -> None:
         """``route``: a path of the API as its documentation writes it."""
         self._in_flight -= 1

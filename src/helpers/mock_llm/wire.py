@@ -109,4 +109,7 @@ class Impatient(asyncio.Protocol):
 
     def must_refuse(self, path: str) -> bool:
         """Whether the connection's first request, for this path, is to be dropped unanswered."""
-        return path.startswith("/v1") and self.refuses()
+        if not path.startswith("/v1") or not self.refuses():
+            return False
+        self.books.connection_refused()
+        return True
