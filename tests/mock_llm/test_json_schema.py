@@ -260,6 +260,8 @@ def doubling(depth: int) -> dict[str, Any]:
         {"properties": [], "type": "object"},
         {"$ref": "#/$defs/none"},
         {"$ref": "other.json"},
+        {"$ref": "#/x", "x": {"type": "object", "properties": {"a": {"minLength": "b"}}}},
+        {"$ref": "#/x/y", "x": {"y": {"anyOf": {}}}},
         {"allOf": [{"type": "string"}, {"type": "integer"}]},
         {"type": "object", "properties": {"a": False}, "required": ["a"]},
         {"type": "object", "properties": {str(k): {} for k in range(6000)}},

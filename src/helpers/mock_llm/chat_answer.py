@@ -162,7 +162,9 @@ class _PlainText(ChatAnswer):
         start = f'data: {head}{{"index":{index},"delta":{{"content":"'
         end = '"},"logprobs":null,"finish_reason":null}'
         tails = [end + self._tail(length) for length in range(len(_PADDING))]
-        return [f"{start}{token}{tails[len(token) & 15]}" for token in choice.parts[0].tokens]
+        return [
+            f"{start}{token}{tails[len(token) % len(tails)]}" for token in choice.parts[0].tokens
+        ]
 
 
 class _AnyAnswer(ChatAnswer):

@@ -56,13 +56,9 @@ def _refused(message: str, param: str, code: str | None = None) -> ApiError:
 
 def _check_message(message: ChatMessage, where: str) -> None:
     role = message["role"]
-    silent = role == "function" or (
-        role == "assistant"
-        and any(message.get(key) for key in ("tool_calls", "function_call", "refusal", "audio"))
-    )
-    if "content" not in message and not silent:
-        raise missing(f"{where}.content")
-    if message.get("content") is None and not silent:
+    if message.get("content") is None and not _may_be_silent(message):
+        if "content" not in message:
+            raise missing(f"{where}.content")
         raise _refused(
             "Invalid value for 'content': expected a string, got null.",
             f"{where}.content",
@@ -72,6 +68,13 @@ def _check_message(message: ChatMessage, where: str) -> None:
         raise missing(f"{where}.tool_call_id")
     if role == "function" and not message.get("name"):
         raise missing(f"{where}.name")
+
+
+def _may_be_silent(message: ChatMessage) -> bool:
+    others = ("tool_calls", "function_call", "refusal", "audio")
+    return message["role"] == "function" or (
+        message["role"] == "assistant" and any(message.get(key) for key in others)
+    )
 
 
 def _check_calls(messages: list[ChatMessage]) -> None:

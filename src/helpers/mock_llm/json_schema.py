@@ -55,17 +55,12 @@ class SchemaError(ApiError):
 
 def check_schema(schema: Schema) -> None:
     """Raises SchemaError if the model could not answer with it."""
-    text = _text_of(schema)
-    if len(text) > _LONG:
-        instance(schema, random.Random(0))  # noqa: S311
-    else:
-        _check_text(text)
+    _with_text(schema, _check_answer, lambda: _answer(schema))
 
 
-@lru_cache(maxsize=1024)
-def _check_text(text: str) -> None:
-    """Clients send the same tools with every request. 1,024 long ones take some 20 MiB."""
-    instance(json.loads(text), random.Random(0))  # noqa: S311
+def check_form(schema: Schema) -> None:
+    """Raises SchemaError for what is no JSON schema."""
+    _with_text(schema, _check_form, lambda: _check_parts(schema))
 
 
 def instance(schema: Schema, rng: random.Random) -> Any:
@@ -74,9 +69,32 @@ def instance(schema: Schema, rng: random.Random) -> Any:
     return _Writer(schema, rng).write()
 
 
-def check_form(schema: Schema) -> None:
-    """Raises SchemaError for what is no JSON schema."""
-    _text_of(schema)
+def _with_text(
+    schema: Schema, remembered: Callable[[str], None], anew: Callable[[], object]
+) -> None:
+    """Checks are remembered by the schema's text: clients send it with every request."""
+    text = _text_of(schema)
+    if len(text) > _LONG:
+        anew()
+    else:
+        remembered(text)
+
+
+@lru_cache(maxsize=512)
+def _check_answer(text: str) -> None:
+    _answer(json.loads(text))
+
+
+@lru_cache(maxsize=512)
+def _check_form(text: str) -> None:
+    _check_parts(json.loads(text))
+
+
+def _answer(schema: Schema) -> Any:
+    return instance(schema, random.Random(0))  # noqa: S311
+
+
+def _check_parts(schema: Any) -> None:
     for count, (_, part) in enumerate(subschemas(schema)):
         _check_part(part)
         if count > _MOST:
@@ -198,6 +216,7 @@ class _Writer:
         self._rng = rng
         self._spare = _SPARE
         self._left = _MOST
+        self._checked: set[int] = {id(root)}
         self._known: dict[tuple[int, int], bool] = {}
         self._simplified: dict[int, list[Any] | None] = {}
         """By the id of a schema. Keeps those that it made, so that no id is used again."""
@@ -233,7 +252,7 @@ class _Writer:
             least = schema.get("minItems", 0)
             parts = _first_items(schema, least)
             return len(parts) == least and all(self._fits(part, depth - 1) for part in parts)
-        return name != "string" or _is_supported(schema.get("pattern", ""))
+        return "pattern" not in schema or name != "string" or _is_supported(schema["pattern"])
 
     def _simpler(self, schema: Schema) -> list[Any] | None:
         """The schemas of which one must fit, where this one is a reference or a combination."""
@@ -268,7 +287,9 @@ class _Writer:
             raise SchemaError(
                 f"reference {_short(reference)} does not point to a schema."
             ) from None
-        _check_part(target)
+        if id(target) not in self._checked:  # it may stand where no keyword leads
+            _check_parts(target)
+            self._checked.add(id(target))
         return target
 
     def _required(self, schema: Schema) -> dict[str, Any]:
@@ -293,8 +314,7 @@ class _Writer:
             return self._member(schema, context)
         if (simpler := self._simpler(schema)) is not None:
             return self._value(self._branch(simpler, depth), depth - 1, context)
-        names = [name for name in _types(schema) if self._type_fits(schema, name, depth)]
-        match name := self._rng.choice(names or _types(schema) or [""]):
+        match name := self._type(schema, depth):
             case "object":
                 return self._object(schema, depth, context)
             case "array":
@@ -308,6 +328,12 @@ class _Writer:
             case "":
                 raise SchemaError("no type fits all of its parts.", context)
         return self._number(schema, whole=name == "integer", context=context)
+
+    def _type(self, schema: Schema, depth: int) -> str:
+        names = _types(schema)
+        if len(names) > 1:
+            names = [name for name in names if self._type_fits(schema, name, depth)] or names
+        return self._rng.choice(names) if names else ""
 
     def _member(self, schema: Schema, context: Context) -> Any:
         names = _types(schema) if "type" in schema else list(_TYPES)
