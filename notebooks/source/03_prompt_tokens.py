@@ -124,6 +124,7 @@ bars(counts, unit="tokens", caption=f"Tokens for one that characters ÷ 4 expect
 # ## The wrong way
 #
 # The words around a question cost once. What goes into *every* turn costs again and again. `converse` is any chat application: build the messages, ask, remember.
+# In the end it counts what it sent, to be held against the server's `usage`.
 # `wrong_prompt` builds them as many do: the time first, so that the model knows it; the rules; all that was ever said; the letter.
 
 
@@ -139,16 +140,17 @@ TARIFF = "You are the help desk of a parcel service. This is the tariff:\n" + "\
 
 
 async def converse(url, questions, build):
-    history, usages = [], []
+    history, sent, usages = [], [], []
     async with httpx.AsyncClient(timeout=30) as client:
         for question in questions:
             messages = build(history, question)
-            counted = count_prompt_tokens(messages)
             reply = await client.post(f"{url}/chat/completions", json=body(messages))
             said = reply.raise_for_status().json()
             history += [messages[-1], said["choices"][0]["message"]]
-            usages.append(said["usage"] | {"counted": counted})
-    return usages
+            sent.append(messages)
+            usages.append(said["usage"])
+    counted = [count_prompt_tokens(messages) for messages in sent]
+    return [usage | {"counted": count} for usage, count in zip(usages, counted, strict=True)]
 
 
 # %%
@@ -422,7 +424,7 @@ WhatIf(vary, turns=(1, 8, 8), conversations=(10, 10_000, 1_000))
 # `build` makes a prompt of at most `budget` tokens, as the server counts them: the system prompt, then the newest messages, whole and in order, as many as fit.
 # A newest message that does not fit even alone keeps as much of its beginning as does. Where not one character of it fits, `build` raises `ValueError`.
 #
-# This one was tried in its author's language. The check speaks six, emoji among them. A *character* is what a reader sees as one, and may be several code points;
+# This one guesses. The check counts, in English, German, Chinese, Hindi, Korean and emoji. A *character* is what a reader sees as one, and may be several code points;
 # after `import regex`, `regex.findall(r"\X", text)` lists them.
 
 

@@ -172,7 +172,7 @@ def _system(built: _Built) -> str:
 
 def _budget(built: _Built) -> str:
     used = count_prompt_tokens(built.prompt)
-    return f"{used} tokens for {built.case.budget}" if used > built.case.budget else ""
+    return f"{used} tokens for a budget of {built.case.budget}" if used > built.case.budget else ""
 
 
 def _order(built: _Built) -> str:
