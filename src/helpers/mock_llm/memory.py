@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 _Value = TypeVar("_Value")
 _MOST = 1_000
-_MOST_BYTES = 64 * 1024 * 1024
+_MOST_BYTES = 16 * 1024 * 1024
 """Of requests and answers, in all. A conversation's earlier parts are shared, not copied."""
 
 
