@@ -438,6 +438,16 @@ def test_a_plan_hits_over_http_and_a_reset_begins_it_anew(llm: MockLLM, chat: Ch
         llm.reset()
 
 
+def test_a_plan_counts_on_until_it_is_told_again(llm: MockLLM, chat: Chat) -> None:
+    plan = [Fault(kind="503", first=1)]
+    llm.configure(faults=plan)
+    assert chat().status_code == 503
+    llm.configure(answer_tokens=3)
+    assert chat().status_code == 200
+    llm.configure(faults=plan)
+    assert chat().status_code == 503
+
+
 def test_a_refused_connection_is_in_the_ledger_without_a_request(llm: MockLLM) -> None:
     llm.configure(faults=[Fault(kind="refuse", first=1)])
     with pytest.raises(httpx.RemoteProtocolError):

@@ -324,6 +324,8 @@ def test_changing_something_else_leaves_the_buckets_alone(limited: MockLLM, chat
     assert chat().status_code == 200
     limited.configure(answer_tokens=3)
     assert chat().status_code == 429
+    limited.configure(limits=Limits(requests_per_minute=1))
+    assert chat().status_code == 200
 
 
 def test_the_quota_is_spent_by_what_was_used(limited: MockLLM, chat: Chat) -> None:

@@ -78,13 +78,13 @@ class Engine:
     def configure(self, settings: Settings) -> None:
         """From now on; requests in progress keep the times they were given.
 
-        Other limits, or the same at another speed, begin with full buckets; other faults, or
-        another seed, count anew.
+        Limits begin with full buckets, and faults count anew, whenever they are told, also when
+        they are the same; so do limits at another speed and faults with another seed.
         """
         before, self._settings = self._settings, settings
-        if (settings.limits, settings.speed) != (before.limits, before.speed):
+        if settings.limits is not before.limits or settings.speed != before.speed:
             self._limiter = _limiter(settings)
-        if (settings.faults, settings.seed) != (before.faults, before.seed):
+        if settings.faults is not before.faults or settings.seed != before.seed:
             self._faults = Plan(settings.faults, settings.seed, self._began)
         self._profile = settings.profile.faster(settings.speed)
         self._slots.resize(settings.profile.slots)

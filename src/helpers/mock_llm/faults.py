@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from helpers.mock_llm.errors import ApiError
 
@@ -122,7 +122,9 @@ class Fault:
 
 
 def find_faults(faults: Sequence[Fault | dict[str, Any]]) -> tuple[Fault, ...]:
-    """Faults by their fields. Raises ValueError."""
+    """Faults by their fields; a tuple of them as it is. Raises ValueError."""
+    if isinstance(faults, tuple) and all(isinstance(fault, Fault) for fault in faults):
+        return cast(tuple[Fault, ...], faults)
     if not isinstance(faults, list | tuple):
         raise ValueError(f"faults must be a list of Fault, not {faults!r}")
     return tuple(_find(fault) for fault in faults)

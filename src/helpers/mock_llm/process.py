@@ -184,6 +184,7 @@ class MockLLM:
     def configure(self, **changes: Unpack[Changes]) -> None:
         """Change what `Changes` names from now on, also after a restart.
 
+        Limits that are told begin with full buckets, faults with their counts at 0.
         Raises ValueError for a value that cannot be.
         """
         if "profile" in changes:
