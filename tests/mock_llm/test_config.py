@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,14 @@ def test_a_file_says_all_that_a_server_can_be_told(tmp_path: Path, name: str, te
 @pytest.mark.parametrize("text", ["", "# nothing yet", "profile: small"])
 def test_a_file_may_say_little(tmp_path: Path, text: str) -> None:
     assert Settings(**read(tmp_path, text))
+
+
+def test_the_example_of_the_readme_is_one(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    [example] = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    config = read(tmp_path, example)
+    assert config.pop("port") == 8010
+    assert [fault.kind for fault in Settings(**config).faults] == ["503", "cut"]
 
 
 MISTAKES = {

@@ -134,7 +134,7 @@ class Books:
         self._streams -= 1
         self._streamed.append(request)
         self._chunks += len(request.chunks)
-        while self._chunks > _KEPT_CHUNKS:
+        while self._chunks > _KEPT_CHUNKS or len(self._streamed) > _KEPT:
             oldest = self._streamed.popleft()
             self._chunks -= len(oldest.chunks)
             oldest.chunks = ()
