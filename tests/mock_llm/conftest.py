@@ -9,8 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import settings
 
 from helpers.mock_llm import MockLLM, Request
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
