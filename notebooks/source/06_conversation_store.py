@@ -116,7 +116,7 @@ print("two workers:                   ", recalled(shared_run))
 
 # %% [markdown]
 # Every request was answered with status 200, in good time: no error, no log line. But look at what the model was sent.
-# (A prompt has two messages for each earlier turn, and the new question.)
+# (A prompt has two messages for each earlier turn, and the new question. The gap before the last bar of `killed` is the restart.)
 #
 # **What just happened?** The dict lives in one process. With the process it is gone: question 8 arrives as if it were the first.
 # Two processes have two dicts: each knows the turns that it answered itself. The user talks to two assistants that take turns.
@@ -190,6 +190,7 @@ async def right(ask, session, text):
 # What each choice is for:
 #
 # - **Append, never write back.** A turn is two rows in one transaction: it is kept whole or not at all. Nobody reads the history in order to write it.
+#   A question that got no answer is not kept: the client asks again.
 # - **WAL**, the write-ahead log, lets others read while one writes. `timeout=5` is SQLite's `busy_timeout`: a second writer waits up to 5 s for its turn.
 #   Without it, `database is locked` comes at once.
 # - **A window** of the last `keep` messages. The number is even, so the window begins with a question. A prompt that grows with every turn costs more with every turn (lesson 03).
@@ -287,7 +288,7 @@ REDIS_URL = os.environ.get("REDIS_URL") or (valkey and valkey.url)
 # Valkey is the open continuation of Redis. Set `REDIS_URL` to use a server of your own in the rest of this lesson.
 #
 # **A server can be killed too.** In memory only, everything is gone. With an append-only file every write is logged; `appendfsync always` has it on the disk
-# before you get your answer, `everysec` may lose a second when the *machine* goes down. SQLite, with its defaults, has every commit on the disk.
+# before you get your answer, `everysec` may lose a second when the *machine* goes down. SQLite, with its default `synchronous=FULL`, has every commit on the disk.
 #
 # ## Append, never write back
 #
@@ -303,6 +304,11 @@ REDIS_URL = os.environ.get("REDIS_URL") or (valkey and valkey.url)
 
 
 # %%
+from helpers import at_once, deserted
+
+BRIEF = 0.2  # seconds that an idle conversation is kept; in production an hour or a day
+
+
 async def blob(ask, session, text):
     async with aiosqlite.connect(DATABASE, timeout=5) as db:
         await db.execute("CREATE TABLE IF NOT EXISTS blobs (session PRIMARY KEY, history)")
@@ -312,23 +318,16 @@ async def blob(ask, session, text):
         history.append({"role": "user", "content": text})
         answer = await ask(history)
         history.append({"role": "assistant", "content": answer})
-        new = session, json.dumps(history)
-        await db.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?)", new)
+        await db.execute("REPLACE INTO blobs VALUES (?, ?)", (session, json.dumps(history)))
         await db.commit()
     return answer
-
-
-# %%
-from helpers import at_once, deserted
-
-TTL = 0.2  # seconds that an idle conversation is kept; in production an hour or a day
 
 
 async def day(url, handle, brief=None):
     await killed(url, handle)
     await shared(url, handle)
     short = partial(converse, brief) if brief else handle
-    left = await deserted(short, 2 * TTL, brief and brief.expire)
+    left = await deserted(short, 2 * BRIEF, brief and brief.expire)
     return {"kept": await at_once(handle), "left": left}
 
 
@@ -338,11 +337,11 @@ from helpers import bars
 arms = {
     "wrong": partial(day, handle=wrong),
     "blob": partial(day, handle=blob),
-    "right": partial(day, handle=right, brief=SQLiteStore(DATABASE, ttl=TTL)),
+    "right": partial(day, handle=right, brief=SQLiteStore(DATABASE, ttl=BRIEF)),
 }
 if REDIS_URL:
     on_valkey = partial(converse, ValkeyStore(REDIS_URL))
-    arms["valkey"] = partial(day, handle=on_valkey, brief=ValkeyStore(REDIS_URL, ttl=TTL))
+    arms["valkey"] = partial(day, handle=on_valkey, brief=ValkeyStore(REDIS_URL, ttl=BRIEF))
 comparison = await compare(llm, repeats=1, limit=60, **arms)
 
 experiments = {"worker killed": 7, "two workers": 15}  # the request with question 8
@@ -368,7 +367,7 @@ rows = {
 table(comparison, rows, standard=False)
 
 # %% [markdown]
-# The dict fails wherever a process is not the only one, and not for ever. `blob` recalls everything, until two turns come at once: both read the same history, and the second to write erases the first.
+# The dict would do for a single process that lives for ever and has few visitors. `blob` recalls everything, until two turns come at once: both read the same history, and the second to write erases the first.
 # And a store without a policy only moves the leak: fifty visitors, fifty rows.
 #
 # ## Verdict
@@ -471,7 +470,7 @@ hints("06")
 # %% [markdown]
 # ## Catch it
 #
-# No linter sees that a dict is in the wrong place. A restart in a test does. Here it is, run on both:
+# No linter sees that a dict is in the wrong place. A test that restarts a worker does. Here it is, run on both:
 
 
 # %% tags=["nbval-check-output"]
@@ -488,14 +487,15 @@ async def remembers(handle):
 print(f"remembers after a restart: wrong {await remembers(wrong)}, right {await remembers(right)}")
 
 # %% [markdown]
-# Cheaper, for a whole test suite: let the workers be replaced all the time (`gunicorn --workers 2 --max-requests 1`), and everything that lives in a process only fails at once.
+# In a test of your own, `assert await remembers(handle)`. Cheaper, for a whole test suite: let the workers be replaced all the time (`gunicorn --workers 2 --max-requests 1`), and everything that lives in a process only fails at once.
 #
 # In production, log the session id and the number of messages in each prompt. When that number falls to one after a deploy, you have found it. And make the service refuse to start when its store
 # is not there: one gateway had a Redis back end that was never connected, and fell back to memory without a word (IBM/mcp-context-forge#5740).
 #
 # ## In your SDK
 #
-# The chat interfaces of both SDKs keep nothing: the same client, two questions, and the model has never heard of the first.
+# The chat interfaces of both SDKs keep nothing: the same client, a second question, and the model has never heard of the first.
+# OpenAI's Responses interface can keep the conversation for you. An answer is stored unless you say `store=False`, and `previous_response_id` continues from it.
 
 # %% tags=["nbval-check-output"]
 gpt = openai.AsyncOpenAI(base_url=llm.url, api_key="any", timeout=10)
@@ -506,12 +506,21 @@ async with gpt, claude:
         messages = [{"role": "user", "content": text}]
         await gpt.chat.completions.create(model="gpt-4o-mini", messages=messages)
         await claude.messages.create(model="claude-haiku-4-5", max_tokens=16, messages=messages)
-print("messages sent to the model:", *(request.messages for request in llm.ledger().requests))
+print("messages that the model was sent:", *(r.messages for r in llm.ledger().requests))
+
+# %% tags=["nbval-check-output"]
+llm.reset()
+async with openai.AsyncOpenAI(base_url=llm.url, api_key="any", timeout=10) as gpt:
+    last = None
+    for text in ("I eat no nuts.", "A dinner?"):
+        turn = {"input": text, "previous_response_id": last}
+        last = (await gpt.responses.create(model="gpt-4o-mini", **turn)).id
+for request in llm.ledger().requests:
+    print(f"messages: {request.messages}, tokens to pay for: {request.prompt_tokens}")
 
 # %% [markdown]
-# OpenAI's Responses interface can keep the conversation for you: `store` is true when you leave it out, the answer is then stored for at least 30 days,
-# and `previous_response_id` continues from it. You send one message, and pay for the whole prompt all the same. It is a store with somebody else's policy: you cannot set the window or the TTL,
-# the conversation is bound to one provider, and your users' words stay there. `store=False` turns it off.
+# You send one message and pay for three. This is a store with somebody else's policy: the SDK documents at least 30 days, and you set neither the window nor the TTL.
+# The conversation is bound to one provider, and your users' words stay there.
 #
 # ## Coming from Rust
 #

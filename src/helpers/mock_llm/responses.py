@@ -39,6 +39,7 @@ class Responses:
         request = parse(ResponseRequest, body)
         model = exchange.record.model = check_text_model(request.model or "", "v1/responses")
         items, size = self._conversation(request, len(body))
+        exchange.record.messages = len(items)
         prompt = await self._engine.tokenize(lambda: self._prompt(request, items), size)
         wish = Wish(
             model=model,
