@@ -36,7 +36,7 @@ class Criterion:
 @dataclass(frozen=True, slots=True)
 class Exercise:
     function: str
-    """Name of the function that the learner repairs."""
+    """Name of the function, or class, that the learner repairs."""
     grade: Callable[[Solution], Awaitable[list[Criterion]]]
     hints: tuple[str, str, str]
 
@@ -54,7 +54,7 @@ def exercise(number: str | int) -> Exercise:
 async def grade(number: str | int, solution: Solution) -> list[Criterion]:
     """Measure a solution and judge it. A solution that raises fails; it does not raise here."""
     task = exercise(number)
-    if not inspect.isfunction(solution):
+    if not _gradable(solution):
         kind = type(solution).__name__
         return [Criterion(f"`{task.function}` is a function", False, f"it is a {kind}")]
     try:
@@ -88,9 +88,13 @@ def load_solution(number: str | int, file: Path) -> Solution:
     except Exception as error:
         raise ValueError(f"{file} does not run: {type(error).__name__}: {error}") from error
     solution = getattr(module, name, None)
-    if not inspect.isfunction(solution):
+    if not _gradable(solution):
         raise ValueError(f"{file} has no function `{name}`: that is what is graded.")
     return solution
+
+
+def _gradable(solution: object) -> bool:
+    return inspect.isfunction(solution) or inspect.isclass(solution)
 
 
 def _raised(failure: Failure | None) -> str:
