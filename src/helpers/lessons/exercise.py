@@ -11,7 +11,7 @@ import types
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from helpers.lab import ArmError, Failure, Run
 from helpers.lessons import progress
@@ -93,7 +93,7 @@ def load_solution(number: str | int, file: Path) -> Solution:
     return solution
 
 
-def _gradable(solution: object) -> bool:
+def _gradable(solution: object) -> TypeGuard[Solution]:
     return inspect.isfunction(solution) or inspect.isclass(solution)
 
 
