@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("stall_meter", "server", "lesson")
+NAMES = ("stall_meter", "server", "peers", "lesson")
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from .load import Server, post, serving
 
 REQUESTS = 12_000
 AT_ONCE = 12
-SEED = 20_26
+SEED = 2026
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"a": {"type": "string"}, "b": {"anyOf": [{"type": "null"}, {"$ref": "#"}]}},
@@ -103,9 +103,9 @@ def values(body: Any) -> Iterator[Any]:
 
 
 def mutated(body: Any, rng: random.Random) -> Any:
-    """The same with one to four things replaced, taken out, moved or added."""
+    """The same with up to two things replaced, taken out, moved or added."""
     body = copy.deepcopy(body)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.randint(0, 2)):
         everything = list(values(body))
         containers = [value for value in everything if isinstance(value, dict | list) and value]
         if not containers:
