@@ -57,7 +57,7 @@ llm = MockLLM("small", speed=10, answer_tokens=16, limits=LIMITS).start()
 print("A mock provider is running. All its times are divided by 10: a minute lasts 6 s.")
 
 # %% [markdown]
-# Its limit is a **token bucket**, as at most providers. A request takes one token out; the bucket holds 20 and gains 30 a minute, here one every 0.2 s.
+# Its limit is a **token bucket**. A request takes one token out (not one of the model's tokens: a permit); the bucket holds 20 and gains 30 a minute, here one every 0.2 s.
 # Who finds it empty gets status 429, with a header that says when the next token will be there.
 #
 # ## The wrong way
@@ -164,7 +164,7 @@ print("requests for one question: two layers", stacked, "· one layer", single)
 #
 # ## The right way
 #
-# First read what the server says. `Retry-After` has two forms in the standard (RFC 9110): whole seconds, or a date. OpenAI and Anthropic's SDKs also know `retry-after-ms`.
+# First read what the server says. `Retry-After` has two forms in the standard (RFC 9110): whole seconds, or a date. The SDKs of OpenAI and Anthropic also know `retry-after-ms`.
 # Then decide: wait so long, or give up now.
 
 
@@ -185,9 +185,10 @@ def told(headers):
     if "retry-after-ms" in headers:
         return int(headers["retry-after-ms"]) / 1000
     after = headers.get("retry-after", "0")
-    if after.isdigit():
-        return int(after)
-    return max(0, parsedate_to_datetime(after).timestamp() - time.time())
+    try:
+        return float(after)
+    except ValueError:
+        return max(0, parsedate_to_datetime(after).timestamp() - time.time())
 
 
 def fits(reply):
@@ -253,7 +254,7 @@ from aiolimiter import AsyncLimiter
 
 
 async def paced(url, questions):
-    limiter = AsyncLimiter(15, 3)  # 15 at once, then 15 every 3 s: a little less than allowed
+    limiter = AsyncLimiter(10, 2)  # 10 at once, then 10 every 2 s
 
     async def ask(client, url, question):
         async with limiter:
@@ -263,7 +264,7 @@ async def paced(url, questions):
 
 
 # %% [markdown]
-# `polite` stays inside as a net. The bucket here is smaller than the provider's, because requests do not arrive as evenly as they are sent.
+# `polite` stays inside as a net. The rate is the provider's, the bucket half as large: requests do not arrive as evenly as they are sent.
 #
 # A local limiter knows one process. When several share a key, give each its part, or go by what the server says: every answer carries `x-ratelimit-remaining-requests`
 # and `x-ratelimit-reset-requests`. When the first comes near 0, slow down. The resets are durations such as `6m0s` or `12ms`; both headers may be missing.
@@ -445,14 +446,14 @@ async def vary(questions):
 WhatIf(vary, questions=(1, 40, 20))
 
 # %% [markdown]
-# **When is the wrong way fine?** While the bucket is large enough for all questions, nobody is refused, and all ways are the same: set the slider to 20 or less.
+# **When is the wrong way fine?** While the bucket is large enough for all questions, nobody is refused and every way brings every answer: set the slider to 20 or less.
 # And after a broken connection, one retry at once may be right. After a 429 it never is.
 #
 # ## Your turn
 #
 # `call` sends a request and returns the reply. This one retries everything at once. Make it wait and give up as it should:
 #
-# - It waits as long as the server says, in each of the three forms, and comes back soon after. Where the server does not say, it waits a random time up to `BASE`, then up to twice that, and so on.
+# - It waits as long as the server says, in each of the three forms. Where the server does not say, it waits a random time up to `BASE`, then up to twice that, and so on.
 # - What cannot succeed is asked once: a bad request, a spent quota, a prompt larger than `x-ratelimit-limit-tokens`, a `Retry-After` longer than `LONGEST`.
 # - It makes `ATTEMPTS` requests at most. When it gives up it raises `httpx.HTTPStatusError`.
 
@@ -485,14 +486,14 @@ hints("05")
 # (`stamina_retries_total`) where that is installed.
 
 
-# %% tags=["nbval-check-output"]
+# %%
 from helpers import lint
 
 
 def log(retry):
     status = retry.caused_by.response.status_code
     asked = told(retry.caused_by.response.headers)
-    print(f"retry {retry.retry_num} after {status}: waits as told: {retry.wait_for >= asked}")
+    print(f"retry {retry.retry_num} after {status}: told {asked} s, waits {retry.wait_for:.2f} s")
 
 
 stamina.instrumentation.set_on_retry_hooks([log])
@@ -501,7 +502,7 @@ busy = Fault(kind="503", first=2, retry_after=0.05)
 strict.configure(faults=[busy], limits=Limits(retry_after="ms"))
 async with httpx.AsyncClient(timeout=10) as client:
     await polite(client, strict.url, "Hello?")
-stamina.instrumentation.set_on_retry_hooks(None)
+stamina.instrumentation.set_on_retry_hooks([])
 
 # %% [markdown]
 # A retry loop is ordinary code, and no linter knows what the server said. A **contract test** does. The package brings pytest a fixture:
@@ -518,7 +519,7 @@ stamina.instrumentation.set_on_retry_hooks(None)
 #
 # ## In your SDK
 #
-# Both SDKs retry twice unless you say otherwise. Four refusals for each of them; the ledger counts the attempts. After 3 s the cell stops whoever still waits.
+# Both SDKs retry twice unless you say otherwise. Four refusals for each of them; the ledger counts the attempts. After 5 s the cell stops whoever still waits.
 
 # %% tags=["nbval-check-output"]
 from functools import partial
@@ -534,7 +535,7 @@ FAULTS = [
 
 
 async def ask_sdk(create, **request):
-    with anyio.move_on_after(3) as end, suppress(openai.APIError, anthropic.APIError):
+    with anyio.move_on_after(5) as end, suppress(openai.APIError, anthropic.APIError):
         await create(messages=body("Hello?")["messages"], **request)
     if end.cancelled_caught:
         print(f"{create.__self__.__module__.split('.')[0]} still waits: {request['model']}")
