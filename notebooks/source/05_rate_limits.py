@@ -34,6 +34,7 @@
 # A retry is a request. When the server has just said "too many", it had better be a good one.
 
 # %%
+import anthropic
 import anyio
 import httpx
 import openai
@@ -43,6 +44,7 @@ from helpers import Fault, Limits, MockLLM, Predict, compare, figure, run, table
 
 QUESTIONS = [f"Explain rate limits to reader {number}." for number in range(1, 41)]
 LIMITS = Limits(requests_per_minute=30, burst_requests=20, retry_after="ms")
+stamina.instrumentation.set_on_retry_hooks([])  # no log lines of retries for now
 
 
 def body(question):
@@ -76,7 +78,7 @@ async def everyone(url, questions, ask):
         with suppress(httpx.HTTPStatusError):  # this user sees an error
             answers.append(await ask(client, url, question))
 
-    stamina.instrumentation.set_on_retry_hooks([])  # no log lines of retries for now
+    stamina.instrumentation.set_on_retry_hooks([])  # nor in an arm's process
     answers, pool = [], httpx.Limits(max_keepalive_connections=len(questions))
     async with (
         httpx.AsyncClient(timeout=30, limits=pool) as client,
@@ -141,22 +143,22 @@ print("requests:", len(wrong_run.requests), "of which refused with 429:", wrong_
 # The server refuses everything, so that every attempt is made. It counts.
 
 # %% tags=["nbval-check-output"]
-REFUSE = Fault(kind="rate_limit_exceeded", retry_after=0.01)
-strict = MockLLM().start()  # a second server, for experiments with one client
+REFUSE = {
+    "faults": [Fault(kind="rate_limit_exceeded", retry_after=0.01)],
+    "limits": LIMITS,
+}
 
 
 async def attempts(**options):
-    strict.configure(faults=[REFUSE], limits=Limits(retry_after="ms"))
-    strict.reset()
-    async with openai.AsyncOpenAI(base_url=strict.url, api_key="any", **options) as client:
-        for _attempt in range(4):
-            with suppress(openai.RateLimitError):
-                await client.chat.completions.create(**body("Hello?"))
-    return len(strict.ledger().requests)
+    with MockLLM(**REFUSE) as strict:
+        async with openai.AsyncOpenAI(base_url=strict.url, api_key="any", **options) as client:
+            for _attempt in range(4):
+                with suppress(openai.RateLimitError):
+                    await client.chat.completions.create(**body("Hello?"))
+        return len(strict.ledger().requests)
 
 
-with anyio.fail_after(30):
-    stacked, single = await attempts(), await attempts(max_retries=0)
+stacked, single = await attempts(), await attempts(max_retries=0)
 print("requests for one question: two layers", stacked, "· one layer", single)
 
 # %% [markdown]
@@ -176,9 +178,6 @@ from email.utils import parsedate_to_datetime
 
 from helpers.mock_llm.tokens import count_prompt_tokens
 
-PASSES = {408, 429, 500, 502, 503, 504, 529}
-NEVER = {"insufficient_quota", "credit_balance_exhausted"}  # status 429 too, but waiting is no help
-
 
 def told(headers):
     """Seconds that the server asks for; 0 if it does not say."""
@@ -191,39 +190,34 @@ def told(headers):
         return max(0, parsedate_to_datetime(after).timestamp() - time.time())
 
 
-def fits(reply):
-    """Whether the request alone is within the limit: if not, it never will be answered."""
-    limit = int(reply.headers.get("x-ratelimit-limit-tokens", 0))
-    messages = json.loads(reply.request.content)["messages"]
-    return limit <= 0 or count_prompt_tokens(messages) <= limit
-
-
 # %%
+PASSES = {408, 429, 500, 502, 503, 504, 529}
+NEVER = {"insufficient_quota", "credit_balance_exhausted"}  # status 429 too, but waiting is no help
 LONGEST = 30  # seconds: whoever is told to wait longer should hear of it now
+
+
+def fits(reply):  # a request that alone is larger than the limit will never be answered
+    limit = int(reply.headers.get("x-ratelimit-limit-tokens", 0))
+    return limit <= 0 or count_prompt_tokens(json.loads(reply.request.content)["messages"]) <= limit
 
 
 def pause(error, attempt):
     """Seconds before the next attempt, or False: do not try again."""
-    if not isinstance(error, httpx.HTTPStatusError):
-        return False
-    reply = error.response
-    if reply.status_code not in PASSES:
+    reply = getattr(error, "response", None)
+    if reply is None or reply.status_code not in PASSES:
         return False
     if reply.status_code == 429 and (reply.json()["error"]["code"] in NEVER or not fits(reply)):
         return False
-    jitter = random.uniform(0, min(4, 0.25 * 2**attempt))
-    wait = told(reply.headers) + jitter
+    wait = told(reply.headers) + random.uniform(0, min(4, 0.25 * 2**attempt))
     return wait if wait <= LONGEST else False
 
 
-stamina.instrumentation.set_on_retry_hooks([])  # in this process, too
-
-
+# %%
 async def polite(client, url, question):
-    retries = stamina.retry_context(
-        on=lambda error: pause(error, attempt.num), attempts=10, timeout=60
-    )
-    async for attempt in retries:
+    def again(error):
+        return pause(error, attempt.num)
+
+    async for attempt in stamina.retry_context(again, attempts=10, timeout=60):
         with attempt:
             reply = await client.post(f"{url}/chat/completions", json=body(question))
             return text(reply.raise_for_status())
@@ -307,48 +301,19 @@ table(comparison, rows, standard=False)
 #
 # ## Ask what cannot be answered
 #
-# Two more experiments, with one client. First a refusal in each form of the header: does the retry come earlier than told? Then three hopeless questions: a spent quota, a bad request,
-# a prompt larger than the limit. This server's bucket of 20 hardly gains anything, so that you can see what is left in it: failed requests count, too.
-
-
-# %%
-async def early(ask):
-    """In which forms of the header the retry came earlier than told."""
-    forms = []
-    for form in ("seconds", "date", "ms"):
-        refusal = Fault(kind="rate_limit_exceeded", first=1, retry_after=1)
-        strict.configure(faults=[refusal], limits=Limits(retry_after=form))
-        strict.reset()
-        async with httpx.AsyncClient(timeout=10) as client:
-            await ask(client, strict.url, "Hello?")
-        first, second = strict.ledger().requests
-        forms += [form] if second.arrival - first.arrival < 0.99 else []
-    return forms
-
-
-async def hopeless(ask):
-    """Requests made, and requests left in the bucket."""
-    limits = Limits(requests_per_minute=0.01, burst_requests=20, tokens_per_minute=1000)
-    faults = {"x-mock-fault": "insufficient_quota"}, {"x-mock-fault": "400"}, {}
-    strict.configure(faults=[], limits=limits)
-    strict.reset()
-    for headers, question in zip(faults, ("Hello?", "Hello?", "Hello? " * 1000), strict=True):
-        async with httpx.AsyncClient(timeout=10, headers=headers) as client:
-            try:
-                await ask(client, strict.url, question)
-            except httpx.HTTPStatusError as error:
-                left = int(error.response.headers["x-ratelimit-remaining-requests"])
-    return len(strict.ledger().requests), left
+# Two more experiments, with one client and servers of their own. `came_early` refuses once in each form of the header: does the retry come earlier than told? `hopeless` asks three questions: a spent quota, a bad request,
+# a prompt larger than the limit. Its bucket of 20 hardly gains anything, so that you can see what is left in it: failed requests count, too.
 
 
 # %% tags=["nbval-check-output"]
-too_early, burnt = {}, {}
-with anyio.fail_after(30):
-    for ask in (hammer, polite):
-        too_early[ask], burnt[ask] = await early(ask), await hopeless(ask)
-        made, left = burnt[ask]
-        print(f"{ask.__name__}: too early in the forms: {', '.join(too_early[ask]) or 'none'}")
-        print(f"    three hopeless questions: {made} requests, {left} of 20 left in the bucket")
+from helpers import came_early, hopeless
+
+early = {ask: await came_early(ask) for ask in (hammer, polite)}
+burnt = {ask: await hopeless(ask) for ask in (hammer, polite)}
+for ask in (hammer, polite):
+    print(f"{ask.__name__}: too early in the forms: {', '.join(early[ask]) or 'none'}")
+    made, left = burnt[ask]
+    print(f"    three hopeless questions: {made} requests, {left} of 20 left in the bucket")
 
 # %% [markdown]
 # Whoever retries what is hopeless burns the quota of those whose questions could be answered. One team's agent took 248 s and ten tries to admit such a defeat
@@ -372,10 +337,10 @@ verdict(
     equals("refused with 429, paced", p.count(429), 0),
     equals("requests for one question, two layers of retries", stacked, 12),
     equals("requests for one question, one layer", single, 4),
-    equals("retries earlier than told, hammer", len(too_early[hammer]), 3),
-    equals("retries earlier than told, polite", len(too_early[polite]), 0),
-    equals("requests for three hopeless questions, hammer", burnt[hammer][0], 18),
-    equals("requests for three hopeless questions, polite", burnt[polite][0], 3),
+    equals("retries earlier than told, hammer", len(early[hammer]), 3),
+    equals("retries earlier than told, polite", len(early[polite]), 0),
+    equals("requests for three hopeless questions, hammer", burnt[hammer].requests, 18),
+    equals("requests for three hopeless questions, polite", burnt[polite].requests, 3),
 )
 
 # %% [markdown]
@@ -468,9 +433,9 @@ LONGEST = 10  # seconds that a call may wait
 async def call(client, url, body):
     for _attempt in range(6):
         reply = await client.post(f"{url}/chat/completions", json=body)
-        if reply.status_code == 200:
-            break
-    return reply.raise_for_status()
+        if reply.is_success:
+            return reply
+    reply.raise_for_status()
 
 
 # %% tags=["nbval-check-output"]
@@ -491,17 +456,17 @@ from helpers import lint
 
 
 def log(retry):
-    status = retry.caused_by.response.status_code
-    asked = told(retry.caused_by.response.headers)
-    print(f"retry {retry.retry_num} after {status}: told {asked} s, waits {retry.wait_for:.2f} s")
+    reply, wait = retry.caused_by.response, f"{retry.wait_for:.2f} s"
+    print(
+        f"retry {retry.retry_num} after {reply.status_code}, told {told(reply.headers)} s: {wait}"
+    )
 
 
-stamina.instrumentation.set_on_retry_hooks([log])
 print("ruff on hammer:", *lint(hammer, "ASYNC,B,PERF,S") or ["nothing found"])
-busy = Fault(kind="503", first=2, retry_after=0.05)
-strict.configure(faults=[busy], limits=Limits(retry_after="ms"))
-async with httpx.AsyncClient(timeout=10) as client:
-    await polite(client, strict.url, "Hello?")
+stamina.instrumentation.set_on_retry_hooks([log])
+with MockLLM(faults=[Fault(kind="503", first=2, retry_after=0.05)], limits=LIMITS) as busy:
+    async with httpx.AsyncClient(timeout=10) as client:
+        await polite(client, busy.url, "Hello?")
 stamina.instrumentation.set_on_retry_hooks([])
 
 # %% [markdown]
@@ -522,10 +487,6 @@ stamina.instrumentation.set_on_retry_hooks([])
 # Both SDKs retry twice unless you say otherwise. Four refusals for each of them; the ledger counts the attempts. After 5 s the cell stops whoever still waits.
 
 # %% tags=["nbval-check-output"]
-from functools import partial
-
-import anthropic
-
 FAULTS = [
     Fault(kind="rate_limit_exceeded", model="mock-wait-100-ms", retry_after=0.1),
     Fault(kind="rate_limit_exceeded", model="mock-wait-121-s", retry_after=121),
@@ -534,25 +495,22 @@ FAULTS = [
 ]
 
 
-async def ask_sdk(create, **request):
+async def ask_sdk(create, model):
     with anyio.move_on_after(5) as end, suppress(openai.APIError, anthropic.APIError):
-        await create(messages=body("Hello?")["messages"], **request)
+        await create(model=model, max_tokens=9, messages=body("Hello?")["messages"])
     if end.cancelled_caught:
-        print(f"{create.__self__.__module__.split('.')[0]} still waits: {request['model']}")
+        print("still waits:", type(create.__self__).__module__.split(".")[0], model)
 
 
-strict.configure(faults=FAULTS, limits=Limits(retry_after="ms"))
-strict.reset()
-gpt = openai.AsyncOpenAI(base_url=strict.url, api_key="any")
-claude = anthropic.AsyncAnthropic(base_url=strict.url.removesuffix("/v1"), api_key="any")
-async with gpt, claude, anyio.create_task_group() as calls:
-    for model in (fault.model for fault in FAULTS):
-        calls.start_soon(partial(ask_sdk, gpt.chat.completions.create, model=model))
-        calls.start_soon(partial(ask_sdk, claude.messages.create, model=model, max_tokens=9))
-made = Counter((request.model, request.path) for request in strict.ledger().requests)
-for fault in FAULTS:
-    o, a = (made[fault.model, f"/v1/{path}"] for path in ("chat/completions", "messages"))
-    print(f"{fault.model}: openai {o}, anthropic {a}")
+with MockLLM(faults=FAULTS, limits=LIMITS) as strict:
+    gpt = openai.AsyncOpenAI(base_url=strict.url, api_key="any")
+    claude = anthropic.AsyncAnthropic(base_url=strict.url.removesuffix("/v1"), api_key="any")
+    async with gpt, claude, anyio.create_task_group() as calls:
+        for create in (gpt.chat.completions.create, claude.messages.create):
+            for fault in FAULTS:
+                calls.start_soon(ask_sdk, create, fault.model)
+    made = Counter(f"{request.path} {request.model}" for request in strict.ledger().requests)
+print(*(f"{path}: {number}" for path, number in sorted(made.items())), sep="\n")
 
 # %% [markdown]
 # Both read the same headers as `told`. Both ask three times where the quota is spent: they do not tell it from the passing kind. A bad request is asked once. Told to wait 121 s, openai gives up at once and raises:

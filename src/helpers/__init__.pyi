@@ -8,7 +8,9 @@ from .lab import ValkeyMissing as ValkeyMissing
 from .lab import WorkerError as WorkerError
 from .lab import Workers as Workers
 from .lab import at_once as at_once
+from .lab import came_early as came_early
 from .lab import deserted as deserted
+from .lab import hopeless as hopeless
 from .lessons.course_map import CourseMap as CourseMap
 from .lessons.doctor import doctor as doctor
 from .lessons.exercise import check as check

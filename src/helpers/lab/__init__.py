@@ -3,6 +3,7 @@
 from helpers.lab.arm import ArmError, compare_arms, run_arm
 from helpers.lab.noise import noise_floor
 from helpers.lab.probes import at_once, deserted
+from helpers.lab.refusals import came_early, hopeless
 from helpers.lab.run import (
     Block,
     Comparison,
@@ -39,8 +40,10 @@ __all__ = [
     "WorkerError",
     "Workers",
     "at_once",
+    "came_early",
     "compare_arms",
     "deserted",
+    "hopeless",
     "noise_floor",
     "run_arm",
 ]
