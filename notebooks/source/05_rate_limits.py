@@ -44,6 +44,7 @@ from helpers import Fault, Limits, MockLLM, Predict, compare, figure, run, table
 
 QUESTIONS = [f"Explain rate limits to reader {number}." for number in range(1, 41)]
 LIMITS = Limits(requests_per_minute=30, burst_requests=20, retry_after="ms")
+REFUSE = Fault(kind="rate_limit_exceeded", retry_after=0.01)
 stamina.instrumentation.set_on_retry_hooks([])  # no log lines of retries for now
 
 
@@ -142,15 +143,10 @@ print("requests:", len(wrong_run.requests), "of which refused with 429:", wrong_
 # Here is the first incident again. The application tries four times. The SDK, inside, makes three attempts each time, and nobody sees it.
 # The server refuses everything, so that every attempt is made. It counts.
 
+
 # %% tags=["nbval-check-output"]
-REFUSE = {
-    "faults": [Fault(kind="rate_limit_exceeded", retry_after=0.01)],
-    "limits": LIMITS,
-}
-
-
 async def attempts(**options):
-    with MockLLM(**REFUSE) as strict:
+    with MockLLM(faults=[REFUSE], limits=LIMITS) as strict:
         async with openai.AsyncOpenAI(base_url=strict.url, api_key="any", **options) as client:
             for _attempt in range(4):
                 with suppress(openai.RateLimitError):
@@ -423,8 +419,6 @@ WhatIf(vary, questions=(1, 40, 20))
 # - It makes `ATTEMPTS` requests at most. When it gives up it raises `httpx.HTTPStatusError`.
 
 # %% tags=["exercise"]
-import httpx
-
 ATTEMPTS = 4
 BASE = 0.5  # seconds
 LONGEST = 10  # seconds that a call may wait
@@ -456,10 +450,8 @@ from helpers import lint
 
 
 def log(retry):
-    reply, wait = retry.caused_by.response, f"{retry.wait_for:.2f} s"
-    print(
-        f"retry {retry.retry_num} after {reply.status_code}, told {told(reply.headers)} s: {wait}"
-    )
+    asked = told(retry.caused_by.response.headers)
+    print(f"attempt {retry.retry_num} failed: told {asked} s, waits {retry.wait_for:.2f} s")
 
 
 print("ruff on hammer:", *lint(hammer, "ASYNC,B,PERF,S") or ["nothing found"])
@@ -467,7 +459,6 @@ stamina.instrumentation.set_on_retry_hooks([log])
 with MockLLM(faults=[Fault(kind="503", first=2, retry_after=0.05)], limits=LIMITS) as busy:
     async with httpx.AsyncClient(timeout=10) as client:
         await polite(client, busy.url, "Hello?")
-stamina.instrumentation.set_on_retry_hooks([])
 
 # %% [markdown]
 # A retry loop is ordinary code, and no linter knows what the server said. A **contract test** does. The package brings pytest a fixture:
@@ -514,7 +505,7 @@ print(*(f"{path}: {number}" for path, number in sorted(made.items())), sep="\n")
 
 # %% [markdown]
 # Both read the same headers as `told`. Both ask three times where the quota is spent: they do not tell it from the passing kind. A bad request is asked once. Told to wait 121 s, openai gives up at once and raises:
-# its bound is 120 s. anthropic has none, and was still asleep when this cell stopped it. So a deadline around the call is yours to set (lesson 04).
+# its bound is 120 s. anthropic has none, and was still asleep when this cell stopped it. A deadline around the call is yours to set (lesson 04).
 #
 # Neither adds jitter to a wait that the server named. Sixty clients that are told of the same moment come back at the same moment. If you retry yourself, with stamina for one, say `max_retries=0` to the SDK.
 #
