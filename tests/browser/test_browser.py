@@ -1,4 +1,7 @@
-"""Lesson 01 as a learner sees it: JupyterLab in headless Chromium. Screenshots go to artefacts/."""
+"""The lessons as a learner sees them, in headless Chromium. Screenshots go to artefacts/.
+
+Lesson 01 is run; of every lesson the committed pages are looked at.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from helpers.lessons.catalogue import lesson, notebooks_folder
+from helpers.lessons.catalogue import LESSONS, Lesson, lesson, notebooks_folder
 from tests.environment import ROOT
 
 pytestmark = pytest.mark.browser
@@ -93,12 +96,19 @@ def page(lab: str) -> Iterator[Page]:
         browser.close()
 
 
-def _open(page: Page, lab: str, name: str) -> Locator:
+def _show(page: Page, lab: str, name: str) -> Locator:
+    """The notebook with its committed outputs."""
     # "reset" closes what an earlier page left open.
     page.goto(re.sub(r"/lab[^?]*", f"/lab/tree/{name}", lab) + "&reset", timeout=60_000)
     book = page.locator(".jp-Notebook:visible")
     expect(book.locator(".jp-CodeCell").first).to_be_visible(timeout=60_000)
     _wait_for_kernel(page)
+    return book
+
+
+def _open(page: Page, lab: str, name: str) -> Locator:
+    """The notebook without outputs, its kernel fresh."""
+    book = _show(page, lab, name)
     _menu(page, "Kernel", "Restart Kernel and Clear Outputs of All Cells")
     page.get_by_role("button", name="Confirm Kernel Restart").click()
     expect(book.locator(".jp-OutputArea-output")).to_have_count(0)
@@ -219,3 +229,29 @@ def test_hints_open_one_at_a_time(page: Page, lab: str) -> None:
     hint.locator("summary").click()
     expect(hint.locator("p")).to_be_visible()
     page.screenshot(path=ARTEFACTS / "01_exercise.png")
+
+
+_HALF_OUT = """book => [...book.querySelectorAll("figure img, table")]
+  .filter(each => each.offsetParent)
+  .filter(each => each.offsetWidth > each.closest(".jp-OutputArea, .jp-MarkdownOutput").clientWidth)
+  .map(each => each.alt || each.innerText.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("zoom", [1, 2])
+@pytest.mark.parametrize(
+    "lesson", [each for each in LESSONS if each.name], ids=lambda each: each.stem
+)
+def test_every_figure_and_table_fits_the_window(
+    page: Page, lab: str, lesson: Lesson, zoom: int
+) -> None:
+    """At a usual width, and at 200 % zoom, which leaves the page half the pixels."""
+    page.set_viewport_size({"width": 1440 // zoom, "height": 1000 // zoom})
+    book = _show(page, lab, lesson.notebook.name)
+    if zoom > 1 and page.locator("#jp-left-stack:visible").count():
+        page.keyboard.press("Control+b")  # as a person who needs the space would
+    expect(book.locator("figure img").first).to_be_visible()
+    assert book.evaluate(_HALF_OUT) == []
+    for index, shown in enumerate(book.locator("figure img, .jp-RenderedHTMLCommon table").all()):
+        if shown.is_visible():
+            shown.scroll_into_view_if_needed()
+            page.screenshot(path=ARTEFACTS / f"{lesson.number}_{index:02}_zoom_{zoom}.png")

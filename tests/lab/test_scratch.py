@@ -17,8 +17,10 @@ import redis
 from helpers.lab import Scratch, Valkey, ValkeyMissing
 
 OWNER = """
-import sys, time
+import signal, sys, time
 from helpers.lab import Scratch, Valkey
+# A shell's background job, as these tests may be, inherits that it ignores interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 scratch, valkey = Scratch(), Valkey().start()
 print(scratch.folder, valkey.url.removeprefix("unix://").rpartition("/")[0], flush=True)
 time.sleep(60)

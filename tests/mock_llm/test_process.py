@@ -212,6 +212,10 @@ print(llm.pid, llm.url, flush=True)
 SERVE = "from helpers.mock_llm.serve import serve_forever; serve_forever()"
 
 
+# A shell's background job, as these tests may be, inherits that it ignores interrupts.
+HEARS_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 @contextmanager
 def python(script: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
@@ -237,7 +241,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
 @posix
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_server_dies_with_its_parent(how: signal.Signals) -> None:
-    with python(WITH_MOCK + "time.sleep(60)") as parent:
+    with python(HEARS_INTERRUPTS + WITH_MOCK + "time.sleep(60)") as parent:
         pid, url = first_line(parent).split()
         assert alive(int(pid))
         parent.send_signal(how)

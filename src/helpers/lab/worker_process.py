@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import socket
 import sys
 import threading
@@ -73,7 +74,9 @@ def main() -> None:
     payload = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
-        handle, llm_url = cloudpickle.loads(payload)
+        path, code = pickle.loads(payload)  # noqa: S301 - written by our own parent
+        sys.path += [folder for folder in path if folder not in sys.path]
+        handle, llm_url = cloudpickle.loads(code)
     except Exception as error:  # noqa: BLE001 - unpickling runs anybody's code
         _say("failed", f"its code could not be rebuilt in its own process: {error}")
         return

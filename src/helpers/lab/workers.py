@@ -43,9 +43,11 @@ class Workers:
 
     def __init__(self, handle: Handle, llm_url: str, number: int = 1) -> None:
         try:
-            self._payload = cloudpickle.dumps((handle, llm_url))
+            code = cloudpickle.dumps((handle, llm_url))
         except (TypeError, pickle.PicklingError) as error:
             raise TypeError(f"{handle} cannot be sent to a worker process: {error}") from error
+        # What the code imports is found there as it is here.
+        self._payload = pickle.dumps((sys.path, code))
         self._workers: list[_Worker | None] = [None] * number
         self._turns = count()
         self._client = httpx.AsyncClient(timeout=30)

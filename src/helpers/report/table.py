@@ -94,7 +94,9 @@ def _caption(comparison: Comparison, standard: bool) -> str:
 
 def _cell(tag: str, text: str, scope: str = "") -> str:
     scoped = f' scope="{scope}"' if scope else ""
-    return f'<{tag}{scoped} style="text-align: left; {_BORDER}">{html.escape(text)}</{tag}>'
+    # A learner's line may be one long word, and a page at 200 % zoom is narrow.
+    wrap = "; overflow-wrap: anywhere" if tag == "td" else ""
+    return f'<{tag}{scoped} style="text-align: left; {_BORDER}{wrap}">{html.escape(text)}</{tag}>'
 
 
 def _spread(measure: Callable[[Run], float], write: Callable[[float], str]) -> _Cell:
