@@ -8,9 +8,11 @@ from .lab import ValkeyMissing as ValkeyMissing
 from .lab import WorkerError as WorkerError
 from .lab import Workers as Workers
 from .lab import at_once as at_once
+from .lab import buffering_proxy as buffering_proxy
 from .lab import came_early as came_early
 from .lab import deserted as deserted
 from .lab import hopeless as hopeless
+from .lab import readers as readers
 from .lessons.course_map import CourseMap as CourseMap
 from .lessons.doctor import doctor as doctor
 from .lessons.exercise import check as check
@@ -25,6 +27,7 @@ from .mock_llm import Fault as Fault
 from .mock_llm import Limits as Limits
 from .mock_llm import MockLLM as MockLLM
 from .mock_llm import Profile as Profile
+from .report import Panes as Panes
 from .report import at_least as at_least
 from .report import at_most as at_most
 from .report import bars as bars

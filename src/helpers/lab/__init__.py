@@ -1,8 +1,10 @@
 """Runs an implementation against the mock server and records what happened."""
 
+from helpers.lab import readers
 from helpers.lab.arm import ArmError, compare_arms, run_arm
 from helpers.lab.noise import noise_floor
 from helpers.lab.probes import at_once, deserted
+from helpers.lab.proxy import buffering_proxy
 from helpers.lab.refusals import came_early, hopeless
 from helpers.lab.run import (
     Block,
@@ -40,10 +42,12 @@ __all__ = [
     "WorkerError",
     "Workers",
     "at_once",
+    "buffering_proxy",
     "came_early",
     "compare_arms",
     "deserted",
     "hopeless",
     "noise_floor",
+    "readers",
     "run_arm",
 ]

@@ -325,6 +325,7 @@ class _Record:
             requests=self._requests(books),
             connections=tuple(_shifted(c, zero, _CONNECTION_TIMES) for c in books.connections),
             peak_in_flight=books.peak_in_flight,
+            start=zero,
         )
 
     def died(self, exit_code: int | None) -> RuntimeError:

@@ -4,6 +4,7 @@ from helpers.lab.run import Snapshot
 from helpers.report.charts import bars, lines
 from helpers.report.figure import figure
 from helpers.report.live import LiveView
+from helpers.report.panes import Panes
 from helpers.report.picture import Picture
 from helpers.report.prediction import Prediction
 from helpers.report.sinks import Sink
@@ -14,6 +15,7 @@ from helpers.report.words import number, percent, quantity, seconds, sentence
 __all__ = [
     "Claim",
     "LiveView",
+    "Panes",
     "Picture",
     "Prediction",
     "Sink",
