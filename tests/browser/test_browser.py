@@ -231,19 +231,18 @@ def test_hints_open_one_at_a_time(page: Page, lab: str) -> None:
     page.screenshot(path=ARTEFACTS / "01_exercise.png")
 
 
-_HALF_OUT = """book => [...book.querySelectorAll("figure img, table")]
+# A wide table scrolls within its output; a figure that does not fit would be cut off.
+_HALF_OUT = """book => [...book.querySelectorAll("figure img")]
   .filter(each => each.offsetParent)
-  .filter(each => each.offsetWidth > each.closest(".jp-OutputArea, .jp-MarkdownOutput").clientWidth)
-  .map(each => each.alt || each.innerText.slice(0, 80))"""
+  .filter(each => each.offsetWidth > each.closest(".jp-OutputArea").clientWidth)
+  .map(each => each.alt)"""
 
 
 @pytest.mark.parametrize("zoom", [1, 2])
 @pytest.mark.parametrize(
     "lesson", [each for each in LESSONS if each.name], ids=lambda each: each.stem
 )
-def test_every_figure_and_table_fits_the_window(
-    page: Page, lab: str, lesson: Lesson, zoom: int
-) -> None:
+def test_every_figure_fits_the_window(page: Page, lab: str, lesson: Lesson, zoom: int) -> None:
     """At a usual width, and at 200 % zoom, which leaves the page half the pixels."""
     page.set_viewport_size({"width": 1440 // zoom, "height": 1000 // zoom})
     book = _show(page, lab, lesson.notebook.name)
