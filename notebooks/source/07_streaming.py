@@ -184,6 +184,8 @@ rows = {
 table(comparison, rows)
 
 # %% [markdown]
+# The curve of `right` follows what the server sends. Go up from where `wrong` begins: so much was there already, and nobody saw it. If you made a prediction, the dotted line is it.
+#
 # `blocking` passes on each token, and its readers wait longest of all, even the first: while one task waits for the network, nothing else on the loop moves.
 # The second question leaves only when the first answer begins, and so on; each first word is there, and nobody brings it, until the last question has its answer, too.
 #
