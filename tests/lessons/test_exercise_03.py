@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-import regex  # type: ignore[import-untyped]
+import regex
 
 from helpers.lessons.exercise import grade
 from helpers.mock_llm.tokens import count_prompt_tokens, encode, encoding

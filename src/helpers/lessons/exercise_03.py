@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, TypeAlias
 
-import regex  # type: ignore[import-untyped]
+import regex
 
 from helpers.lab import run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
