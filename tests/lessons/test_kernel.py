@@ -13,6 +13,9 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager, start_new_kernel
 
+from helpers.lessons.catalogue import LESSONS, Lesson
+from helpers.lessons.notebook import read_source
+
 SET_UP = """
 import time, anyio, httpx
 from helpers import MockLLM, run
@@ -62,16 +65,19 @@ def kernel_pid(manager: KernelManager) -> int:
 
 
 def begin(
-    client: BlockingKernelClient, manager: KernelManager, code: str, workers: int = 0
+    client: BlockingKernelClient, manager: KernelManager, code: str, started: int = 3
 ) -> list[psutil.Process]:
-    """Start code in the kernel; the kernel's processes once an arm and its workers run."""
+    """Start code in the kernel; the kernel's processes once it has so many more.
+
+    By default: fork server, resource tracker, arm.
+    """
     kernel = psutil.Process(kernel_pid(manager))
     before = len(kernel.children(recursive=True))
     client.execute(code)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         family = kernel.children(recursive=True)
-        if len(family) >= before + 3 + workers:  # fork server, resource tracker, arm
+        if len(family) >= before + started:
             return [kernel, *family]
         time.sleep(0.02)
     raise AssertionError("no arm was started")
@@ -116,6 +122,50 @@ def test_a_killed_kernel_leaves_no_process_and_no_port(
         pass
 
 
+def up_to_the_first_arm(lesson: Lesson) -> tuple[list[str], str]:
+    """A lesson's code before the first cell that runs an arm, and that cell's code."""
+    cells = [cell.source for cell in read_source(lesson).cells if cell.cell_type == "code"]
+    first = next(i for i, code in enumerate(cells) if "await run(" in code)
+    return cells[:first], cells[first]
+
+
+def ports_of(family: list[psutil.Process]) -> set[int]:
+    """On which the processes listen."""
+    sockets = [each for process in family for each in process.net_connections("tcp")]
+    return {each.laddr.port for each in sockets if each.status == psutil.CONN_LISTEN}
+
+
+@pytest.mark.parametrize(
+    "lesson", [each for each in LESSONS if each.name], ids=lambda each: each.stem
+)
+def test_a_lesson_goes_on_when_interrupted_and_leaves_nothing_when_killed(
+    lesson: Lesson, kernel: tuple[KernelManager, BlockingKernelClient]
+) -> None:
+    manager, client = kernel
+    before, run_and_look = up_to_the_first_arm(lesson)
+    for code in before:
+        execute(client, code)
+    arm = max(begin(client, manager, run_and_look), key=lambda process: process.create_time())
+    manager.interrupt_kernel()
+    assert client.get_shell_msg(timeout=30)["content"]["status"] == "error"
+    psutil.wait_procs([arm], timeout=10)
+    assert not arm.is_running()
+
+    kernel_process, *others = begin(client, manager, run_and_look, started=1)
+    ports = ports_of(others)
+    assert ports
+    time.sleep(0.1)
+    os.kill(kernel_process.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(others, timeout=10)
+    assert alive == []
+    for port in ports:
+        with (
+            pytest.raises(ConnectionRefusedError),
+            socket.create_connection(("127.0.0.1", port), 2),
+        ):
+            pass
+
+
 @pytest.mark.parametrize("attempt", range(6))
 def test_a_killed_kernel_leaves_no_worker_no_store_and_no_folder(
     attempt: int, kernel: tuple[KernelManager, BlockingKernelClient]
@@ -123,7 +173,7 @@ def test_a_killed_kernel_leaves_no_worker_no_store_and_no_folder(
     manager, client = kernel
     folders = [Path(word) for word in execute(client, STORES).split()]
     assert [folder.is_dir() for folder in folders] == [True, True]
-    family = begin(client, manager, "await run(talk, llm, limit=60)", workers=2)
+    family = begin(client, manager, "await run(talk, llm, limit=60)", started=5)
     # The kernel, the mock server, two keepers, Valkey, fork server, resource tracker, arm, workers.
     assert len(family) == 10
     time.sleep(attempt * 0.2)  # the workers start, then they talk
@@ -142,7 +192,7 @@ def test_an_interrupted_cell_ends_the_workers_and_the_stores_go_on(
     manager, client = kernel
     execute(client, STORES)
     before = len(psutil.Process(kernel_pid(manager)).children(recursive=True))
-    family = begin(client, manager, "await run(talk, llm, limit=60)", workers=2)
+    family = begin(client, manager, "await run(talk, llm, limit=60)", started=5)
     manager.interrupt_kernel()
     assert client.get_shell_msg(timeout=30)["content"]["status"] == "error"
     started = sorted(family, key=lambda process: process.create_time())[-3:]  # arm and workers
