@@ -99,7 +99,7 @@ guess
 # %%
 TROUBLE = [Fault(kind="hang", every=8), Fault(kind="drip", every=4, interval=2.5 / SCALE)]
 llm.configure(answer_tokens=16, faults=TROUBLE)
-wrong_run = await run(wrong, llm, QUESTIONS, limit=3)
+wrong_run = await run(wrong, llm, QUESTIONS, limit=2)
 
 # %% [markdown]
 # Each bar is one request **as the server saw it**: pale while it waited for its first token, solid while the answer was written. The lab ended the arm; on its own it would have waited for ever.
@@ -197,7 +197,8 @@ from operator import attrgetter
 arms = {"wrong": wrong, "read_only": read_only, "right": right}
 llm.configure(answer_tokens=16, faults=TROUBLE)
 comparison = await compare(llm, QUESTIONS, repeats=1, limit=4, **arms)
-titles = {"wrong": "wrong: timeout=None", "right": "right: deadline"}
+limited = {"wrong": "no limit", "read_only": "silence limited", "right": "a deadline"}
+titles = {arm: f"{arm}: {how}" for arm, how in limited.items()}
 answers, still_open = attrgetter("answered"), attrgetter("still_open")
 numbers = [("answers", answers), ("still open", still_open), ("never sent", never_sent)]
 figure(comparison, prediction=guess.made, titles=titles, numbers=numbers)
@@ -289,17 +290,17 @@ def fate(model, run):
 
 troubles = zip(("hang", "hang_mid_stream", "drip"), MODELS, strict=False)
 faults = [Fault(kind=kind, model=model, interval=2.5 / SCALE) for kind, model in troubles]
-llm.configure(answer_tokens=2_400, faults=faults)  # a report, 41 s long
+llm.configure(answer_tokens=1_800, faults=faults)  # a report, 31 s long
 arms = {
     "read": partial(streams, read=15),
-    "total": partial(streams, total=30),
+    "total": partial(streams, total=20),
     "idle and total": partial(streams, idle=15, total=120),
 }
-streamed = await compare(llm, repeats=1, limit=3, **arms)
+streamed = await compare(llm, repeats=1, limit=2.5, **arms)
 table(streamed, {model: partial(fate, model) for model in MODELS}, standard=False)
 
 # %% [markdown]
-# `gpt-4o-mini` is healthy: it writes a long report. A read timeout of 15 s leaves the drip open. A total of 30 s ends everything, the healthy report too.
+# `gpt-4o-mini` is healthy: it writes a long report. A read timeout of 15 s leaves the drip open. A total of 20 s ends everything, the healthy report too.
 # A limit of 15 s between two events ends what is silent, and nothing else; the total of 120 s is there for a stream that never comes to its end.
 #
 # One thing more: before the *first* event a model may think or read for long. If yours does, allow more until then.
@@ -408,8 +409,8 @@ hints("04")
 # %% [markdown]
 # ## Catch it
 #
-# Ruff's rule S113 looks for calls without a timeout. Here it reads both wrong ways, and the same mistake in an SDK. Then each arm meets a provider that only drips.
-# The limit of 2 s is the test's own: without it, the test would hang instead of failing.
+# Ruff's rule S113 looks for calls without a timeout. Here it reads the arms, and the mistake of `wrong` made with an SDK. And each meets a provider that only drips.
+# The limit of 3 s is the test's own: without it, the test would hang instead of failing.
 
 # %% tags=["nbval-check-output"]
 import openai
@@ -422,14 +423,17 @@ async def sdk_forever(url, questions):
     await client.chat.completions.create(**body(questions[0]))
 
 
-for function in (wrong, read_only, sdk_forever):
-    print(f"{function.__name__}:", *lint(function, "S113") or ["nothing found"], sep="\n    ")
+async def end_of(arm):
+    with anyio.move_on_after(3):
+        await arm(llm.url, QUESTIONS[:1])
+        return "returns"
+    return "is ended by the test"
 
+
+arms = (wrong, read_only, sdk_forever, right)
 llm.configure(answer_tokens=16, faults=[Fault(kind="drip", interval=2.5 / SCALE)])
-arms = {arm.__name__: arm for arm in (wrong, read_only, sdk_forever, right)}
-tested = await compare(llm, QUESTIONS[:1], repeats=1, limit=2, **arms)
-for arm in arms:
-    print(f"{arm}: {tested[arm].outcome}, {tested[arm].still_open} still open")
+for arm, end in zip(arms, await at_once(end_of, arms), strict=True):
+    print(f"{arm.__name__} {end}. Ruff:", *lint(arm, "S113") or ["nothing found"], sep="\n    ")
 
 # %% [markdown]
 # `timeout=None` is found where httpx is called by name. That a timeout is no deadline, no linter knows, and ruff does not look into an SDK. The provider finds all three.
