@@ -8,6 +8,7 @@ from .lab import ValkeyMissing as ValkeyMissing
 from .lab import WorkerError as WorkerError
 from .lab import Workers as Workers
 from .lab import at_once as at_once
+from .lab import batches as batches
 from .lab import buffering_proxy as buffering_proxy
 from .lab import came_early as came_early
 from .lab import deserted as deserted

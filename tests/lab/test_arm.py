@@ -288,3 +288,17 @@ def test_a_result_that_json_cannot_hold_is_saved_as_its_repr(tmp_path: Path) -> 
     run = in_loop(run_arm(lambda: 1j, None, name="complex"))
     run.save(tmp_path / "run.json")
     assert Run.load(tmp_path / "run.json").result == "1j"
+
+
+def test_a_cancellation_that_the_arm_took_is_not_taken_for_another() -> None:
+    async def swallows() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            return "still here"
+        return "not cancelled"
+
+    assert in_loop(run_arm(swallows, None)).result == "still here"

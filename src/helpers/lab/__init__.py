@@ -1,6 +1,6 @@
 """Runs an implementation against the mock server and records what happened."""
 
-from helpers.lab import readers
+from helpers.lab import batches, readers
 from helpers.lab.arm import ArmError, compare_arms, run_arm
 from helpers.lab.noise import noise_floor
 from helpers.lab.probes import at_once, deserted
@@ -42,6 +42,7 @@ __all__ = [
     "WorkerError",
     "Workers",
     "at_once",
+    "batches",
     "buffering_proxy",
     "came_early",
     "compare_arms",

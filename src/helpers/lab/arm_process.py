@@ -6,6 +6,7 @@ loop never waits for the pipe; when the pipe breaks, the lab is gone, and so is 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import inspect
@@ -221,7 +222,18 @@ async def _beside_a_heartbeat(
         except Exception as error:  # noqa: BLE001 - carried on, not swallowed
             return _Error(error)
         finally:
+            if backend == "asyncio":
+                _forget_cancellations()
             tasks.cancel_scope.cancel()
+
+
+def _forget_cancellations() -> None:
+    """Those that the arm has dealt with: with one on its count, a task takes the end of the
+    heartbeat's scope for a cancellation from outside. Python 3.11's `asyncio.TaskGroup` leaves one
+    there when a task of its own raises; so does an ``except`` that swallows."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 async def _heartbeat(outbox: Outbox, *, task_status: anyio.abc.TaskStatus[None]) -> None:

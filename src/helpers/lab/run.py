@@ -145,6 +145,10 @@ class Run:
         ones are `answered`."""
         return sum(request.status == status for request in self.requests)
 
+    def asked(self, model: str) -> int:
+        """Requests for this model."""
+        return sum(request.model == model for request in self.requests)
+
     @property
     def still_open(self) -> int:
         """Requests that were neither answered nor left by their client when the run ended.

@@ -43,7 +43,7 @@ LESSONS = (
         "06", "Put the conversation in a store", "history only in the process", "conversation_store"
     ),
     Lesson("07", "Show the first token first", "blocking on streaming", "streaming"),
-    Lesson("08", "Draw error boundaries", "missing error boundaries", None),
+    Lesson("08", "Draw error boundaries", "missing error boundaries", "error_boundaries"),
     Lesson("09", "Repair a chatbot", "all of the above", None),
 )
 
