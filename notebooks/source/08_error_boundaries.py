@@ -144,7 +144,8 @@ guess = Predict("08", "How many of the 20 ratings will be saved?", arm="wrong", 
 guess
 
 # %%
-wrong_run = await run(batches.arms(wrong=wrong)["wrong"], llm, REVIEWS)
+llm.configure(faults=[])
+wrong_run = await run(batches.process, llm, REVIEWS, wrong)
 print("ended with:", wrong_run.result.raised)
 print("ratings saved:", len(wrong_run.result.saved))
 print("answers finished after that:", batches.orphaned(wrong_run))
@@ -403,7 +404,7 @@ verdict(
 # %% [markdown]
 # ## What if more of them fail?
 #
-# The panel lets a share of the calls fail, half of them by status 503 and half by a broken answer.
+# Without the novel, the panel lets a share of the calls fail, about half of them by status 503 and half by a broken answer.
 
 # %%
 from helpers import WhatIf
@@ -412,14 +413,15 @@ from helpers import WhatIf
 async def vary(percent):
     half = percent / 200
     plan = [Fault(kind="503", share=half), Fault(kind="broken_answer", share=half)]
+    reviews = REVIEWS | {7: "A short one, this time."}
     with MockLLM(PROFILE, faults=plan) as unlucky:
-        return table(await compare(unlucky, REVIEWS, repeats=1, **ways), rows, standard=False)
+        return table(await compare(unlucky, reviews, repeats=1, **ways), rows, standard=False)
 
 
 WhatIf(vary, percent=(0, 50, 10))
 
 # %% [markdown]
-# **When is the wrong way fine?** At 0 % all four are the same. And where the answers are of use only together, such as the votes of a jury of models, one failure *is* the failure of all:
+# **When is the wrong way fine?** At 0 % all four save twenty good ratings. And where the answers are of use only together, such as the votes of a jury of models, one failure *is* the failure of all:
 # then `grouped` is right, because it stops paying at once. In one project that failing fast was meant (THUDM/slime#1365). `gather` without `return_exceptions=True` is the one to avoid.
 #
 # ## Your turn
