@@ -74,22 +74,26 @@ class App:
         connection = self._books.open.get(scope["client"])
         if connection is None:  # it closed before its request got here
             return
+        path = scope["path"]
+        is_api = path == "/v1" or path.startswith("/v1/")
+        serve = self._serve_api if is_api else self._serve_control
         connection.in_progress += 1
         try:
-            await self._serve(connection, scope, receive, send)
+            await serve(connection, scope, receive, send)
         finally:
             connection.in_progress -= 1
             connection.idle_since = perf_counter()
 
-    async def _serve(
+    async def _serve_control(
         self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        path = scope["path"]
-        if path == "/v1" or path.startswith("/v1/"):
-            await self._serve_api(connection, scope, receive, send)
-            return
+        path, headers = scope["path"], dict(scope["headers"])
         try:
-            await self._serve_control(connection, scope, receive, send)
+            _check_host(headers)
+            self._control.admit(scope["method"], path, headers)
+            if not connection.announced:
+                connection.control = True
+            await self._control.answer(path, headers, receive, send)
         except ApiError as error:
             await respond(send, error.status, OPENAI.error_body(error, ""), list(error.headers))
         except ClientLeftError:
@@ -97,16 +101,6 @@ class App:
         except Exception:  # noqa: BLE001  # a mistake of ours, which uvicorn would not mention
             traceback.print_exc(file=sys.stderr)
             await respond(send, 500, OPENAI.error_body(errors.internal(), ""), [])
-
-    async def _serve_control(
-        self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        path, headers = scope["path"], dict(scope["headers"])
-        _check_host(headers)
-        self._control.admit(scope["method"], path, headers)
-        if not connection.announced:
-            connection.control = True
-        await self._control.answer(path, headers, receive, send)
 
     async def _serve_api(
         self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
@@ -122,7 +116,8 @@ class App:
             request_headers=headers,
             query=scope["query_string"],
             reader=Reader(receive),
-            wire=scope["extensions"][EXTENSION],
+            # Taken out: while they hold each other, only the garbage collector would free them.
+            wire=scope["extensions"].pop(EXTENSION),
             _receive=receive,
             _send=send,
         )

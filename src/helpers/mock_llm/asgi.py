@@ -52,18 +52,14 @@ async def _read_rest(body: bytes, receive: Receive) -> bytes:
 async def respond(
     send: Send, status: int, body: bytes, headers: Headers, kind: tuple[bytes, bytes] = JSON
 ) -> None:
-    await begin(send, status, body, headers, kind)
+    await send(head(status, body, headers, kind))
     await send({"type": "http.response.body", "body": body})
 
 
-async def begin(
-    send: Send, status: int, body: bytes, headers: Headers, kind: tuple[bytes, bytes] = JSON
-) -> None:
-    """Send the head of an answer, whose body is to follow."""
+def head(status: int, body: bytes, headers: Headers, kind: tuple[bytes, bytes] = JSON) -> Message:
+    """That of an answer whose body is to follow."""
     length = (b"content-length", b"%d" % len(body))
-    await send(
-        {"type": "http.response.start", "status": status, "headers": [kind, length, *headers]}
-    )
+    return {"type": "http.response.start", "status": status, "headers": [kind, length, *headers]}
 
 
 class ClientLeftError(Exception):

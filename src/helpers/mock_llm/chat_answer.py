@@ -140,11 +140,11 @@ class ChatAnswer:
         return f']{usage},"obfuscation":"{_PADDING[length % len(_PADDING)]}"}}\n\n'
 
     def _usage(self) -> str:
-        draft = self._draft
+        draft, completion = self._draft, self._draft.completion_tokens
         return (
             f'{{"prompt_tokens":{draft.prompt_tokens},'
-            f'"completion_tokens":{draft.completion_tokens},'
-            f'"total_tokens":{draft.prompt_tokens + draft.completion_tokens},'
+            f'"completion_tokens":{completion},'
+            f'"total_tokens":{draft.prompt_tokens + completion},'
             f'"prompt_tokens_details":{{"cached_tokens":{draft.cached_tokens},"audio_tokens":0}},'
             f'"completion_tokens_details":{{"reasoning_tokens":{draft.reasoning_tokens},'
             '"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}'

@@ -41,7 +41,7 @@ def parse(body: bytes) -> ChatRequest:
                 "invalid_type",
             )
     for index, message in enumerate(request.messages):
-        _check_message(message, f"messages[{index}]")
+        _check_message(message, index)
     _check_calls(request.messages)
     _check_combinations(request)
     _check_tools(request)
@@ -54,8 +54,8 @@ def _refused(message: str, param: str, code: str | None = None) -> ApiError:
     return ApiError(400, message, param=param, code=code)
 
 
-def _check_message(message: ChatMessage, where: str) -> None:
-    role = message["role"]
+def _check_message(message: ChatMessage, index: int) -> None:
+    role, where = message["role"], f"messages[{index}]"
     if message.get("content") is None and not _may_be_silent(message):
         if "content" not in message:
             raise missing(f"{where}.content")
@@ -102,7 +102,8 @@ def _check_calls(messages: list[ChatMessage]) -> None:
                 f"messages.[{index}].tool_call_id",
             )
         asked[id] = True
-    _check_answered(asked, len(messages) - 1)
+    if asked:
+        _check_answered(asked, len(messages) - 1)
 
 
 def _check_answered(asked: dict[str, bool], index: int) -> None:

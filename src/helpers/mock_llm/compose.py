@@ -97,7 +97,7 @@ class Choice:
     @property
     def length(self) -> int:
         """Tokens."""
-        return sum(len(part.tokens) for part in self.parts)
+        return sum([len(part.tokens) for part in self.parts])
 
 
 def compose(wish: Wish, *, room: int, seed: int, length: int | None) -> list[Choice]:

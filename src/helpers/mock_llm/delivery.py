@@ -55,11 +55,14 @@ async def send_whole(
 ) -> None:
     """``abandoned``: go on writing, and billing, for a client that left."""
     record = exchange.record
-    end = [schedule.first_token, *schedule.times(answer.length)][-1]
+    times = schedule.times(answer.length)
+    end = times[-1] if times else schedule.first_token
     try:
-        await _wait(exchange, schedule.first_token)
+        if _is_ahead(schedule.first_token):
+            await exchange.reader.wait_until(schedule.first_token)
         exchange.books.first_token(record)
-        await _wait(exchange, end)
+        if _is_ahead(end):
+            await exchange.reader.wait_until(end)
     except ClientLeftError:
         if abandoned:
             await _write_for_nobody(exchange, answer, end)
@@ -77,7 +80,8 @@ async def stream(
     """
     times = schedule.times(answer.length)
     try:
-        await _wait(exchange, schedule.first_token)
+        if _is_ahead(schedule.first_token):
+            await exchange.reader.wait_until(schedule.first_token)
         await _send_tokens(exchange, answer, times)
     except ClientLeftError:
         if abandoned:
@@ -111,6 +115,5 @@ async def _write_for_nobody(exchange: Exchange, answer: Answer, end: float) -> N
     record.tokens_after_client_left = answer.completion_tokens - written
 
 
-async def _wait(exchange: Exchange, due: float) -> None:
-    if due - perf_counter() > _CLOCK_STEP:
-        await exchange.reader.wait_until(due)
+def _is_ahead(due: float) -> bool:
+    return due - perf_counter() > _CLOCK_STEP

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
@@ -58,7 +57,7 @@ class Draft:
     @property
     def completion_tokens(self) -> int:
         """Everything written and billed."""
-        return sum(choice.length for choice in self.choices) + self.reasoning_tokens
+        return sum([choice.length for choice in self.choices]) + self.reasoning_tokens
 
 
 class Engine:
@@ -114,12 +113,11 @@ class Engine:
         if self._limiter is not None:
             exchange.account = self._limiter.account(key, "")
 
-    def _admit(self, exchange: Exchange, tokens: int) -> None:
+    def _admit(self, exchange: Exchange, limiter: Limiter, tokens: int) -> None:
         """Count a request for ``record.model`` against its limits. Raises ApiError (429)."""
         exchange.admitted = False
-        if self._limiter is not None:
-            exchange.account = self._limiter.account(exchange.key, exchange.record.model or "")
-            exchange.account.admit(tokens)
+        exchange.account = limiter.account(exchange.key, exchange.record.model or "")
+        exchange.account.admit(tokens)
         exchange.admitted = True
 
     def count_failed(self, exchange: Exchange) -> None:
@@ -145,9 +143,11 @@ class Engine:
         _check_length(wish, profile)
         record.streamed = streamed
         draft = self._think(wish, exchange.id, profile)
-        self._admit(exchange, draft.prompt_tokens + _longest_answer(wish, draft))
+        if self._limiter is not None:
+            self._admit(exchange, self._limiter, draft.prompt_tokens + _longest_answer(wish, draft))
         fault = self._strike(exchange)
-        async with self._slot(exchange) as slot:
+        slot = await self._take_slot(exchange)
+        try:
             draft.cached_tokens, draft.cache_writes = self._look_up(wish)
             record.cached_tokens = draft.cached_tokens
             schedule = self._plan(
@@ -159,6 +159,8 @@ class Engine:
             if fault is not None and fault.kind == "broken_answer":
                 draft.choices = [failures.break_off(choice) for choice in draft.choices]
             await self._deliver(exchange, write(draft), schedule, fault)
+        finally:
+            self._slots.give_back()
 
     async def read(self, exchange: Exchange, tokens: int, answer: Answer) -> None:
         """Send an answer for which the model only reads ``tokens``.
@@ -167,11 +169,15 @@ class Engine:
         """
         record = exchange.record
         record.prompt_tokens, record.cached_tokens = tokens, 0
-        self._admit(exchange, tokens)
+        if self._limiter is not None:
+            self._admit(exchange, self._limiter, tokens)
         fault = self._strike(exchange)
-        async with self._slot(exchange) as slot:
+        slot = await self._take_slot(exchange)
+        try:
             schedule = self._plan(record, slot, uncached_tokens=tokens)
             await self._deliver(exchange, answer, schedule, fault)
+        finally:
+            self._slots.give_back()
 
     def _strike(self, exchange: Exchange) -> Fault | None:
         """The fault that is to happen to the answer. Raises ApiError, BrokenOffError."""
@@ -190,16 +196,12 @@ class Engine:
         deliver = stream if exchange.record.streamed else send_whole
         await deliver(exchange, answer, schedule, abandoned=self._settings.finish_abandoned)
 
-    @asynccontextmanager
-    async def _slot(self, exchange: Exchange) -> AsyncIterator[float]:
-        """When the slot was granted."""
+    async def _take_slot(self, exchange: Exchange) -> float:
+        """When the slot was granted, which must be given back."""
         turn = self._slots.take()
         if turn is not None:
             await exchange.reader.wait_for(turn)
-        try:
-            yield exchange.books.slot_granted(exchange.record)
-        finally:
-            self._slots.give_back()
+        return exchange.books.slot_granted(exchange.record)
 
     def _plan(
         self, record: Request, slot: float, *, uncached_tokens: int, thinking_tokens: int = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 
-from helpers.mock_llm.asgi import Headers, Message, Reader, Receive, Send, begin, read_body, respond
+from helpers.mock_llm.asgi import Headers, Message, Reader, Receive, Send, head, read_body, respond
 from helpers.mock_llm.books import Books
 from helpers.mock_llm.dialect import Dialect
 from helpers.mock_llm.errors import ApiError
@@ -72,7 +72,7 @@ class Exchange:
             self.record.last_byte = now
             await respond(self._send, status, body, headers)
         else:
-            await begin(self._send, status, body, headers)
+            await self._send(head(status, body, headers))
             await self._send(_piece(body[: len(body) // 2], more=True))
             await self.interruption()
 

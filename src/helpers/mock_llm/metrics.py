@@ -70,8 +70,10 @@ class _Histogram:
 
 @dataclass(slots=True)
 class _Work:
-    """What was done for one operation, provider and model."""
+    """What was done for one route and model."""
 
+    requests: Counter[int | None] = field(default_factory=Counter)
+    """By status."""
     duration: dict[str, _Histogram] = field(default_factory=dict)
     """By type of error; "" is none."""
     first_token: _Histogram = field(default_factory=lambda: _Histogram(_FIRST_TOKEN))
@@ -104,7 +106,6 @@ class _Work:
 class Metrics:
     def __init__(self) -> None:
         self._models: set[str] = set()
-        self._requests: Counter[tuple[str, str, int | None]] = Counter()
         self._work: dict[tuple[str, str], _Work] = {}
         self._faults: Counter[str] = Counter()
         self._connections: Counter[bool] = Counter()
@@ -112,12 +113,12 @@ class Metrics:
 
     def request_over(self, request: Request, route: str, end: float) -> None:
         model = self._label(request.model)
-        self._requests[route, model, request.status] += 1
+        work = self._work.get((route, model))
+        if work is None:
+            work = self._work[route, model] = _Work()
+        work.requests[request.status] += 1
         self._clients_left += request.client_left is not None
         if route in _OPERATIONS:
-            work = self._work.get((route, model))
-            if work is None:
-                work = self._work[route, model] = _Work()
             work.add(request, end)
 
     def fault(self, kind: str) -> None:
@@ -183,8 +184,9 @@ class Metrics:
             "Requests that are over; without a status if nothing was answered.",
             labels=["route", "gen_ai_request_model", "status"],
         )
-        for (route, model, status), count in self._requests.items():
-            requests.add_metric([route, model, "" if status is None else str(status)], count)
+        for (route, model), work in self._work.items():
+            for status, count in work.requests.items():
+                requests.add_metric([route, model, "" if status is None else str(status)], count)
         yield requests
         for name, words in (
             ("prompt_tokens", "Tokens of prompts, those found in the prefix cache too."),
@@ -216,7 +218,8 @@ class Metrics:
 
     def _labelled(self) -> Iterator[tuple[list[str], _Work]]:
         for (route, model), work in self._work.items():
-            yield [*_OPERATIONS[route], model], work
+            if route in _OPERATIONS:
+                yield [*_OPERATIONS[route], model], work
 
 
 def _gauges(gauges: Gauges) -> Iterator[Metric]:

@@ -121,8 +121,9 @@ def prompt_tokens(
     return tokens + PRIMING
 
 
-def message_opening(role: str) -> list[int]:
-    return [_OPEN, *_short(role), _MIDDLE]
+@lru_cache(maxsize=16)
+def message_opening(role: str) -> tuple[int, ...]:
+    return _OPEN, *encode(role), _MIDDLE
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from helpers.mock_llm.books import Books
@@ -47,15 +47,12 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def oversized(headers: Iterable[tuple[bytes, bytes]], target: bytes = b"") -> str | None:
+def oversized(headers: Sequence[tuple[bytes, bytes]], target: bytes = b"") -> str | None:
     """What is wrong with the size of a request's head, if anything."""
-    size, count = len(target), 0
-    for name, value in headers:
-        size += len(name) + len(value)
-        count += 1
+    size = len(target) + sum([len(name) + len(value) for name, value in headers])
     if size > MAX_HEAD:
         return f"The request's head is larger than {MAX_HEAD} bytes."
-    if count > MAX_HEADERS:
+    if len(headers) > MAX_HEADERS:
         return f"The request has more than {MAX_HEADERS} headers."
     return None
 
