@@ -282,7 +282,7 @@ figure(comparison, prediction=guess.made, titles=titles, numbers=numbers)
 
 # %% tags=["table"]
 rows = {
-    "answers, of 40": lambda run: run.answered,
+    "answers": lambda run: run.answered,
     "requests": lambda run: len(run.requests),
     "of these wasted (429)": lambda run: run.count(429),
     "requests per answer": lambda run: len(run.requests) / run.answered,

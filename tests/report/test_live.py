@@ -74,6 +74,22 @@ def test_the_last_frame_is_always_drawn(clock: Clock) -> None:
     assert "returned after 3.9 s" in screen.frames[-1][1]
 
 
+def test_a_view_that_is_stopped_says_so_and_what_it_showed(clock: Clock) -> None:
+    screen = Screen()
+    view = LiveView("wrong", 20.0, sink=screen)
+    view.update(Snapshot(elapsed=0.4, blocked_since=0.1))
+    view.stop()
+    said = screen.frames[-1][1]
+    assert said == "wrong · in flight 0 · answered 0 of 0 · 0.4 s · stopped"
+    assert _last(screen.frames[-1][0]).get("aria-label") == said
+
+
+def test_a_view_that_is_stopped_before_its_first_frame_shows_nothing() -> None:
+    screen = Screen()
+    LiveView("wrong", 20.0, sink=screen).stop()
+    assert screen.frames == []
+
+
 def test_a_frame_while_the_loop_is_blocked(clock: Clock) -> None:
     screen = Screen()
     snapshot = Snapshot(

@@ -34,9 +34,11 @@ async def run(
     except ArmError as error:
         view.finish(error.run)
         raise
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as stopped:
+        view.stop()
         print(f"Stopped: {name} was ended.")
-        raise
+        # Without the lab's own lines, which would tell a learner nothing.
+        raise stopped.with_traceback(None) from None
     view.finish(done)
     return done
 
@@ -63,8 +65,9 @@ async def compare(
 
     try:
         done = await compare_arms(arms, llm, *args, repeats=repeats, limit=limit, watch=watch)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as stopped:
+        show_last(page, caption)
         print("Stopped: the arm that was running was ended.")
-        raise
+        raise stopped.with_traceback(None) from None
     show_last(page, caption)
     return done

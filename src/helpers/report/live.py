@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+from dataclasses import replace
 from time import monotonic
 
 from helpers.lab.run import Run, Snapshot
@@ -39,6 +40,7 @@ class LiveView:
         self._look = looks([arm])[arm]
         self._show, self._show_last = (sink, sink) if sink else default_sinks()
         self._next_frame = float("-inf")
+        self._frame: Frame | None = None
 
     def update(self, snapshot: Snapshot) -> None:
         """Draw the snapshot, unless the last frame is younger than an eighth of a second."""
@@ -46,12 +48,19 @@ class LiveView:
         if now < self._next_frame:
             return
         self._next_frame = now + _BETWEEN_FRAMES
-        frame = self._frame_so_far(snapshot)
+        frame = self._frame = self._frame_so_far(snapshot)
         self._show(f'<div style="{_BOX}">{svg(frame)}</div>', frame.text)
 
     def finish(self, run: Run) -> None:
         """Draw the last frame, which says how the arm ended."""
-        frame = self._last_frame(run)
+        self._end_with(self._last_frame(run))
+
+    def stop(self) -> None:
+        """Draw the newest frame once more: it says that the learner ended the arm."""
+        if self._frame is not None:
+            self._end_with(replace(self._frame, status="stopped", icon="done"))
+
+    def _end_with(self, frame: Frame) -> None:
         # As an image it also shows in a notebook that is not trusted: JupyterLab takes <svg> out.
         encoded = base64.b64encode(svg(frame).encode()).decode()
         image = f'src="data:image/svg+xml;base64,{encoded}" width="{WIDTH}" style="{_BOX}"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from helpers.report.words import ending, number, percent, seconds, shortened, ti
 
 _Cell: TypeAlias = Callable[[Comparison, str], str]
 _BORDER = "border-bottom: 1px solid #999999; padding: 4px 12px 4px 0"
+_MAY_BREAK = re.compile(r"(?<=[/_(.={])(?=[A-Za-z{])")
+"""Within a line of code. Not within a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,10 @@ def _caption(comparison: Comparison, standard: bool) -> str:
 
 def _cell(tag: str, text: str, scope: str = "") -> str:
     scoped = f' scope="{scope}"' if scope else ""
-    # A learner's line may be one long word, and a page at 200 % zoom is narrow.
-    wrap = "; overflow-wrap: anywhere" if tag == "td" else ""
-    return f'<{tag}{scoped} style="text-align: left; {_BORDER}{wrap}">{html.escape(text)}</{tag}>'
+    # A learner's line may be one long word, and a page at 200 % zoom is narrow. Not by style:
+    # in a notebook that is not trusted JupyterLab takes out what it does not know.
+    words = "<wbr/>".join(map(html.escape, _MAY_BREAK.split(text)))
+    return f'<{tag}{scoped} style="text-align: left; {_BORDER}">{words}</{tag}>'
 
 
 def _spread(measure: Callable[[Run], float], write: Callable[[float], str]) -> _Cell:
