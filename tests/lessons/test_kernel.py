@@ -1,5 +1,6 @@
 """A kernel that is interrupted goes on; a kernel that is killed leaves nothing behind."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -130,8 +131,11 @@ def up_to_the_first_arm(lesson: Lesson) -> tuple[list[str], str]:
 
 
 def ports_of(family: list[psutil.Process]) -> set[int]:
-    """On which the processes listen."""
-    sockets = [each for process in family for each in process.net_connections("tcp")]
+    """On which the processes listen. One that has ended meanwhile listens no more."""
+    sockets = []
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            sockets += process.net_connections("tcp")
     return {each.laddr.port for each in sockets if each.status == psutil.CONN_LISTEN}
 
 
