@@ -214,9 +214,7 @@ class Http1(Impatient, asyncio.Protocol):
             self.pause_reading()
 
     def _run(self, cycle: Cycle) -> None:
-        task = self._loop.create_task(cycle.run(self._app))
-        self._server_state.tasks.add(task)
-        task.add_done_callback(self._server_state.tasks.discard)
+        cycle.task = self._loop.create_task(cycle.run(self._app))
 
     def _refuse(self, status: int, message: str) -> None:
         if self._gone:
@@ -243,6 +241,8 @@ class Cycle:
 
     def __init__(self, connection: Http1, scope: Scope, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
+        self.task: asyncio.Task[None] | None = None
+        """Kept, since the event loop does not; uvicorn's set of tasks costs a callback for each."""
         self._connection = connection
         self._scope = scope
         scope["extensions"] = {EXTENSION: self}
