@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from helpers.mock_llm.json_schema import SchemaError, check_schema, instance, subschemas
 from helpers.mock_llm.patterns import PatternError, matching
+from helpers.mock_llm.text import WORDS
 
 PATTERNS = [
     r"^[A-Z]{2,3}-\d{4}$",
@@ -159,6 +160,14 @@ def test_values_fit_their_schema(schema: dict[str, Any], seed: int) -> None:
     written = json.dumps(value, allow_nan=False)
     assert written == json.dumps(instance(schema, random.Random(seed)))
     assert len(written) < 20_000
+
+
+def test_what_a_name_must_look_like_says_nothing_of_the_value() -> None:
+    names = {"type": "object", "propertyNames": {"pattern": "^[A-Z]{9}$"}, "minProperties": 4}
+    for seed in range(50):
+        for name, value in instance(names, random.Random(seed)).items():
+            assert re.fullmatch("[A-Z]{9}", name)
+            assert set(value.split()) <= set(WORDS)
 
 
 @settings(max_examples=200, deadline=None)

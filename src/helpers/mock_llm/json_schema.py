@@ -219,7 +219,9 @@ class _Writer:
         self._checked: set[int] = {id(root)}
         self._known: dict[tuple[int, int], bool] = {}
         self._simplified: dict[int, list[Any] | None] = {}
-        """By the id of a schema. Keeps those that it made, so that no id is used again."""
+        """By the id of a schema."""
+        self._alive: list[Any] = []
+        """Schemas whose ids are known: some are made on the way, and no id may be used again."""
 
     def write(self) -> Any:
         depth = _USUAL_DEPTH if self._fits(self._root, _USUAL_DEPTH) else _DEEPEST
@@ -235,6 +237,7 @@ class _Writer:
             return True
         key = (id(schema), depth)
         if key not in self._known:
+            self._alive.append(schema)
             self._known[key] = self._find_out(schema, depth)
         return self._known[key]
 
@@ -260,6 +263,7 @@ class _Writer:
         if key not in self._simplified:
             if len(self._simplified) > _MOST:
                 raise SchemaError("the schema is too complicated.")
+            self._alive.append(schema)
             self._simplified[key] = self._simplify(schema)
         return self._simplified[key]
 
