@@ -301,7 +301,7 @@ for arm, (done,) in deaf.arms.items():
 
 # %% [markdown]
 # The deadline of `stubborn` did come. The loop took it for one more failure, and asked again; it does not come twice. The lab ended it.
-# (anyio's deadlines do come again, at each `await` that follows. The loop would have run out of attempts.)
+# anyio's deadlines do come again, at each `await` that follows: there the loop would have run out of attempts.
 #
 # ## Leave the dead alone
 #
@@ -428,7 +428,7 @@ WhatIf(vary, percent=(0, 50, 10))
 #
 # `pipeline` sends each job, the body of a request, to the model. Repair it:
 #
-# - It saves every good answer: finished (`finish_reason` is `"stop"`), with a content that is a `Rating`. It saves the content as it is, and nothing else.
+# - It saves every good answer as soon as it is there: finished (`finish_reason` is `"stop"`), with a content that is a `Rating`. It saves the content as it is, and nothing else.
 # - It returns `{number: cause}` for all other jobs: `"status 503"` with the number that came; `"no answer"` if the connection broke; `"not valid"` if an answer came that is none; `"deadline"`.
 # - It ends within `deadline` seconds, and leaves no call behind, also when somebody cancels it.
 
@@ -468,7 +468,7 @@ hints("08")
 # %% [markdown]
 # ## Catch it
 #
-# Four of ruff's rules look for lost errors: E722 (bare `except`), BLE001 (a blind `except Exception`), S110 (`except` … `pass`) and RUF006 (a task that nobody holds on to). `forget` is the third way to start a batch.
+# Four of ruff's rules look for lost errors: E722 (bare `except`), BLE001 (a blind `except Exception`), S110 (`except` … `pass`) and RUF006 (a task that nobody holds on to). `forget` starts its calls and returns: nobody holds their tasks, and nobody hears of their errors.
 
 
 # %% tags=["nbval-check-output"]
@@ -476,8 +476,11 @@ from helpers import lint
 
 
 async def forget(client, url, reviews, save):
-    for number, review in reviews.items():
-        asyncio.create_task(save(number, await ask(client, url, review)))
+    async def one(number):
+        await save(number, await ask(client, url, reviews[number]))
+
+    for number in reviews:
+        asyncio.create_task(one(number))
 
 
 for arm in (wrong, grouped, swallow, yielding, forget, right):
