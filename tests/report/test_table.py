@@ -114,6 +114,7 @@ def test_a_line_of_code_may_be_broken_and_a_number_may_not() -> None:
     page = table(serial(), rows, standard=False)._repr_mimebundle_()[0]["text/html"]
     assert "post(<wbr/>f&quot;{<wbr/>url}/<wbr/>chat/<wbr/>completions&quot;)" in page
     assert ">0.25<" in page
+    assert "(status 200)" in table(serial())._repr_mimebundle_()[0]["text/html"]
 
 
 def test_text_is_aligned() -> None:

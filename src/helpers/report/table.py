@@ -15,8 +15,8 @@ from helpers.report.words import ending, number, percent, seconds, shortened, ti
 
 _Cell: TypeAlias = Callable[[Comparison, str], str]
 _BORDER = "border-bottom: 1px solid #999999; padding: 4px 12px 4px 0"
-_MAY_BREAK = re.compile(r"(?<=[/_(.={])(?=[A-Za-z{])")
-"""Within a line of code. Not within a number."""
+_MAY_BREAK = re.compile(r"(?<=[/_(.={])(?<! \()(?=[A-Za-z{])")
+"""Within a line of code. Not within a number, nor in front of a remark in brackets."""
 
 
 @dataclass(frozen=True, slots=True)
