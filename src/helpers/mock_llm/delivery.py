@@ -58,11 +58,9 @@ async def send_whole(
     times = schedule.times(answer.length)
     end = times[-1] if times else schedule.first_token
     try:
-        if _is_ahead(schedule.first_token):
-            await exchange.reader.wait_until(schedule.first_token)
+        await _wait(exchange, schedule.first_token)
         exchange.books.first_token(record)
-        if _is_ahead(end):
-            await exchange.reader.wait_until(end)
+        await _wait(exchange, end)
     except ClientLeftError:
         if abandoned:
             await _write_for_nobody(exchange, answer, end)
@@ -80,8 +78,7 @@ async def stream(
     """
     times = schedule.times(answer.length)
     try:
-        if _is_ahead(schedule.first_token):
-            await exchange.reader.wait_until(schedule.first_token)
+        await _wait(exchange, schedule.first_token)
         await _send_tokens(exchange, answer, times)
     except ClientLeftError:
         if abandoned:
@@ -115,5 +112,6 @@ async def _write_for_nobody(exchange: Exchange, answer: Answer, end: float) -> N
     record.tokens_after_client_left = answer.completion_tokens - written
 
 
-def _is_ahead(due: float) -> bool:
-    return due - perf_counter() > _CLOCK_STEP
+async def _wait(exchange: Exchange, due: float) -> None:
+    if due - perf_counter() > _CLOCK_STEP:
+        await exchange.reader.wait_until(due)

@@ -7,45 +7,34 @@ dozen checks of what is our own, together half of the time that a short answer t
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-from uvicorn.server import ServerState
 
 from helpers.mock_llm import wire
-from helpers.mock_llm.asgi import Headers, Message, Receive, Scope, Send, respond
-from helpers.mock_llm.wire import EXTENSION, MAX_HEAD, Impatient, oversized, refusal
+from helpers.mock_llm.asgi import Headers, Message, Scope
+from helpers.mock_llm.wire import (
+    MAX_HEAD,
+    Answering,
+    HttpConnection,
+    oversized,
+    refusal,
+)
 
 _MAX_UNREAD = 64 * 1024
 """Bytes of a request's body that may wait for the app."""
 _HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-_App = Callable[[Scope, Receive, Send], Awaitable[None]]
-_log = logging.getLogger("uvicorn.error")
 
 
-class Http1(Impatient, asyncio.Protocol):
+class Http1(HttpConnection):
     """One connection. Its requests are answered one after the other, each on a `Cycle`."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        self._app: _App = config.loaded_app
-        self._root_path = config.root_path
-        self._server_state = server_state
-        self._app_state = app_state
-        self._loop = _loop or asyncio.get_running_loop()
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._parser = httptools.HttpRequestParser(self)
         # What comes after the last request is ignored, and must not cost it its answer.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -64,13 +53,6 @@ class Http1(Impatient, asyncio.Protocol):
         """The client reads more slowly than it is written to."""
         self._writable = asyncio.Event()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.transport = transport
-        self._server_state.connections.add(self)  # type: ignore[arg-type]
-        self._client = get_remote_addr(transport)
-        self._server = get_local_addr(transport)
-        self._scheme = "https" if is_ssl(transport) else "http"
-
     def data_received(self, data: bytes) -> None:
         if self.leaving:
             self.ignore(data)
@@ -88,8 +70,7 @@ class Http1(Impatient, asyncio.Protocol):
                 self._refuse(431, f"The request's head is larger than {MAX_HEAD} bytes.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server_state.connections.discard(self)
-        self.books.connection_closed(self._client)
+        super().connection_lost(exc)
         self._disconnect_all()
 
     def pause_writing(self) -> None:
@@ -169,9 +150,6 @@ class Http1(Impatient, asyncio.Protocol):
             self._reading = True
             self.transport.resume_reading()
 
-    def default_headers(self) -> Headers:
-        return self._server_state.default_headers
-
     def answered(self, cycle: Cycle) -> None:
         self._server_state.total_requests += 1
         self._unanswered.popleft()
@@ -190,21 +168,8 @@ class Http1(Impatient, asyncio.Protocol):
     def _begin(self) -> None:
         version = self._parser.get_http_version()
         path, raw_path, query = _target(self._url)
-        scope: Scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": version,
-            "server": self._server,
-            "client": self._client,
-            "scheme": self._scheme,
-            "method": self._parser.get_method().decode("ascii"),
-            "root_path": self._root_path,
-            "path": path,
-            "raw_path": raw_path,
-            "query_string": query,
-            "headers": self._headers,
-            "state": self._app_state.copy(),
-        }
+        method = self._parser.get_method().decode("ascii")
+        scope = self.scope(version, method, path, raw_path, query, self._headers)
         keep_alive = version != "1.0" and self._parser.should_keep_alive()
         self._cycle = cycle = Cycle(self, scope, keep_alive)
         self._unanswered.append(cycle)
@@ -232,21 +197,16 @@ class Http1(Impatient, asyncio.Protocol):
         self._writable.set()
 
 
-class Cycle:
-    """One request and its answer: what the app receives from and sends to, and its ``Wire``.
-
-    The head of an answer leaves with the first piece of its body: ASGI wants it so, and it halves
-    the system calls of a short answer.
-    """
+class Cycle(Answering):
+    """The head of an answer leaves with the first piece of its body: ASGI wants it so, and a short
+    answer costs half the system calls."""
 
     def __init__(self, connection: Http1, scope: Scope, keep_alive: bool) -> None:
+        super().__init__(scope)
         self.keep_alive = keep_alive
         self.task: asyncio.Task[None] | None = None
         """Kept, since the event loop does not; uvicorn's set of tasks costs a callback for each."""
         self._connection = connection
-        self._scope = scope
-        scope["extensions"] = {EXTENSION: self}
-        self._left = False
         self._news = False
         self._waiting: asyncio.Future[None] | None = None
         # The request.
@@ -255,22 +215,8 @@ class Cycle:
         self._more_body = True
         self._asked = False
         # The answer.
-        self._started = False
-        self._answered = False
         self._head = b""
         self._chunked = False
-
-    async def run(self, app: _App) -> None:
-        try:
-            await app(self._scope, self.receive, self.send)
-        except Exception:  # noqa: BLE001  # a mistake of the app's, which answers for its own
-            _log.exception("Exception in ASGI application")
-        if self._answered or self._left:
-            return
-        if self._started:
-            self.cut()
-        else:
-            await respond(self.send, 500, refusal(500, "The server did not answer."), [])
 
     # ASGI.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
@@ -25,13 +23,18 @@ from h2.exceptions import DenialOfServiceError, ProtocolError
 from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame
-from uvicorn.config import Config
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-from uvicorn.server import ServerState
 
 from helpers.mock_llm import wire
 from helpers.mock_llm.asgi import Headers, Message, Receive, Scope, Send, respond
-from helpers.mock_llm.wire import EXTENSION, MAX_HEAD, Impatient, oversized, refusal
+from helpers.mock_llm.wire import (
+    MAX_HEAD,
+    Answering,
+    App,
+    HttpConnection,
+    log,
+    oversized,
+    refusal,
+)
 
 _MAX_STREAMS = 1_000
 _STREAM_WINDOW = 65_535
@@ -58,25 +61,13 @@ _CONFIG = H2Configuration(
     validate_outbound_headers=False,  # they are our own
     normalize_outbound_headers=False,
 )
-_App = Callable[[Scope, Receive, Send], Awaitable[None]]
-_log = logging.getLogger("uvicorn.error")
 
 
-class Http2(Impatient, asyncio.Protocol):
+class Http2(HttpConnection):
     """One connection. Each request runs in a task of its own, on a ``Stream``."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        self._app: _App = config.loaded_app
-        self._root_path = config.root_path
-        self._server_state = server_state
-        self._app_state = app_state
-        self._loop = _loop or asyncio.get_running_loop()
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._h2 = _Connection(_CONFIG)
         self._frames = _Frames()
         self._h2.incoming_buffer = self._frames
@@ -88,11 +79,7 @@ class Http2(Impatient, asyncio.Protocol):
         self._asked = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.transport = transport
-        self._server_state.connections.add(self)  # type: ignore[arg-type]
-        self._client = get_remote_addr(transport)
-        self._server = get_local_addr(transport)
-        self._scheme = "https" if is_ssl(transport) else "http"
+        super().connection_made(transport)
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(_CONNECTION_WINDOW - _STREAM_WINDOW)
         self._flush()
@@ -107,7 +94,7 @@ class Http2(Impatient, asyncio.Protocol):
         except ProtocolError as error:
             self._give_up(error.error_code)
         except Exception:  # noqa: BLE001  # h2 or hpack tripped over what the client sent
-            _log.exception("Exception in HTTP/2")
+            log.exception("Exception in HTTP/2")
             self._give_up(ErrorCodes.INTERNAL_ERROR)
         if self.leaving:
             return
@@ -119,8 +106,7 @@ class Http2(Impatient, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.leaving = True
-        self._server_state.connections.discard(self)
-        self.books.connection_closed(self._client)
+        super().connection_lost(exc)
         self._disconnect_all()
 
     def pause_writing(self) -> None:
@@ -190,21 +176,8 @@ class Http2(Impatient, asyncio.Protocol):
         if b":authority" in pseudo:  # which h2 has compared with the header host, if there is one
             headers = [header for header in headers if header[0] != b"host"]
             headers.insert(0, (b"host", pseudo[b":authority"]))
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "2",
-            "server": self._server,
-            "client": self._client,
-            "scheme": self._scheme,
-            "method": pseudo[b":method"].decode("latin-1"),
-            "root_path": self._root_path,
-            "path": unquote(path.decode("latin-1")),
-            "raw_path": path,
-            "query_string": query,
-            "headers": headers,
-            "state": self._app_state.copy(),
-        }
+        method, text = pseudo[b":method"].decode("latin-1"), unquote(path.decode("latin-1"))
+        return self.scope("2", method, text, path, query, headers)
 
     def _take(self, event: DataReceived) -> None:
         self._received += event.flow_controlled_length
@@ -226,9 +199,6 @@ class Http2(Impatient, asyncio.Protocol):
         self._h2.send_headers(stream.id, headers)
         self._frames.earn()
         self._flush()
-
-    def default_headers(self) -> Headers:
-        return self._server_state.default_headers
 
     def room(self, stream: Stream) -> int:
         """How many bytes of an answer may be sent now; 0 is a reason to ``wait_for_room``."""
@@ -299,16 +269,12 @@ class Http2(Impatient, asyncio.Protocol):
             self._wake(stream_id)
 
 
-class Stream:
-    """One request and its answer: what the app receives from and sends to, and its ``Wire``."""
-
+class Stream(Answering):
     def __init__(self, connection: Http2, id: int, scope: Scope) -> None:
+        super().__init__(scope)
         self.id = id
         self._connection = connection
-        self._scope = scope
-        scope["extensions"] = {EXTENSION: self}
         self._news = asyncio.Event()
-        self._left = False
         # The request.
         self._body: list[bytes] = []
         self._more_body = True
@@ -319,22 +285,8 @@ class Stream:
         self._ignored = 0
         self._continue = any(name == b"expect" for name, _ in scope["headers"])
         # The answer.
-        self._started = False
-        self._answered = False
         self._expected: int | None = None
         self._bodyless = False
-
-    async def run(self, app: _App) -> None:
-        try:
-            await app(self._scope, self.receive, self.send)
-        except Exception:  # noqa: BLE001  # a mistake of the app's, which answers for its own
-            _log.exception("Exception in ASGI application")
-        if self._answered or self._left:
-            return
-        if self._started:
-            self.cut()
-        else:
-            await _refuse(500, "The server did not answer.")(self._scope, self.receive, self.send)
 
     # ASGI.
 
@@ -513,7 +465,7 @@ def _asks(frame: Frame) -> bool:
     return isinstance(frame, HeadersFrame)
 
 
-def _refuse(status: int, message: str) -> _App:
+def _refuse(status: int, message: str) -> App:
     """An app that gives every request this answer."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
+from uvicorn.config import Config
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from helpers.mock_llm.asgi import Headers, Message, Receive, Scope, Send, respond
 from helpers.mock_llm.books import Books
 from helpers.mock_llm.dialect import OPENAI
 from helpers.mock_llm.errors import ApiError
 
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 EXTENSION = "mock.wire"
 """Where an app finds its ``Wire``: ``scope["extensions"]["mock.wire"]``."""
 MAX_HEAD = 64 * 1024
@@ -24,6 +31,7 @@ _LINGER_SECONDS = 1.0
 _MAX_LINGER = 1024 * 1024
 _CLOSE_BY_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """``struct linger``: on, for 0 s."""
+log = logging.getLogger("uvicorn.error")
 
 
 class Wire(Protocol):
@@ -62,8 +70,9 @@ def refusal(status: int, message: str) -> bytes:
     return OPENAI.error_body(ApiError(status, message), "")
 
 
-class Impatient(asyncio.Protocol):
-    """A protocol that drops clients which do not read, and takes leave of those it gives up."""
+class HttpConnection(asyncio.Protocol):
+    """A connection of either protocol, made as uvicorn makes its own. It drops clients which do not
+    read, and takes leave of those it gives up."""
 
     books: Books
     refuses: Callable[[], bool]
@@ -72,6 +81,53 @@ class Impatient(asyncio.Protocol):
     leaving = False
     _giving_up: asyncio.TimerHandle | None = None
     _ignored = 0
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._app: App = config.loaded_app
+        self._root_path = config.root_path
+        self._server_state = server_state
+        self._app_state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.transport = transport
+        self._server_state.connections.add(self)  # type: ignore[arg-type]
+        self._client = get_remote_addr(transport)
+        self._server = get_local_addr(transport)
+        self._scheme = "https" if is_ssl(transport) else "http"
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server_state.connections.discard(self)
+        self.books.connection_closed(self._client)
+
+    def default_headers(self) -> Headers:
+        return self._server_state.default_headers
+
+    def scope(
+        self, version: str, method: str, path: str, raw_path: bytes, query: bytes, headers: Headers
+    ) -> Scope:
+        """A request's, for the app."""
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": version,
+            "server": self._server,
+            "client": self._client,
+            "scheme": self._scheme,
+            "method": method,
+            "root_path": self._root_path,
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": headers,
+            "state": self._app_state.copy(),
+        }
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -110,3 +166,35 @@ class Impatient(asyncio.Protocol):
             return False
         self.books.connection_refused()
         return True
+
+
+class Answering:
+    """One request and its answer: what the app receives from and sends to, and its ``Wire``."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        scope["extensions"] = {EXTENSION: self}
+        self._left = False
+        self._started = False
+        self._answered = False
+
+    async def run(self, app: App) -> None:
+        try:
+            await app(self._scope, self.receive, self.send)
+        except Exception:  # a mistake of the app's, which answers for its own
+            log.exception("Exception in ASGI application")
+        if self._answered or self._left:
+            return
+        if self._started:
+            self.cut()
+        else:
+            await respond(self.send, 500, refusal(500, "The server did not answer."), [])
+
+    async def receive(self) -> Message:
+        raise NotImplementedError
+
+    async def send(self, message: Message) -> None:
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        raise NotImplementedError
