@@ -30,9 +30,9 @@ import uvicorn
 
 from helpers.mock_llm import MockLLM, Profile
 from helpers.mock_llm.asgi import Receive, Scope, Send, read_body, respond
-from helpers.mock_llm.books import Books
-from helpers.mock_llm.connections import Doorkeeper
-from helpers.mock_llm.serve import uvicorn_config
+from helpers.mock_llm.http.dispatch import ProtocolDispatcher
+from helpers.mock_llm.records.recorder import Recorder
+from helpers.mock_llm.server import uvicorn_config
 
 CONNECTIONS = 32
 SECONDS = 1.0
@@ -149,7 +149,7 @@ def serve_bare(answer: str, headers: list[tuple[str, str]]) -> None:
             gc.freeze()
             print(self.servers[0].sockets[0].getsockname()[1], flush=True)
 
-    Doorkeeper.books = Books()
+    ProtocolDispatcher.recorder = Recorder()
     Announcing(uvicorn_config(app, 0)).run()
 
 

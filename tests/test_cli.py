@@ -19,8 +19,8 @@ import pytest
 
 from helpers.lessons.catalogue import lesson, notebooks_folder
 from helpers.mock_llm import PROFILES, Fault
-from helpers.mock_llm.faults import KINDS
-from helpers.mock_llm.limits import RetryAfter
+from helpers.mock_llm.settings.faults import KINDS
+from helpers.mock_llm.settings.limits import RetryAfter
 
 COMMAND = [sys.executable, "-m", "helpers.cli"]
 

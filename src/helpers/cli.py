@@ -177,8 +177,8 @@ def serve(
 
     It listens on 127.0.0.1 only and ends with the process that started it.
     """
-    from helpers.mock_llm.config import parse_fault, read_config
-    from helpers.mock_llm.serve import serve_forever
+    from helpers.mock_llm.server import serve_forever
+    from helpers.mock_llm.settings.files import parse_fault, read_config
 
     limits = {
         "requests_per_minute": rpm,

@@ -22,7 +22,7 @@ from openai.types.chat.completion_create_params import (
 )
 
 from helpers.mock_llm import MockLLM
-from helpers.mock_llm.chat_request import ChatRequest
+from helpers.mock_llm.openai.chat_request import ChatRequest
 
 from .conftest import Chat
 from .test_chat import events

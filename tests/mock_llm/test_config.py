@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from helpers.mock_llm import Fault, Limits, Profile
-from helpers.mock_llm.config import parse_fault, read_config
-from helpers.mock_llm.settings import Settings
+from helpers.mock_llm.settings.files import parse_fault, read_config
+from helpers.mock_llm.settings.settings import Settings
 
 YAML = """
 port: 0

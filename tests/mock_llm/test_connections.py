@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.mock_llm import MockLLM, wire
-from helpers.mock_llm.connections import Doorkeeper
+from helpers.mock_llm import MockLLM
+from helpers.mock_llm.http import connection as wire
+from helpers.mock_llm.http.dispatch import ProtocolDispatcher
 
 from .conftest import Chat, eventually
 from .tiny_server import tiny_server
@@ -181,7 +182,7 @@ def test_garbage_gets_an_error_or_a_closed_connection(
 
 
 def test_garbage_prints_nothing() -> None:
-    command = [sys.executable, "-c", "from helpers.mock_llm.serve import *; serve_forever()"]
+    command = [sys.executable, "-c", "from helpers.mock_llm.server import *; serve_forever()"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as server:
         try:
@@ -260,19 +261,19 @@ def test_who_leaves_the_socket_full_is_dropped(monkeypatch: pytest.MonkeyPatch) 
     ):
         connection.sendall(b"GET /pour?100000000 HTTP/1.1\r\nhost: localhost\r\n\r\n")
         eventually(lambda: tiny.scopes)
-        eventually(lambda: not tiny.books.open)
+        eventually(lambda: not tiny.recorder.open)
 
 
 def test_connections_above_the_limit_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Doorkeeper, "most", 3)
+    monkeypatch.setattr(ProtocolDispatcher, "most", 3)
     with tiny_server() as tiny:
         address = ("127.0.0.1", tiny.port)
         connections = [socket.create_connection(address, timeout=10) for _ in range(3)]
-        eventually(lambda: len(tiny.books.open) == 3)
+        eventually(lambda: len(tiny.recorder.open) == 3)
         with socket.create_connection(address, timeout=10) as one_too_many:
             assert read_all(one_too_many) == b""
         connections.pop().close()
-        eventually(lambda: len(tiny.books.open) == 2)
+        eventually(lambda: len(tiny.recorder.open) == 2)
         assert httpx.get(f"http://127.0.0.1:{tiny.port}/pour?1").text == "x"
         for connection in connections:
             connection.close()
@@ -282,7 +283,7 @@ def test_connections_above_the_limit_are_closed_at_once(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("soft", "hard", "most"), [(256, 1_000, 900), (256, 256, 156)])
 def test_the_limit_fits_the_files_that_may_be_open(soft: int, hard: int, most: int) -> None:
     program = (
-        "import resource; from helpers.mock_llm.connections import most_connections; "
+        "import resource; from helpers.mock_llm.http.dispatch import most_connections; "
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); print(most_connections())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
@@ -290,9 +291,9 @@ def test_the_limit_fits_the_files_that_may_be_open(soft: int, hard: int, most: i
 
 
 SHORT_OF_PATIENCE = """
-import helpers.mock_llm.connections as connections
+import helpers.mock_llm.http.dispatch as connections
 connections.IDLE_SECONDS = 0.5
-from helpers.mock_llm.serve import serve_forever
+from helpers.mock_llm.server import serve_forever
 serve_forever()
 """
 

@@ -14,7 +14,7 @@ import pytest
 from openai.types import embedding_create_params
 
 from helpers.mock_llm import MockLLM, Profile
-from helpers.mock_llm.embeddings import EmbeddingRequest
+from helpers.mock_llm.openai.embeddings import EmbeddingRequest
 from helpers.mock_llm.tokens import encoding
 
 from .conftest import only_request

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.mock_llm import Fault, Limits, MockLLM, Profile
-from helpers.mock_llm.errors import ApiError
-from helpers.mock_llm.faults import KINDS, STATUSES, Plan, read_header
+from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.settings.faults import KINDS, STATUSES, FaultPlan, read_header
 
 from .conftest import NO_TLS, Chat, eventually, only_request
 
@@ -45,7 +45,7 @@ both_ways = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stre
 
 
 def hits(*faults: Fault, seed: int = 0, requests: int = 12, model: str = "gpt-4o") -> list[str]:
-    plan = Plan(faults, seed, time.perf_counter())
+    plan = FaultPlan(faults, seed, time.perf_counter())
     picked = [plan.pick(number, model) for number in range(1, requests + 1)]
     return [fault.kind if fault else "" for fault in picked]
 
@@ -62,7 +62,7 @@ def test_the_first_fault_of_the_list_wins_and_all_count_on() -> None:
 
 
 def test_a_fault_for_a_model_counts_only_its_requests() -> None:
-    plan = Plan([Fault(kind="500", first=1, model="gpt-5")], 0, time.perf_counter())
+    plan = FaultPlan([Fault(kind="500", first=1, model="gpt-5")], 0, time.perf_counter())
     models = ["gpt-4o", "gpt-5", "gpt-5", "gpt-4o"]
     picked = [plan.pick(number, model) for number, model in enumerate(models, 1)]
     assert [fault is not None for fault in picked] == [False, True, False, False]
@@ -71,7 +71,7 @@ def test_a_fault_for_a_model_counts_only_its_requests() -> None:
 def test_a_window_opens_and_closes() -> None:
     fault = Fault(kind="503", between=(10, 20), first=1)
     for age, hit in ((5, False), (15, True), (25, False)):
-        plan = Plan([fault], 0, time.perf_counter() - age)
+        plan = FaultPlan([fault], 0, time.perf_counter() - age)
         assert (plan.pick(1, "gpt-4o") is not None) == hit
 
 
@@ -81,7 +81,7 @@ def test_a_share_depends_on_seed_and_number_alone(
 ) -> None:
     fault = Fault(kind="cut", share=share)
     in_order = hits(fault, seed=seed, requests=20)
-    plan = Plan([fault], seed, time.perf_counter())
+    plan = FaultPlan([fault], seed, time.perf_counter())
     picked = {number: plan.pick(number, "gpt-4o") for number in order}
     assert [("cut" if picked[number] else "") for number in range(1, 21)] == in_order
 
@@ -100,7 +100,7 @@ def test_two_shares_do_not_hit_the_same_requests() -> None:
 
 
 def test_connections_are_refused_by_their_own_number() -> None:
-    plan = Plan([Fault(kind="refuse", every=2), Fault(kind="500", every=3)], 0, 0.0)
+    plan = FaultPlan([Fault(kind="refuse", every=2), Fault(kind="500", every=3)], 0, 0.0)
     assert [plan.refuses() for _ in range(4)] == [False, True, False, True]
     assert [bool(plan.pick(number, "gpt-4o")) for number in (1, 2, 3)] == [False, False, True]
 

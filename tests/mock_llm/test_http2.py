@@ -19,7 +19,9 @@ from h2.settings import SettingCodes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.mock_llm import MockLLM, http2, wire
+from helpers.mock_llm import MockLLM
+from helpers.mock_llm.http import connection as wire
+from helpers.mock_llm.http import http2
 
 from .conftest import eventually
 from .h2_client import (
@@ -53,7 +55,7 @@ def shared_tiny() -> Iterator[TinyServer]:
 def tiny(shared_tiny: TinyServer) -> Iterator[TinyServer]:
     shared_tiny.clear()
     yield shared_tiny
-    eventually(lambda: not shared_tiny.books.open)
+    eventually(lambda: not shared_tiny.recorder.open)
     assert shared_tiny.failures == []
 
 
@@ -240,7 +242,7 @@ def test_who_leaves_the_socket_full_is_dropped(
     client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
     client.ask("/pour?100000000")
     eventually(lambda: tiny.scopes)
-    eventually(lambda: not tiny.books.open)
+    eventually(lambda: not tiny.recorder.open)
 
 
 # Clients that leave.
@@ -365,7 +367,7 @@ def test_an_answer_before_the_end_of_the_body_reaches_the_client(tiny: TinyServe
             url = f"http://127.0.0.1:{tiny.port}/early"
             response = http.post(url, content=b"x" * 5_000_000)
             assert (response.status_code, response.text) == (413, "too much")
-        assert len(tiny.books.open) == 1
+        assert len(tiny.recorder.open) == 1
 
 
 def test_a_body_without_end_after_the_answer_is_stopped(
@@ -464,7 +466,7 @@ def test_pings_whose_answers_nobody_reads_take_no_memory(tiny: TinyServer) -> No
     with Client(tiny.port) as client:
         with pytest.raises(OSError, match=r"reset|[Pp]ipe|abort|timed out"):
             client.socket.sendall(frame(PING, payload=b"12345678") * 500_000)
-        eventually(lambda: not tiny.books.open)
+        eventually(lambda: not tiny.recorder.open)
 
 
 def test_a_client_that_cancels_much_and_reads_more_is_no_flood(client: Client) -> None:
@@ -566,7 +568,7 @@ def test_no_frames_break_the_server(tiny: TinyServer, frames: list[bytes]) -> No
         for answer in answers
         if answer.kind == GOAWAY and answer.error == ErrorCodes.INTERNAL_ERROR
     ]
-    eventually(lambda: not tiny.books.open)
+    eventually(lambda: not tiny.recorder.open)
     assert tiny.failures == []
 
 

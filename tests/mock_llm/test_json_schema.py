@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.mock_llm.json_schema import SchemaError, check_schema, instance, subschemas
-from helpers.mock_llm.patterns import PatternError, matching
-from helpers.mock_llm.text import WORDS
+from helpers.mock_llm.model.json_schema import SchemaError, check_schema, instance, subschemas
+from helpers.mock_llm.model.patterns import PatternError, matching
+from helpers.mock_llm.model.words import WORDS
 
 PATTERNS = [
     r"^[A-Z]{2,3}-\d{4}$",

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from helpers.mock_llm import MockLLM, Profile, Request
-from helpers.mock_llm.books import Books
+from helpers.mock_llm.records.recorder import Recorder
 
 from .conftest import Chat, eventually, only_request
 
@@ -55,13 +55,13 @@ def test_a_whole_answer_has_no_chunks(chat: Chat, llm: MockLLM) -> None:
 
 
 def test_the_books_keep_the_chunks_of_the_newest_streams() -> None:
-    books = Books()
+    recorder = Recorder()
     streams = [Request(k, 2, "1.1", False, "POST", "/", arrival=0.0) for k in range(5)]
     for request in streams:
-        books.stream_began(request).extend([0.0] * 90_000)
+        recorder.stream_began(request).extend([0.0] * 90_000)
     assert [len(request.chunks) for request in streams] == [90_000] * 5  # none has ended
     for request in streams:
-        books.stream_over(request)
+        recorder.stream_over(request)
     assert [len(request.chunks) for request in streams] == [0, 0, 0, 90_000, 90_000]
 
 

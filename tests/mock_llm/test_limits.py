@@ -17,8 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.mock_llm import Limits, MockLLM
-from helpers.mock_llm.errors import ApiError
-from helpers.mock_llm.limits import Account, Bucket, Limiter, go_duration, retry_after, rfc3339
+from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.settings.limits import (
+    Account,
+    Bucket,
+    Limiter,
+    go_duration,
+    retry_after,
+    rfc3339,
+)
 
 from .conftest import Chat
 

@@ -15,7 +15,7 @@ from anthropic.types import message_count_tokens_params, message_create_params
 from anthropic.types.beta import message_create_params as beta_message_create_params
 
 from helpers.mock_llm import MockLLM
-from helpers.mock_llm.messages_request import CountRequest, MessageRequest
+from helpers.mock_llm.anthropic.messages_request import CountRequest, MessageRequest
 from helpers.mock_llm.tokens import encoding
 
 from .conftest import only_request

@@ -195,7 +195,7 @@ def test_a_file_of_the_learner_does_not_shadow_a_module(
 
 def test_importing_the_server_does_not_load_the_notebook_side() -> None:
     script = (
-        "import sys, helpers.mock_llm, helpers.mock_llm.serve;"
+        "import sys, helpers.mock_llm, helpers.mock_llm.server;"
         "print([m for m in ('matplotlib', 'IPython', 'httpx', 'helpers.lab') if m in sys.modules])"
     )
     done = subprocess.run(
@@ -209,7 +209,7 @@ import sys, time, helpers.mock_llm
 llm = helpers.mock_llm.MockLLM().start()
 print(llm.pid, llm.url, flush=True)
 """
-SERVE = "from helpers.mock_llm.serve import serve_forever; serve_forever()"
+SERVE = "from helpers.mock_llm.server import serve_forever; serve_forever()"
 
 
 # A shell's background job, as these tests may be, inherits that it ignores interrupts.

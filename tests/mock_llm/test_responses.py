@@ -16,7 +16,12 @@ from openai.types import responses
 from openai.types.responses import input_token_count_params, response_create_params
 
 from helpers.mock_llm import MockLLM, Profile
-from helpers.mock_llm.responses_request import CountRequest, Item, ResponseRequest, ToolDefinition
+from helpers.mock_llm.openai.responses_request import (
+    CountRequest,
+    Item,
+    ResponseRequest,
+    ToolDefinition,
+)
 from helpers.mock_llm.tokens import count_prompt_tokens, encoding
 
 from .conftest import only_request

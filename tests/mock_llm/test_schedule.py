@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.mock_llm import Profile
-from helpers.mock_llm.latency import Schedule, Slots
+from helpers.mock_llm.model.latency import Schedule, Slots
 
 rates = st.floats(1, 1e5)
 

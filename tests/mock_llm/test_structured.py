@@ -41,7 +41,7 @@ class Step(pydantic.BaseModel):
     after: Step | None
 
 
-class Plan(pydantic.BaseModel):
+class FaultPlan(pydantic.BaseModel):
     date: str
     steps: list[Step]
     sure: bool
@@ -78,7 +78,7 @@ def test_answers_fit_their_schema(chat: Chat, schema: dict[str, Any]) -> None:
 
 
 def test_a_limit_cuts_the_json_and_says_so(chat: Chat) -> None:
-    schema = Plan.model_json_schema()
+    schema = FaultPlan.model_json_schema()
     whole = content_of(chat(response_format=schema_format(schema)).json())
     cut = chat(response_format=schema_format(schema), max_completion_tokens=4).json()
     assert cut["choices"][0]["finish_reason"] == "length"
@@ -90,12 +90,14 @@ def test_a_limit_cuts_the_json_and_says_so(chat: Chat) -> None:
 def test_the_servers_answer_tokens_are_about_text_only(llm: MockLLM, chat: Chat) -> None:
     llm.configure(answer_tokens=3)
     assert chat().json()["usage"]["completion_tokens"] == 3
-    json.loads(content_of(chat(response_format=schema_format(Plan.model_json_schema())).json()))
+    json.loads(
+        content_of(chat(response_format=schema_format(FaultPlan.model_json_schema())).json())
+    )
 
 
 def test_tools_come_before_the_structured_answer(chat: Chat) -> None:
     tools = [{"type": "function", "function": {"name": "look_up"}}]
-    format = schema_format(Plan.model_json_schema())
+    format = schema_format(FaultPlan.model_json_schema())
     first = chat(tools=tools, response_format=format).json()["choices"][0]
     assert first["finish_reason"] == "tool_calls"
     result = {
@@ -104,7 +106,7 @@ def test_tools_come_before_the_structured_answer(chat: Chat) -> None:
         "tool_call_id": first["message"]["tool_calls"][0]["id"],
     }
     history = [{"role": "user", "content": "a"}, first["message"], result]
-    Plan.model_validate_json(
+    FaultPlan.model_validate_json(
         content_of(chat(messages=history, tools=tools, response_format=format).json())
     )
 
@@ -117,17 +119,19 @@ def test_text_that_is_asked_for_is_text(chat: Chat) -> None:
 
 def test_sdk_parses_the_answer(llm: MockLLM) -> None:
     with openai.OpenAI(base_url=llm.url, api_key="any") as client:
-        answer = client.chat.completions.parse(model="gpt-4o", messages=[ASK], response_format=Plan)
+        answer = client.chat.completions.parse(
+            model="gpt-4o", messages=[ASK], response_format=FaultPlan
+        )
         plan = answer.choices[0].message.parsed
-        assert isinstance(plan, Plan)
+        assert isinstance(plan, FaultPlan)
         with client.chat.completions.stream(
-            model="gpt-4o", messages=[ASK], response_format=Plan
+            model="gpt-4o", messages=[ASK], response_format=FaultPlan
         ) as stream:
             kinds = {event.type for event in stream}
             streamed = stream.get_final_completion()
         with pytest.raises(openai.LengthFinishReasonError):
             client.chat.completions.parse(
-                model="gpt-4o", messages=[ASK], response_format=Plan, max_completion_tokens=3
+                model="gpt-4o", messages=[ASK], response_format=FaultPlan, max_completion_tokens=3
             )
     assert streamed.choices[0].message.parsed == plan
     assert {"content.delta", "content.done", "chunk"} <= kinds
@@ -137,13 +141,13 @@ def test_sdk_parses_the_answer(llm: MockLLM) -> None:
 async def test_sdk_async_parses_the_answer(llm: MockLLM) -> None:
     async with openai.AsyncOpenAI(base_url=llm.url, api_key="any") as client:
         answer = await client.chat.completions.parse(
-            model="gpt-4o", messages=[ASK], response_format=Plan, seed=3
+            model="gpt-4o", messages=[ASK], response_format=FaultPlan, seed=3
         )
         async with client.chat.completions.stream(
-            model="gpt-4o", messages=[ASK], response_format=Plan, seed=3
+            model="gpt-4o", messages=[ASK], response_format=FaultPlan, seed=3
         ) as stream:
             streamed = await stream.get_final_completion()
-    assert isinstance(answer.choices[0].message.parsed, Plan)
+    assert isinstance(answer.choices[0].message.parsed, FaultPlan)
     assert streamed.choices[0].message.parsed == answer.choices[0].message.parsed
 
 

@@ -230,7 +230,7 @@ def test_a_killed_client_leaves_none_behind() -> None:
 
 
 def test_a_port_that_cannot_be_had_leaves_none_behind(tmp_path: Path) -> None:
-    command = "from helpers.mock_llm.serve import serve_forever; serve_forever(tls=True, port={})"
+    command = "from helpers.mock_llm.server import serve_forever; serve_forever(tls=True, port={})"
     with MockLLM() as llm:
         done = subprocess.run(
             [sys.executable, "-c", command.format(port_of(llm.url))],

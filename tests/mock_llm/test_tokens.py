@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.mock_llm.text import WORDS, answer, digest
+from helpers.mock_llm.model.words import WORDS, answer, digest
 from helpers.mock_llm.tokens import count_prompt_tokens, encode, encoding
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from h2.errors import ErrorCodes
 
-from helpers.mock_llm.connections import Doorkeeper
+from helpers.mock_llm.http.dispatch import ProtocolDispatcher
 
 from .conftest import eventually
 from .h2_client import Client
@@ -29,7 +29,7 @@ def shared_tiny(request: pytest.FixtureRequest) -> Iterator[TinyServer]:
 def tiny(shared_tiny: TinyServer) -> Iterator[TinyServer]:
     shared_tiny.clear()
     yield shared_tiny
-    eventually(lambda: not shared_tiny.books.open)
+    eventually(lambda: not shared_tiny.recorder.open)
     assert shared_tiny.failures == []
 
 
@@ -125,7 +125,7 @@ def test_a_reset_connection_ends_all_its_streams(tiny: TinyServer) -> None:
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Doorkeeper, "refuses", lambda: True)
+    monkeypatch.setattr(ProtocolDispatcher, "refuses", lambda: True)
 
 
 def test_a_refused_connection_ends_before_its_request_is_read(

@@ -13,10 +13,10 @@ from typing import Any
 import uvicorn
 
 from helpers.mock_llm.asgi import Receive, Scope, Send
-from helpers.mock_llm.books import Books
-from helpers.mock_llm.connections import Doorkeeper
-from helpers.mock_llm.serve import uvicorn_config
-from helpers.mock_llm.tls import make_context
+from helpers.mock_llm.http.dispatch import ProtocolDispatcher
+from helpers.mock_llm.http.tls import make_context
+from helpers.mock_llm.records.recorder import Recorder
+from helpers.mock_llm.server import uvicorn_config
 
 from .conftest import eventually
 
@@ -25,7 +25,7 @@ PIECE = b"0123456789" * 10
 
 @dataclass
 class TinyServer:
-    books: Books
+    recorder: Recorder
     port: int = 0
     ca_file: str | None = None
     left: dict[str, float] = field(default_factory=dict)
@@ -118,11 +118,11 @@ async def _start(send: Send, headers: Any = (), status: int = 200) -> None:
 
 @contextmanager
 def tiny_server(loop: str = "auto", *, tls: bool = False) -> Iterator[TinyServer]:
-    tiny = TinyServer(Books())
-    Doorkeeper.books = tiny.books
+    tiny = TinyServer(Recorder())
+    ProtocolDispatcher.recorder = tiny.recorder
     path = None
     if tls:
-        Doorkeeper.tls, path = make_context()
+        ProtocolDispatcher.tls, path = make_context()
         tiny.ca_file = str(path)
     config = uvicorn_config(tiny, 0)
     config.loop = loop
@@ -137,7 +137,7 @@ def tiny_server(loop: str = "auto", *, tls: bool = False) -> Iterator[TinyServer
         server.should_exit = True
         server.force_exit = True
         thread.join(10)
-        Doorkeeper.tls = None
+        ProtocolDispatcher.tls = None
         if path is not None:
             path.unlink()
     assert not thread.is_alive()

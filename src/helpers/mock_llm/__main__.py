@@ -11,15 +11,15 @@ import os
 import sys
 import threading
 
-from helpers.mock_llm.leaving import leave
+from helpers.mock_llm.shutdown import leave
 
 
 def main() -> None:
     orders = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     # Imported now, so that a parent that dies during these 0.3 s is noticed too.
-    from helpers.mock_llm.serve import CannotListenError, say, serve
-    from helpers.mock_llm.settings import Settings
+    from helpers.mock_llm.server import CannotListenError, say, serve
+    from helpers.mock_llm.settings.settings import Settings
 
     settings = Settings(**orders["settings"])
     try:

@@ -11,29 +11,29 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
 
-from helpers.mock_llm import errors
+from helpers.mock_llm.anthropic.messages import Messages
 from helpers.mock_llm.asgi import (
-    BrokenOffError,
-    ClientLeftError,
+    AbortedResponseError,
+    ClientDisconnectError,
     Reader,
     Receive,
     Scope,
     Send,
     respond,
 )
-from helpers.mock_llm.books import Books, OpenConnection
-from helpers.mock_llm.chat import Chat
 from helpers.mock_llm.control import Control
-from helpers.mock_llm.dialect import ANTHROPIC, OPENAI, Dialect, dialect_of
-from helpers.mock_llm.embeddings import Embeddings
-from helpers.mock_llm.engine import Engine
-from helpers.mock_llm.errors import ApiError
-from helpers.mock_llm.exchange import Exchange
 from helpers.mock_llm.guard import is_loopback, shorten_key
-from helpers.mock_llm.messages import Messages
-from helpers.mock_llm.models import list_models, show_model
-from helpers.mock_llm.responses import Responses
-from helpers.mock_llm.wire import EXTENSION
+from helpers.mock_llm.http.connection import EXTENSION
+from helpers.mock_llm.openai.chat import Chat
+from helpers.mock_llm.openai.embeddings import Embeddings
+from helpers.mock_llm.openai.responses import Responses
+from helpers.mock_llm.records.recorder import OpenConnection, Recorder
+from helpers.mock_llm.serving import errors
+from helpers.mock_llm.serving.dialect import ANTHROPIC, OPENAI, Dialect, dialect_of
+from helpers.mock_llm.serving.engine import Engine
+from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.serving.exchange import Exchange
+from helpers.mock_llm.serving.models import list_models, show_model
 
 _Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 _ITEM = re.compile(r"^(/v1/\w+/)[^/]*")
@@ -49,8 +49,10 @@ class _Route:
 
 
 class App:
-    def __init__(self, books: Books, engine: Engine, control: Control, api_key: str | None) -> None:
-        self._books = books
+    def __init__(
+        self, recorder: Recorder, engine: Engine, control: Control, api_key: str | None
+    ) -> None:
+        self._recorder = recorder
         self._engine = engine
         self._control = control
         self._api_key = None if api_key is None else api_key.encode()
@@ -71,7 +73,7 @@ class App:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connection = self._books.open.get(scope["client"])
+        connection = self._recorder.open.get(scope["client"])
         if connection is None:  # it closed before its request got here
             return
         path = scope["path"]
@@ -96,7 +98,7 @@ class App:
             await self._control.answer(path, headers, receive, send)
         except ApiError as error:
             await respond(send, error.status, OPENAI.error_body(error, ""), list(error.headers))
-        except ClientLeftError:
+        except ClientDisconnectError:
             pass
         except Exception:  # noqa: BLE001  # a mistake of ours, which uvicorn would not mention
             traceback.print_exc(file=sys.stderr)
@@ -105,12 +107,12 @@ class App:
     async def _serve_api(
         self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        record = self._books.request_arrived(connection, scope)
+        record = self._recorder.request_arrived(connection, scope)
         name, route = self._route(scope["path"])
         headers = dict(scope["headers"])
         exchange = Exchange(
             record=record,
-            books=self._books,
+            recorder=self._recorder,
             dialect=(route.dialect if route else None) or dialect_of(headers),
             route=name,
             request_headers=headers,
@@ -126,9 +128,9 @@ class App:
         except ApiError as error:
             self._engine.count_failed(exchange)
             await exchange.refuse(error)
-        except ClientLeftError:
+        except ClientDisconnectError:
             record.client_left = record.client_left or perf_counter()
-        except BrokenOffError:
+        except AbortedResponseError:
             return
         except Exception:  # noqa: BLE001  # a mistake of ours: say so, and keep serving
             traceback.print_exc(file=sys.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any
 
-from helpers.mock_llm import errors
+from helpers.mock_llm.serving import errors
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -24,7 +24,7 @@ async def read_body(receive: Receive) -> bytes:
     """The request's body. Raises ApiError for one that is too large or never ends."""
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise ClientLeftError
+        raise ClientDisconnectError
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         return body
@@ -40,7 +40,7 @@ async def _read_rest(body: bytes, receive: Receive) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientLeftError
+            raise ClientDisconnectError
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > _MAX_BODY:
@@ -62,11 +62,11 @@ def head(status: int, body: bytes, headers: Headers, kind: tuple[bytes, bytes] =
     return {"type": "http.response.start", "status": status, "headers": [kind, length, *headers]}
 
 
-class ClientLeftError(Exception):
+class ClientDisconnectError(Exception):
     """The client closed or reset before its answer was complete."""
 
 
-class BrokenOffError(Exception):
+class AbortedResponseError(Exception):
     """The server itself ended the answer, or the connection, before it was complete."""
 
 
@@ -97,7 +97,7 @@ class Reader:
         """Wait for a future. Raises ClientLeftError, and leaves the future cancelled, at once."""
         if self._left:
             waiting.cancel()
-            raise ClientLeftError
+            raise ClientDisconnectError
         if self._watch is None:
             self._watch = asyncio.create_task(self._notice_departure())
         self._waiting = waiting
@@ -105,7 +105,7 @@ class Reader:
             await waiting
         except asyncio.CancelledError:
             if self._left:
-                raise ClientLeftError from None
+                raise ClientDisconnectError from None
             raise
 
     async def _notice_departure(self) -> None:

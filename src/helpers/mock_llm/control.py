@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from helpers.mock_llm import errors
 from helpers.mock_llm.asgi import Reader, Receive, Send, read_body, respond
-from helpers.mock_llm.books import Books
-from helpers.mock_llm.engine import Engine
 from helpers.mock_llm.guard import is_loopback_origin
-from helpers.mock_llm.settings import Settings
+from helpers.mock_llm.records.recorder import Recorder
+from helpers.mock_llm.serving import errors
+from helpers.mock_llm.serving.engine import Engine
+from helpers.mock_llm.settings.settings import Settings
 
 _METRICS = "/metrics"
 _DIGITS = 19
@@ -32,10 +32,10 @@ _METHODS = {
 
 
 class Control:
-    def __init__(self, token: str, settings: Settings, books: Books, engine: Engine) -> None:
+    def __init__(self, token: str, settings: Settings, recorder: Recorder, engine: Engine) -> None:
         self._token = token.encode()
         self._settings = settings
-        self._books = books
+        self._recorder = recorder
         self._engine = engine
 
     def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
@@ -61,11 +61,11 @@ class Control:
         if path == "/_mock/events":
             heard = headers.get(b"last-event-id", b"")
             number = int(heard) if heard.isdigit() and len(heard) < _DIGITS else None
-            await self._books.events.stream(send, Reader(receive), number)
+            await self._recorder.events.stream(send, Reader(receive), number)
         elif path == "/_mock/ledger":
-            await respond(send, 200, self._books.to_json(), [])
+            await respond(send, 200, self._recorder.to_json(), [])
         elif path == _METRICS:
-            page, kind = self._books.to_prometheus()
+            page, kind = self._recorder.to_prometheus()
             await respond(send, 200, page, [], (b"content-type", kind.encode()))
         else:
             self._change(path, body)
@@ -73,7 +73,7 @@ class Control:
 
     def _change(self, path: str, body: bytes) -> None:
         if path == "/_mock/reset":
-            self._books.reset()
+            self._recorder.reset()
             self._engine.reset()
         else:
             self._configure(body)

@@ -1,0 +1,358 @@
+"""The mock server as Python sees it: start it, steer it, read its books, stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import IO, Self, TypedDict, cast
+
+import anyio
+from typing_extensions import Unpack
+
+from helpers.mock_llm.event_reader import EventReader
+from helpers.mock_llm.records.ledger import Connection, Ledger, Request
+from helpers.mock_llm.settings.faults import Fault
+from helpers.mock_llm.settings.limits import Limits
+from helpers.mock_llm.settings.profiles import Profile, find_profile
+from helpers.mock_llm.settings.settings import Settings
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 2.0
+_CONTROL_SECONDS = 10.0
+
+
+class Changes(TypedDict, total=False):
+    """What ``MockLLM.configure`` can change."""
+
+    profile: str | Profile
+    speed: float
+    seed: int
+    answer_tokens: int | None
+    limits: Limits | None
+    faults: Sequence[Fault]
+    finish_abandoned: bool
+
+
+class MockLLM:
+    """A fake LLM provider in a process of its own, on a port of this machine.
+
+    ``profile`` says how fast the model is (a name in ``PROFILES``, or a ``Profile``); ``speed``
+    divides all its times. With an ``api_key`` requests without it get a 401. ``answer_tokens``
+    fixes the length of answers, else it depends on the prompt. ``limits`` are the rate limits of
+    each key and model; a minute of theirs lasts 60 s / ``speed``. ``faults`` are what goes
+    wrong; a request can ask for one with the header ``x-mock-fault: cut; after_tokens=3``. ``port``
+    0 takes any free one. With ``finish_abandoned`` the model goes on writing, and billing, when its
+    client has left. With ``tls`` the port takes TLS as well, and ``ca_file`` is what clients have
+    to trust.
+
+    Use it with ``with`` or ``async with``, or call ``start`` and ``stop``. It also stops when it is
+    garbage collected and when the interpreter exits, however that happens.
+
+    Raises ValueError for a value that cannot be.
+    """
+
+    def __init__(
+        self,
+        profile: str | Profile = "instant",
+        *,
+        speed: float = 1.0,
+        seed: int = 0,
+        api_key: str | None = None,
+        answer_tokens: int | None = None,
+        limits: Limits | None = None,
+        faults: Sequence[Fault] = (),
+        finish_abandoned: bool = False,
+        tls: bool = False,
+        port: int = 0,
+    ) -> None:
+        if not isinstance(port, int) or not 0 <= port <= 65535:
+            raise ValueError(f"port must be from 0 (any free one) to 65535, not {port!r}")
+        self._settings = Settings(
+            profile=find_profile(profile),
+            speed=speed,
+            seed=seed,
+            api_key=api_key,
+            answer_tokens=answer_tokens,
+            limits=limits,
+            faults=tuple(faults),
+            finish_abandoned=finish_abandoned,
+            tls=tls,
+        )
+        self._port = port
+        self._token = secrets.token_urlsafe(16)
+        self._lock = threading.Lock()
+        self._server: _Server | None = None
+        self._finalizer: weakref.finalize[..., MockLLM] | None = None
+
+    def start(self) -> Self:
+        """Start the server, unless it runs, and wait until it answers: about 0.8 s.
+
+        Raises RuntimeError, with the remedy, when it does not start.
+        """
+        with self._lock:
+            if self._server is None:
+                server = _launch(self._settings, self._port, self._token)
+                self._finalizer = weakref.finalize(self, _end_unless_forked, server, os.getpid())
+                self._server = server
+        return self
+
+    def stop(self) -> None:
+        """Stop the server, also in the middle of answers. Does nothing when it is stopped."""
+        with self._lock:
+            if self._finalizer is not None:
+                self._finalizer()
+            self._server = self._finalizer = None
+
+    @property
+    def url(self) -> str:
+        """The base URL, ending in ``/v1``; https with ``tls``. RuntimeError before the start."""
+        scheme = "https" if self._settings.tls else "http"
+        return f"{scheme}://127.0.0.1:{self._running().port}/v1"
+
+    @property
+    def http_url(self) -> str:
+        """The base URL without TLS, on the same port. Raises RuntimeError before the start."""
+        return f"http://127.0.0.1:{self._running().port}/v1"
+
+    @property
+    def ca_file(self) -> str:
+        """Path of the PEM certificate to trust, for ``ssl.create_default_context(cafile=…)``.
+
+        It is made at each start and removed at the end. Raises RuntimeError before the start and
+        without ``tls``.
+        """
+        path = self._running().ca_file
+        if path is None:
+            raise RuntimeError("this MockLLM has no certificate: start it with tls=True")
+        return str(path)
+
+    @property
+    def token(self) -> str:
+        """What the control routes under ``/_mock/`` ask for in ``x-mock-token``."""
+        return self._token
+
+    @property
+    def pid(self) -> int:
+        """The server's process id. Raises RuntimeError before the start."""
+        return self._running().process.pid
+
+    def ledger(self) -> Ledger:
+        """A copy of what the server has seen since the last reset."""
+        recorder = json.loads(self._control("GET", "ledger"))
+        recorder["requests"] = [Request(**entry) for entry in recorder["requests"]]
+        recorder["connections"] = [Connection(**entry) for entry in recorder["connections"]]
+        return Ledger(**recorder)
+
+    def events(self) -> EventReader:
+        """What happens from now on, one dict at a time, for as long as the server runs.
+
+        Each has a ``time``, an ``event`` and, but for ``missed``, an ``id`` one above the last:
+
+        - ``arrived``, ``slot``, ``first_token``, ``fault``, ``finished``: and the ``request``, a
+          dict of the fields of `Request`, its chunks left out.
+        - ``opened`` (when it first carries a request, or closes having carried none), ``closed``:
+          and the ``connection``, a dict of the fields of `Connection`.
+        - ``reset``: the books were cleared; requests are numbered from 1 again.
+        - ``missed``: you read too slowly, and a ``count`` of events before the next was dropped.
+
+        Ends with the server, or when you close it.
+        """
+        server = self._running()
+        try:
+            return EventReader(server.port, self._token)
+        except (OSError, http.client.HTTPException) as error:
+            raise _no_answer(server, error) from error
+
+    def reset(self) -> None:
+        """Begin anew: the books, the prefix cache, the rate limits, the faults' counts and time
+        windows, and the request numbers that shares and jitter depend on."""
+        self._control("POST", "reset")
+
+    def configure(self, **changes: Unpack[Changes]) -> None:
+        """Change what `Changes` names from now on, also after a restart.
+
+        Limits that are told begin with full buckets, faults with their counts at 0.
+        Raises ValueError for a value that cannot be.
+        """
+        if "profile" in changes:
+            changes["profile"] = find_profile(changes["profile"])
+        settings = replace(self._settings, **changes)  # type: ignore[arg-type]
+        body = settings.to_json()
+        self._control("POST", "configure", json.dumps({name: body[name] for name in changes}))
+        self._settings = settings
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        abandoned = threading.Event()
+
+        def start() -> None:
+            self.start()
+            if abandoned.is_set():
+                self.stop()
+
+        try:
+            await anyio.to_thread.run_sync(start)
+        except BaseException:
+            # Cancelled while the thread may still be starting it.
+            abandoned.set()
+            await self._stop_in_thread()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        await self._stop_in_thread()
+
+    async def _stop_in_thread(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.stop)
+
+    def _running(self) -> _Server:
+        if self._server is None:
+            raise RuntimeError(
+                "this MockLLM is not started: use it in a with statement, or call .start()"
+            )
+        return self._server
+
+    def _control(self, method: str, route: str, body: str | None = None) -> bytes:
+        server = self._running()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=_CONTROL_SECONDS)
+        try:
+            connection.request(
+                method, f"/_mock/{route}", body, headers={"x-mock-token": self._token}
+            )
+            response = connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise _no_answer(server, error) from error
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise RuntimeError(f"the mock server refused {route}: {answer.decode()}")
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    process: subprocess.Popen[bytes]
+    port: int
+    ca_file: Path | None
+
+
+def _no_answer(server: _Server, error: Exception) -> RuntimeError:
+    state = "has ended" if server.process.poll() is not None else "does not answer"
+    return RuntimeError(f"the mock server {state} ({error}): call .stop() and .start() again")
+
+
+def _launch(settings: Settings, port: int, token: str) -> _Server:
+    # -P: the working directory is the learner's; a file there must not shadow a module of ours.
+    # A session (on Windows a group) of its own: an interrupt is meant for the client
+    # alone, be it from the keyboard or from a notebook.
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "helpers.mock_llm"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+    try:
+        stdin = cast(IO[bytes], process.stdin)
+        orders = {"settings": settings.to_json(), "port": port, "token": token}
+        with contextlib.suppress(OSError):  # it ended at once; what it said says why
+            stdin.write(json.dumps(orders).encode() + b"\n")
+            stdin.flush()
+        return _Server(process, *_wait_until_ready(process))
+    except BaseException:
+        _end(process)
+        raise
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes]) -> tuple[int, Path | None]:
+    """The port and the CA's certificate, once the server has said that it is ready."""
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read_start, args=(process, lines), daemon=True).start()
+    deadline = monotonic() + _START_SECONDS
+    port, ca_file = 0, None
+    for line in _until(deadline, lines):
+        word, _, rest = line.decode().strip().partition(" ")
+        if word == "listening":
+            port = int(rest.removesuffix("/v1").rpartition(":")[2])
+        elif word == "CA":
+            ca_file = Path(rest.removeprefix("certificate "))
+        elif word == "ready":
+            return port, ca_file
+        elif word == "failed:":
+            raise RuntimeError(f"the mock server did not start: it {rest}")
+        else:
+            break
+    raise RuntimeError(
+        "the mock server did not start: its process ended before it was ready; run "
+        f"`{sys.executable} -P -c 'import helpers.mock_llm.server'` to see why"
+    )
+
+
+def _until(deadline: float, lines: queue.SimpleQueue[bytes]) -> Iterator[bytes]:
+    while True:
+        try:
+            yield lines.get(timeout=max(0.0, deadline - monotonic()))
+        except queue.Empty:
+            raise RuntimeError(
+                f"the mock server did not start within {_START_SECONDS:g} s: the machine may be "
+                "overloaded; close other programs and try again"
+            ) from None
+
+
+def _read_start(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[bytes]) -> None:
+    """Pass on what the process says until it is ready; an empty line when it has ended."""
+    with cast(IO[bytes], process.stdout) as stdout:
+        for line in stdout:
+            lines.put(line)
+            if line.strip() == b"ready":
+                return
+    lines.put(b"")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The end of its standard input ends it; if not, it is killed."""
+    with contextlib.suppress(OSError):
+        cast(IO[bytes], process.stdin).close()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _end_unless_forked(server: _Server, owner: int) -> None:
+    """A fork of the process that started the server has no say in it."""
+    if os.getpid() == owner:
+        _end(server.process)
+        if server.ca_file is not None:  # a killed server left it
+            server.ca_file.unlink(missing_ok=True)

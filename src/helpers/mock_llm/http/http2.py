@@ -1,0 +1,474 @@
+"""HTTP/2 for uvicorn, on the h2 library: any number of requests on one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import Any
+from urllib.parse import unquote
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.exceptions import DenialOfServiceError, ProtocolError
+from h2.frame_buffer import FrameBuffer
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame
+
+from helpers.mock_llm.asgi import Headers, Message, Receive, Scope, Send, respond
+from helpers.mock_llm.http import connection as wire
+from helpers.mock_llm.http.connection import (
+    MAX_HEAD,
+    Answering,
+    App,
+    HttpConnection,
+    log,
+    oversized,
+    refusal,
+)
+
+_MAX_STREAMS = 1_000
+_STREAM_WINDOW = 65_535
+"""Bytes of a request's body that may wait for the app: the protocol's default."""
+_CONNECTION_WINDOW = 16 * 1024 * 1024
+"""Never what a client waits for: a request that its app does not read must not block the others."""
+_FRAME = 16_384
+"""Bytes of an answer in one frame: what every client has to take."""
+_HPACK_TABLE = 4_096
+"""Bytes of header compression state for a client that would let us have more."""
+_KNOWN_CLOSED = 1_000
+"""Closed streams of which h2 remembers how they ended, so that late frames on them are no error."""
+_MAX_IGNORED = 64 * 1024 * 1024
+"""Bytes of a request's body that may follow after its answer: those of a 413, for example."""
+_MAX_UNREAD = 1024 * 1024
+"""Bytes of acknowledgements and the like that a client may leave unread. Answers keep to less."""
+_CREDIT, _CREDIT_PER_SECOND = 1_000.0, 100.0
+_NOT_IN_HTTP2 = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
+_CONFIG = H2Configuration(
+    client_side=False,
+    header_encoding=None,
+    validate_outbound_headers=False,  # they are our own
+    normalize_outbound_headers=False,
+)
+
+
+class Http2(HttpConnection):
+    """One connection. Each request runs in a task of its own, on a ``Stream``."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._h2 = _Connection(_CONFIG)
+        self._frames = _Frames()
+        self._h2.incoming_buffer = self._frames
+        self._streams: dict[int, Stream] = {}
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._received = 0
+        self._paused = False
+        self._last_stream = False
+        self._asked = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(_CONNECTION_WINDOW - _STREAM_WINDOW)
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        if self.leaving:
+            self.ignore(data)
+            return
+        try:
+            for event in self._h2.receive_data(data):
+                self._handle(event)
+        except ProtocolError as error:
+            self._give_up(error.error_code)
+        except Exception:  # noqa: BLE001  # h2 or hpack tripped over what the client sent
+            log.exception("Exception in HTTP/2")
+            self._give_up(ErrorCodes.INTERNAL_ERROR)
+        if self.leaving:
+            return
+        self._flush()
+        if self.transport.get_write_buffer_size() > _MAX_UNREAD:
+            self.transport.abort()
+        if self._frames.client_leaves:
+            self.shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.leaving = True
+        super().connection_lost(exc)
+        self._disconnect_all()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._paused = False
+        self._wake_all()
+
+    def shutdown(self) -> None:
+        """Close as soon as the requests that are being answered have been."""
+        self._last_stream = True
+        if not self._streams:
+            self._give_up(ErrorCodes.NO_ERROR)
+
+    # What the client sends.
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, RequestReceived):
+            self._begin(event)
+        elif isinstance(event, DataReceived):
+            self._take(event)
+        elif isinstance(event, WindowUpdated):
+            if event.stream_id:
+                self._wake(event.stream_id)
+            else:
+                self._wake_all()
+        elif isinstance(event, StreamEnded):
+            if stream := self._streams.get(event.stream_id):
+                stream.body_ended()
+        elif isinstance(event, StreamReset):
+            if stream := self._streams.get(event.stream_id):
+                stream.disconnect()
+        elif isinstance(event, RemoteSettingsChanged):
+            if self._h2.encoder.header_table_size > _HPACK_TABLE:
+                self._h2.encoder.header_table_size = _HPACK_TABLE
+            self._wake_all()  # the windows may have grown
+
+    def _begin(self, event: RequestReceived) -> None:
+        if self.leaving:
+            return
+        pseudo = {name: value for name, value in event.headers if name.startswith(b":")}
+        path, _, query = pseudo.get(b":path", b"").partition(b"?")
+        first, self._asked = not self._asked, True
+        if first and self.must_refuse(path.decode("latin-1")):
+            self.leave()
+            self._disconnect_all()
+            return
+        scope = self._scope(event, pseudo, path, query)
+        stream = Stream(self, event.stream_id, scope)
+        self._streams[event.stream_id] = stream
+        app = self._app
+        if problem := oversized(event.headers):
+            app = _refuse(431, problem)
+        elif not (path.startswith(b"/") and path.isascii()):
+            app = _refuse(400, "Invalid HTTP request received.")
+        task = self._loop.create_task(stream.run(app))
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+
+    def _scope(
+        self, event: RequestReceived, pseudo: dict[bytes, bytes], path: bytes, query: bytes
+    ) -> Scope:
+        headers = [header for header in event.headers if not header[0].startswith(b":")]
+        if b":authority" in pseudo:  # which h2 has compared with the header host, if there is one
+            headers = [header for header in headers if header[0] != b"host"]
+            headers.insert(0, (b"host", pseudo[b":authority"]))
+        method, text = pseudo[b":method"].decode("latin-1"), unquote(path.decode("latin-1"))
+        return self.scope("2", method, text, path, query, headers)
+
+    def _take(self, event: DataReceived) -> None:
+        self._received += event.flow_controlled_length
+        if self._received >= _CONNECTION_WINDOW // 2:
+            self._h2.increment_flow_control_window(self._received)
+            self._received = 0
+        if stream := self._streams.get(event.stream_id):
+            stream.body_received(event.data, event.flow_controlled_length)
+
+    # What streams ask of their connection.
+
+    def open_window(self, stream: Stream, size: int) -> None:
+        """Let the client send more of this request's body."""
+        if self._is_open(stream):
+            self._h2.increment_flow_control_window(size, stream.id)
+            self._flush()
+
+    def send_headers(self, stream: Stream, headers: Headers) -> None:
+        self._h2.send_headers(stream.id, headers)
+        self._frames.earn()
+        self._flush()
+
+    def room(self, stream: Stream) -> int:
+        """How many bytes of an answer may be sent now; 0 is a reason to ``wait_for_room``."""
+        if self._paused:
+            return 0
+        return max(0, min(self._h2.local_flow_control_window(stream.id), _FRAME))
+
+    async def wait_for_room(self, stream: Stream) -> None:
+        """Until there may be room again. A client that gives none loses its answer."""
+        waiting = self._waiting[stream.id] = self._loop.create_future()
+        timer = self._loop.call_later(wire.STUCK_SECONDS, stream.cut)
+        try:
+            await waiting
+        finally:
+            timer.cancel()
+
+    def send_data(self, stream: Stream, data: memoryview, *, end: bool) -> None:
+        self._h2.send_data(stream.id, data, end_stream=end)
+        self._frames.earn()
+        self._flush()
+
+    def reset_stream(self, stream: Stream, code: ErrorCodes) -> None:
+        if not self.leaving and self._is_open(stream):
+            self._h2.reset_stream(stream.id, code)
+            self._flush()
+
+    def forget(self, stream: Stream) -> None:
+        self._streams.pop(stream.id, None)
+        self._wake(stream.id)
+        if self._last_stream and not self._streams and not self.leaving:
+            self._give_up(ErrorCodes.NO_ERROR)
+
+    def count(self) -> None:
+        self._server_state.total_requests += 1
+
+    def _is_open(self, stream: Stream) -> bool:
+        """For h2, which is ahead of us: it has read everything that came, we handle it in turn."""
+        known = self._h2.streams.get(stream.id)
+        return known is not None and known.open
+
+    def _flush(self) -> None:
+        data = self._h2.data_to_send()
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def _give_up(self, code: ErrorCodes | int) -> None:
+        """Say GOAWAY, unless h2 has, and close."""
+        if self.leaving:
+            return
+        last_words = self._h2.data_to_send()
+        if code == ErrorCodes.NO_ERROR or not last_words:
+            self._h2.close_connection(code)
+            last_words += self._h2.data_to_send()
+        self.leave(last_words)
+        self._disconnect_all()
+
+    def _disconnect_all(self) -> None:
+        for stream in list(self._streams.values()):
+            stream.disconnect()
+
+    def _wake(self, stream_id: int) -> None:
+        waiting = self._waiting.pop(stream_id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def _wake_all(self) -> None:
+        for stream_id in list(self._waiting):
+            self._wake(stream_id)
+
+
+class Stream(Answering):
+    def __init__(self, connection: Http2, id: int, scope: Scope) -> None:
+        super().__init__(scope)
+        self.id = id
+        self._connection = connection
+        self._news = asyncio.Event()
+        # The request.
+        self._body: list[bytes] = []
+        self._more_body = True
+        self._unread = 0
+        """Bytes of window that the client has used up and the app has not yet read."""
+        self._to_open = 0
+        """Bytes of window that the app has read and the client has not yet been given back."""
+        self._ignored = 0
+        self._continue = any(name == b"expect" for name, _ in scope["headers"])
+        # The answer.
+        self._expected: int | None = None
+        self._bodyless = False
+
+    # ASGI.
+
+    async def receive(self) -> Message:
+        if self._continue and not self._started and not self._left:
+            self._continue = False
+            self._connection.send_headers(self, [(b":status", b"100")])
+        if not self._left and not self._answered:
+            await self._news.wait()
+            self._news.clear()
+        if self._left or self._answered:
+            return {"type": "http.disconnect"}
+        body, self._body = b"".join(self._body), []
+        self._give_back(self._unread)
+        self._unread = 0
+        return {"type": "http.request", "body": body, "more_body": self._more_body}
+
+    async def send(self, message: Message) -> None:
+        if self._left:
+            return
+        if message["type"] == "http.response.start" and not self._started:
+            self._start(message["status"], message.get("headers", ()))
+        elif message["type"] == "http.response.body" and self._started and not self._answered:
+            await self._write(message.get("body", b""), message.get("more_body", False))
+        else:
+            raise RuntimeError(f"Unexpected ASGI message {message['type']!r}")
+
+    # Wire.
+
+    def cut(self) -> None:
+        if not self._answered and not self._left:
+            self._connection.reset_stream(self, ErrorCodes.INTERNAL_ERROR)
+            self.disconnect()
+
+    def reset(self) -> None:
+        self.disconnect()
+        wire.reset(self._connection.transport)
+
+    # What the client does.
+
+    def body_received(self, data: bytes, size: int) -> None:
+        """``size`` is what it takes of the window: with padding, it is more than the data."""
+        if self._answered:
+            self._ignore(size)
+            return
+        self._body.append(data)
+        self._unread += size
+        self._news.set()
+
+    def body_ended(self) -> None:
+        self._more_body = False
+        self._news.set()
+        if self._answered:
+            self._connection.forget(self)
+
+    def disconnect(self) -> None:
+        self._left = True
+        self._news.set()
+        self._connection.forget(self)
+
+    def _start(self, status: int, headers: Headers) -> None:
+        self._started = True
+        self._bodyless = self._scope["method"] == "HEAD" or status in (204, 304)
+        lines = [(b":status", b"%d" % status)]
+        for name, value in [*self._connection.default_headers(), *headers]:
+            name = name.lower()
+            if name == b"content-length" and not self._bodyless:
+                self._expected = int(value)
+            if name not in _NOT_IN_HTTP2:
+                lines.append((name, value))
+        self._connection.send_headers(self, lines)
+
+    async def _write(self, body: bytes, more: bool) -> None:
+        rest = memoryview(b"" if self._bodyless else body)
+        if self._expected is not None:
+            self._expected -= len(rest)
+            if self._expected < 0 or (self._expected and not more):
+                raise RuntimeError("The body is not as long as content-length says")
+        while rest:
+            room = self._connection.room(self)
+            if not room:
+                await self._connection.wait_for_room(self)
+            else:
+                part, rest = rest[:room], rest[room:]
+                self._connection.send_data(self, part, end=not more and not rest)
+                if rest:
+                    await asyncio.sleep(0)  # the other streams have a turn: the window is shared
+            if self._left:
+                return
+        if not more:
+            if self._bodyless or not body:
+                self._connection.send_data(self, rest, end=True)
+            self._finish()
+
+    def _finish(self) -> None:
+        self._answered = True
+        self._news.set()
+        self._connection.count()
+        if self._more_body:
+            self._ignore(self._unread)
+        else:
+            self._connection.forget(self)
+
+    def _ignore(self, size: int) -> None:
+        """The body of a request that has been answered may end, or else is told to."""
+        self._ignored += size
+        if self._ignored > _MAX_IGNORED:
+            self._connection.reset_stream(self, ErrorCodes.NO_ERROR)
+            self._connection.forget(self)
+        else:
+            self._give_back(size)
+
+    def _give_back(self, size: int) -> None:
+        self._to_open += size
+        if self._more_body and self._to_open >= _STREAM_WINDOW // 2:
+            self._connection.open_window(self, self._to_open)
+            self._to_open = 0
+
+
+class _Connection(H2Connection):
+    MAX_CLOSED_STREAMS = _KNOWN_CLOSED
+
+    def __init__(self, config: H2Configuration) -> None:
+        super().__init__(config)
+        self.local_settings = Settings(
+            client=False,
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: _MAX_STREAMS,
+                SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEAD,
+            },
+        )
+        # What is larger than a head may be gets an answer, up to here; beyond, a closed connection.
+        self.decoder.max_header_list_size = 4 * MAX_HEAD
+
+
+class _Frames(FrameBuffer):
+    """The frames that a client sends, and whether they still are worth reading.
+
+    Each frame that asks for nothing (ping, settings, reset, empty data, …) costs credit; each that
+    we send earns twice that, and time restores it. A client without credit is a flood: it makes
+    work and takes no answers, as in CVE-2023-44487, CVE-2019-9512, -9514, -9515 and -9518.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(server=True)
+        self.client_leaves = False
+        self._credit = _CREDIT
+        self._counted = perf_counter()
+
+    def earn(self) -> None:
+        self._credit = min(_CREDIT, self._credit + 2)
+
+    def __next__(self) -> Frame:
+        while True:
+            frame = super().__next__()
+            if not _asks(frame):
+                self._spend()
+            if not isinstance(frame, GoAwayFrame):
+                return frame
+            # Kept from h2, which would not finish the answers that the client still waits for.
+            self.client_leaves = True
+
+    def _spend(self) -> None:
+        self._credit -= 1
+        if self._credit < 0:
+            now = perf_counter()
+            self._credit = min(_CREDIT, (now - self._counted) * _CREDIT_PER_SECOND) - 1
+            self._counted = now
+        if self._credit < 0:
+            raise DenialOfServiceError("too many frames that ask for nothing")
+
+
+def _asks(frame: Frame) -> bool:
+    if isinstance(frame, DataFrame):
+        return bool(frame.data) or "END_STREAM" in frame.flags
+    return isinstance(frame, HeadersFrame)
+
+
+def _refuse(status: int, message: str) -> App:
+    """An app that gives every request this answer."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, status, refusal(status, message), [])
+
+    return app

@@ -1,0 +1,662 @@
+"""JSON values that fit a JSON schema: the model's structured answers and tool arguments.
+
+Understood are types (also lists of them), enum and const, properties, required and
+additionalProperties, items, prefixItems, minItems, maxItems and uniqueItems, bounds and multipleOf,
+lengths, pattern (see patterns.py) and format, anyOf, allOf, oneOf (as anyOf) and references into
+the schema. Other keywords, such as ``not`` and ``if``, and other patterns are passed over: so is a
+real model's answer sometimes, where the schema is not a strict one (see strict_schema.py).
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import lru_cache, reduce
+from typing import Any, NamedTuple, TypeAlias
+
+from helpers.mock_llm.model.patterns import PatternError, matching
+from helpers.mock_llm.model.words import WORDS
+from helpers.mock_llm.serving.errors import ApiError
+
+Schema: TypeAlias = dict[str, Any]
+Context: TypeAlias = tuple[str | int, ...]
+
+_DEEPEST = 64
+"""Steps from a schema into its parts, references included, beyond which no value is looked for."""
+_USUAL_DEPTH = 12
+"""The same for values that need not be deeper."""
+_MOST = 5_000
+"""Values in one answer, and items or characters in one value."""
+_SPARE = 30
+"""Things in an answer that could be left out: recursive schemas stay readable."""
+_LONG = 20_000
+"""Characters of a schema whose check is not remembered."""
+_TRIES = 100
+"""For a text of the right length, or an item unlike the others."""
+
+
+class SchemaError(ApiError):
+    """A schema that is malformed, or that no value fits.
+
+    ``problem`` says so in the provider's words, without whose schema it is: a route adds that.
+    """
+
+    def __init__(self, problem: str, context: Context | None = None) -> None:
+        if context is not None:
+            problem = f"In context={tuple(map(str, context))}, {problem}"
+        super().__init__(400, f"Invalid schema: {problem}")
+        self.problem = problem
+
+
+def check_schema(schema: Schema) -> None:
+    """Raises SchemaError if the model could not answer with it."""
+    _with_text(schema, _check_answer, lambda: _answer(schema))
+
+
+def check_form(schema: Schema) -> None:
+    """Raises SchemaError for what is no JSON schema."""
+    _with_text(schema, _check_form, lambda: _check_parts(schema))
+
+
+def instance(schema: Schema, rng: random.Random) -> Any:
+    """A value that fits. Raises SchemaError."""
+    check_form(schema)
+    return _Writer(schema, rng).write()
+
+
+def _with_text(
+    schema: Schema, remembered: Callable[[str], None], anew: Callable[[], object]
+) -> None:
+    """Checks are remembered by the schema's text: clients send it with every request."""
+    text = _text_of(schema)
+    if len(text) > _LONG:
+        anew()
+    else:
+        remembered(text)
+
+
+@lru_cache(maxsize=512)
+def _check_answer(text: str) -> None:
+    _answer(json.loads(text))
+
+
+@lru_cache(maxsize=512)
+def _check_form(text: str) -> None:
+    _check_parts(json.loads(text))
+
+
+def _answer(schema: Schema) -> Any:
+    return instance(schema, random.Random(0))  # noqa: S311
+
+
+def _check_parts(schema: Any) -> None:
+    for count, (_, part) in enumerate(subschemas(schema)):
+        _check_part(part)
+        if count > _MOST:
+            raise SchemaError("the schema has too many parts.")
+
+
+def _text_of(schema: Schema) -> str:
+    try:
+        return json.dumps(schema, allow_nan=False)
+    except ValueError:
+        raise SchemaError("a number is not finite, or has too many digits.") from None
+
+
+_PARTS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
+_LISTS_OF_PARTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_PARTS = ("items", "additionalProperties", "propertyNames")
+_ANNOTATIONS = {"title", "description", "default", "examples", "$comment", "$defs", "definitions"}
+
+
+def subschemas(schema: Any) -> Iterator[tuple[Context, Any]]:
+    """The schema and every schema in it, each with its path. References are not followed."""
+    todo: list[tuple[Context, Any]] = [((), schema)]
+    while todo:
+        context, part = todo.pop()
+        yield context, part
+        if isinstance(part, dict):
+            todo += reversed([((*context, *path), inner) for path, inner in _parts(part)])
+
+
+def _parts(schema: Schema) -> Iterator[tuple[Context, Any]]:
+    for keyword, value in schema.items():
+        if keyword in _PARTS_BY_NAME and isinstance(value, dict):
+            yield from (((keyword, name), part) for name, part in value.items())
+        elif isinstance(value, list) and keyword in (*_LISTS_OF_PARTS, "items"):
+            yield from (((keyword, index), part) for index, part in enumerate(value))
+        elif keyword in _PARTS:
+            yield (keyword,), value
+
+
+_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
+_FORMS: dict[str, tuple[str, ...]] = {
+    "properties": ("object",),
+    "patternProperties": ("object",),
+    "$defs": ("object",),
+    "definitions": ("object",),
+    "anyOf": ("array",),
+    "oneOf": ("array",),
+    "allOf": ("array",),
+    "prefixItems": ("array",),
+    "required": ("array",),
+    "enum": ("array",),
+    "pattern": ("string",),
+    "format": ("string",),
+    "$ref": ("string",),
+    "minimum": ("number",),
+    "maximum": ("number",),
+    "exclusiveMinimum": ("number", "boolean"),
+    "exclusiveMaximum": ("number", "boolean"),
+    "multipleOf": ("number",),
+    "uniqueItems": ("boolean",),
+}
+_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+
+
+def _check_part(schema: Any) -> None:
+    """Raises SchemaError in the words of the validator that the provider seems to use."""
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        raise SchemaError(f"{_short(schema)} is not of type 'object', 'boolean'.")
+    for keyword, types in _FORMS.items():
+        if keyword in schema and not any(_is(schema[keyword], name) for name in types):
+            names = ", ".join(map(repr, types))
+            raise SchemaError(f"{_short(schema[keyword])} is not of type {names}.")
+    for keyword in _COUNTS:
+        count = schema.get(keyword, 0)
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise SchemaError(f"{_short(count)} is not of type 'integer'.")
+        if count < 0:
+            raise SchemaError(f"{count} is less than the minimum of 0.")
+    if schema.get("multipleOf", 1) <= 0:
+        raise SchemaError("multipleOf is not more than 0.")
+    names = schema.get("type", "string")
+    for name in names if isinstance(names, list) and names else [names]:
+        if name not in _TYPES:
+            raise SchemaError(f"{_short(name)} is not valid under any of the given schemas.")
+    if not all(isinstance(name, str) for name in schema.get("required", ())):
+        raise SchemaError("'required' is not an array of strings.")
+
+
+def _short(value: object) -> str:
+    text = repr(value)[:100]
+    return text if len(text) < 100 else text + "…"
+
+
+def _is(value: Any, name: str) -> bool:
+    """Whether a JSON value has a type of JSON schema's."""
+    match name:
+        case "null":
+            return value is None
+        case "boolean":
+            return isinstance(value, bool)
+        case "string":
+            return isinstance(value, str)
+        case "array":
+            return isinstance(value, list)
+        case "object":
+            return isinstance(value, dict)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return name == "number" or isinstance(value, int) or value.is_integer()
+
+
+class _Writer:
+    """One value for one schema."""
+
+    def __init__(self, root: Schema, rng: random.Random) -> None:
+        self._root = root
+        self._rng = rng
+        self._spare = _SPARE
+        self._left = _MOST
+        self._checked: set[int] = {id(root)}
+        self._known: dict[tuple[int, int], bool] = {}
+        self._simplified: dict[int, list[Any] | None] = {}
+        """By the id of a schema."""
+        self._alive: list[Any] = []
+        """Schemas whose ids are known: some are made on the way, and no id may be used again."""
+
+    def write(self) -> Any:
+        depth = _USUAL_DEPTH if self._fits(self._root, _USUAL_DEPTH) else _DEEPEST
+        return self._value(self._root, depth, ())
+
+    # What fits
+
+    def _fits(self, schema: Any, depth: int) -> bool:
+        """Whether a value exists that needs at most ``depth`` steps. Bounds are not looked at."""
+        if depth <= 0 or schema is False:
+            return False
+        if not isinstance(schema, dict):
+            return True
+        key = (id(schema), depth)
+        if key not in self._known:
+            self._alive.append(schema)
+            self._known[key] = self._find_out(schema, depth)
+        return self._known[key]
+
+    def _find_out(self, schema: Schema, depth: int) -> bool:
+        if "const" in schema or "enum" in schema:
+            return True
+        if (simpler := self._simpler(schema)) is not None:
+            return any(self._fits(branch, depth - 1) for branch in simpler)
+        return any(self._type_fits(schema, name, depth) for name in _types(schema))
+
+    def _type_fits(self, schema: Schema, name: str, depth: int) -> bool:
+        if name == "object":
+            return all(self._fits(part, depth - 1) for part in self._required(schema).values())
+        if name == "array":
+            least = schema.get("minItems", 0)
+            parts = _first_items(schema, least)
+            return len(parts) == least and all(self._fits(part, depth - 1) for part in parts)
+        return "pattern" not in schema or name != "string" or _is_supported(schema["pattern"])
+
+    def _simpler(self, schema: Schema) -> list[Any] | None:
+        """The schemas of which one must fit, where this one is a reference or a combination."""
+        key = id(schema)
+        if key not in self._simplified:
+            if len(self._simplified) > _MOST:
+                raise SchemaError("the schema is too complicated.")
+            self._alive.append(schema)
+            self._simplified[key] = self._simplify(schema)
+        return self._simplified[key]
+
+    def _simplify(self, schema: Schema) -> list[Any] | None:
+        keyword = next((k for k in ("$ref", "allOf", "anyOf", "oneOf") if k in schema), None)
+        if keyword is None:
+            return None
+        rest = {k: v for k, v in schema.items() if k != keyword and k not in _ANNOTATIONS}
+        if keyword == "$ref":
+            return [_all([rest, self._target(schema["$ref"])])]
+        if keyword == "allOf":
+            return [_all([rest, *schema["allOf"]])]
+        return [_all([rest, branch]) for branch in schema[keyword]]
+
+    def _target(self, reference: str) -> Any:
+        target: Any = self._root
+        pointer = reference.removeprefix("#")
+        try:
+            if pointer == reference:
+                raise KeyError(reference)
+            for step in pointer.split("/")[1:]:
+                step = step.replace("~1", "/").replace("~0", "~")
+                target = target[int(step) if isinstance(target, list) else step]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise SchemaError(
+                f"reference {_short(reference)} does not point to a schema."
+            ) from None
+        if id(target) not in self._checked:  # it may stand where no keyword leads
+            _check_parts(target)
+            self._checked.add(id(target))
+        return target
+
+    def _required(self, schema: Schema) -> dict[str, Any]:
+        """Properties that must be there, and their schemas."""
+        properties = schema.get("properties", {})
+        others = schema.get("additionalProperties", {})
+        return {name: properties.get(name, others) for name in schema.get("required", ())}
+
+    # Writing
+
+    def _value(self, schema: Any, depth: int, context: Context) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise SchemaError("its values are too large.")
+        if depth <= 0 or schema is False:
+            raise SchemaError("no value fits, or only one nested too deeply.", context)
+        if not isinstance(schema, dict):
+            return self._words(1)
+        if "const" in schema:
+            return schema["const"]
+        if "enum" in schema:
+            return self._member(schema, context)
+        if (simpler := self._simpler(schema)) is not None:
+            return self._value(self._branch(simpler, depth), depth - 1, context)
+        match name := self._type(schema, depth):
+            case "object":
+                return self._object(schema, depth, context)
+            case "array":
+                return self._array(schema, depth, context)
+            case "string":
+                return self._string(schema, context)
+            case "boolean":
+                return self._rng.random() < 0.5
+            case "null":
+                return None
+            case "":
+                raise SchemaError("no type fits all of its parts.", context)
+        return self._number(schema, whole=name == "integer", context=context)
+
+    def _type(self, schema: Schema, depth: int) -> str:
+        names = _types(schema)
+        if len(names) > 1:
+            names = [name for name in names if self._type_fits(schema, name, depth)] or names
+        return self._rng.choice(names) if names else ""
+
+    def _member(self, schema: Schema, context: Context) -> Any:
+        names = _types(schema) if "type" in schema else list(_TYPES)
+        members = [m for m in schema["enum"] if any(_is(m, name) for name in names)]
+        if not members:
+            raise SchemaError("enum has no value of the type.", context)
+        return self._rng.choice(members)
+
+    def _branch(self, branches: list[Any], depth: int) -> Any:
+        fitting = [branch for branch in branches if self._fits(branch, depth - 1)]
+        if len(fitting) > 1 and not self._spend():
+            return min(fitting, key=self._least_depth)
+        return self._rng.choice(fitting or branches or [False])
+
+    def _least_depth(self, schema: Any) -> int:
+        return next((d for d in range(_DEEPEST) if self._fits(schema, d)), _DEEPEST)
+
+    def _spend(self) -> bool:
+        self._spare -= 1
+        return self._spare >= 0
+
+    def _object(self, schema: Schema, depth: int, context: Context) -> dict[str, Any]:
+        required = self._required(schema)
+        parts = {
+            name: part
+            for name, part in schema.get("properties", {}).items()
+            if name in required or self._may(part, depth)
+        }
+        parts |= {name: part for name, part in required.items() if name not in parts}
+        most = schema.get("maxProperties", math.inf)
+        for name in [name for name in parts if name not in required]:
+            if len(parts) > most:
+                del parts[name]
+        self._add_properties(schema, parts, depth, context)
+        return {
+            name: self._value(part, depth - 1, (*context, "properties", name))
+            for name, part in parts.items()
+        }
+
+    def _may(self, part: Any, depth: int) -> bool:
+        """Whether an optional part is written."""
+        return self._fits(part, depth - 1) and self._rng.random() < 0.7 and self._spend()
+
+    def _add_properties(
+        self, schema: Schema, parts: dict[str, Any], depth: int, context: Context
+    ) -> None:
+        """Those that the schema does not name: if it says what they are, or to make up the least
+        number."""
+        least, most = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
+        named = schema.get("properties", {})
+        for name, part in named.items():
+            if len(parts) < least and self._fits(part, depth - 1):
+                parts.setdefault(name, part)
+        others = schema.get("additionalProperties")
+        free = isinstance(others, dict) and self._fits(others, depth - 1)
+        count = max(least, min(len(parts) + self._rng.randint(1, 2), most) if free else 0)
+        if len(parts) < least and (others is False or (not free and isinstance(others, dict))):
+            raise SchemaError("it has fewer properties than minProperties.", context)
+        if count > _MOST:
+            raise SchemaError("its values are too large.", context)
+        while len(parts) < count and (len(parts) < least or self._spend()):
+            name = self._name(schema.get("propertyNames", {}), len(parts), depth, context)
+            if name not in named:
+                parts.setdefault(name, {} if others is None else others)
+
+    def _name(self, schema: Any, others: int, depth: int, context: Context) -> str:
+        """For a property that the schema does not name, beside ``others``."""
+        if not schema or schema is True:
+            return self._words(1 + others // len(WORDS), "_")
+        return str(self._value({"type": "string", "allOf": [schema]}, depth, context))
+
+    def _array(self, schema: Schema, depth: int, context: Context) -> list[Any]:
+        least = schema.get("minItems", 0)
+        most = schema.get("maxItems", max(least, 3))
+        if not 0 <= least <= most or least > _MOST:
+            raise SchemaError(f"no array has {least} to {most} items.", context)
+        count = max(least, min(most, self._rng.randint(1, 3)))
+        items: list[Any] = []
+        seen: set[str] = set()
+        unique = schema.get("uniqueItems", False)
+        for index, part in enumerate(_first_items(schema, count)):
+            if index >= least and not (self._fits(part, depth - 1) and self._spend()):
+                break
+            for _ in range(_TRIES if unique else 1):
+                item = self._value(part, depth - 1, (*context, "items"))
+                if not unique or (key := _key(item)) not in seen:
+                    seen.add(key if unique else "")
+                    items.append(item)
+                    break
+            else:
+                if len(items) < least:
+                    raise SchemaError("there are fewer different items than minItems.", context)
+                break
+        if len(items) < least:
+            raise SchemaError("there are fewer items than minItems.", context)
+        return items
+
+    def _string(self, schema: Schema, context: Context) -> str:
+        least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
+        if not 0 <= least <= most or least > _MOST:
+            raise SchemaError(f"no string has {least} to {most} characters.", context)
+        if "pattern" not in schema and schema.get("format") not in _FORMATS:
+            return self._text(least, most)
+        longest = int(min(most, 2 * least, _MOST)) + 1
+        spares = (range(7), range(2), range(longest), range(least, longest))
+        try:
+            for attempt in range(_TRIES):
+                text = self._attempt(schema, spares[attempt % 4])
+                if "pattern" in schema and "$" not in schema["pattern"]:  # more may follow
+                    text = text.ljust(least, "s")
+                if least <= len(text) <= most:
+                    return text
+        except PatternError:
+            return self._text(least, most)
+        raise SchemaError("no string has both this pattern or format and this length.", context)
+
+    def _attempt(self, schema: Schema, spare: range) -> str:
+        if "pattern" in schema:
+            return matching(schema["pattern"], self._rng, spare)
+        return _FORMATS[schema["format"]](self._rng)
+
+    def _text(self, least: int, most: float) -> str:
+        text = self._words(self._rng.randint(1, 3))
+        while len(text) < least:
+            text += " " + self._words(1)
+        if len(text) > most:
+            text = text[: int(max(least, most))]
+            if text.endswith(" "):
+                text = text[:-1] + "s"
+        return text
+
+    def _words(self, count: int, between: str = " ") -> str:
+        return between.join(self._rng.choices(WORDS, k=count))
+
+    def _number(self, schema: Schema, *, whole: bool, context: Context) -> int | float:
+        low, high = _bounds(schema)
+        step = Fraction(str(schema["multipleOf"])) if "multipleOf" in schema else Fraction(0)
+        if whole:  # whole multiples of a fraction are multiples of its numerator
+            step = Fraction(step.numerator or 1)
+        elif not step:
+            step = Fraction(1, 100)
+        width = max(Fraction(100), 20 * step)
+        if low is None:
+            low = Limit(Fraction(0))
+            if high is not None and high.value < width:
+                low = Limit(high.value - width)
+        if high is None:
+            high = Limit(low.value + width)
+        return self._multiple(schema, step, low, high, whole=whole, context=context)
+
+    def _multiple(
+        self,
+        schema: Schema,
+        step: Fraction,
+        low: Limit,
+        high: Limit,
+        *,
+        whole: bool,
+        context: Context,
+    ) -> int | float:
+        first, last = math.ceil(low.value / step), math.floor(high.value / step)
+        first += low.excluded and first * step == low.value
+        last -= high.excluded and last * step == high.value
+        if first > last:
+            middle = (low.value + high.value) / 2
+            excluded = low.value == high.value and (low.excluded or high.excluded)
+            if whole or "multipleOf" in schema or low.value > high.value or excluded:
+                raise SchemaError("no number is within its bounds.", context)
+            return _written(middle)
+        for _ in range(_TRIES):
+            value = _written(self._rng.randint(first, last) * step)
+            if "multipleOf" not in schema or _divides(step, value):
+                return value
+        return _written((0 if first <= 0 <= last else first) * step)
+
+
+def _types(schema: Schema) -> list[str]:
+    """Those a value may have; what the other keywords are about, where no type is given."""
+    names = schema.get("type")
+    if names is not None:
+        return names if isinstance(names, list) else [names]
+    for name, keywords in (
+        ("object", ("properties", "required", "additionalProperties", "minProperties")),
+        ("array", ("items", "prefixItems", "minItems", "maxItems")),
+        ("number", ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
+    ):
+        if any(keyword in schema for keyword in keywords):
+            return [name]
+    return ["string"]
+
+
+def _first_items(schema: Schema, count: int) -> list[Any]:
+    """The schemas of an array's first items; fewer where it can have no more."""
+    items = schema.get("items", {})
+    first = list(schema.get("prefixItems", ()))
+    if isinstance(items, list):
+        first, items = items, {}
+    count = min(count, _MOST + 1)
+    return first[:count] if items is False else (first + [items] * (count - len(first)))[:count]
+
+
+def _all(schemas: list[Any]) -> Any:
+    """One schema in place of several that must all fit."""
+    if False in schemas:
+        return False
+    parts = [part for part in schemas if part not in ({}, True)]
+    if not parts:
+        return {}
+    return parts[0] if len(parts) == 1 else reduce(_both, parts)
+
+
+def _both(one: Schema, other: Schema) -> Schema:
+    """A schema for what fits two."""
+    merged = {**one, **other}
+    for keyword in one.keys() & other.keys():
+        a, b = one[keyword], other[keyword]
+        if keyword == "properties":
+            merged[keyword] = {
+                **a,
+                **{n: {"allOf": [a[n], p]} if n in a else p for n, p in b.items()},
+            }
+        elif keyword == "required":
+            merged[keyword] = list(dict.fromkeys([*a, *b]))
+        elif keyword == "enum":
+            merged[keyword] = [value for value in a if value in b]
+        elif keyword == "type":
+            merged[keyword] = _common_types(a, b)
+        elif keyword in ("allOf", "$defs"):
+            merged[keyword] = [*a, *b] if keyword == "allOf" else {**a, **b}
+        elif keyword.startswith(("min", "exclusiveMin")):
+            merged[keyword] = max(a, b)
+        elif keyword.startswith(("max", "exclusiveMax")):
+            merged[keyword] = min(a, b)
+        elif keyword == "additionalProperties" and False in (a, b):
+            merged[keyword] = False
+    return merged
+
+
+def _common_types(one: Any, other: Any) -> list[str]:
+    first, second = ([t] if isinstance(t, str) else t for t in (one, other))
+    common = [name for name in first if name in second]
+    if not common and {"integer", "number"} <= {*first, *second}:
+        return ["integer"]
+    return common
+
+
+class Limit(NamedTuple):
+    value: Fraction
+    excluded: bool = False
+
+
+def _bounds(schema: Schema) -> tuple[Limit | None, Limit | None]:
+    """Lowest and highest number."""
+    lows = _limits(schema, "minimum", "exclusiveMinimum")
+    highs = _limits(schema, "maximum", "exclusiveMaximum")
+    low = max(lows, default=None)
+    high = min(highs, key=lambda limit: (limit.value, not limit.excluded), default=None)
+    return low, high
+
+
+def _limits(schema: Schema, plain: str, exclusive: str) -> Iterator[Limit]:
+    beside = schema.get(exclusive)
+    if plain in schema:  # draft 4 has a boolean beside the bound
+        yield Limit(Fraction(str(schema[plain])), beside is True)
+    if beside is not None and not isinstance(beside, bool):
+        yield Limit(Fraction(str(beside)), True)
+
+
+def _written(value: Fraction) -> int | float:
+    return int(value) if value.denominator == 1 else float(value)
+
+
+def _divides(step: Fraction, value: int | float) -> bool:
+    """As a validator sees it, which divides floats: 0.07 is no multiple of 0.01."""
+    if isinstance(value, int) and step.denominator == 1:
+        return value % step == 0
+    try:
+        return (value / float(step)).is_integer()
+    except OverflowError:
+        return False
+
+
+def _is_supported(pattern: str) -> bool:
+    try:
+        matching(pattern, random.Random(0), range(1))  # noqa: S311
+    except PatternError:
+        return False
+    return True
+
+
+def _key(value: Any) -> str:
+    """The same for values that JSON schema takes for equal: 1 and 1.0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, sort_keys=True)
+
+
+def _date(rng: random.Random) -> str:
+    return str(datetime.date(2024, 1, 1) + datetime.timedelta(days=rng.randrange(730)))
+
+
+def _time(rng: random.Random) -> str:
+    return f"{rng.randrange(24):02}:{rng.randrange(60):02}:{rng.randrange(60):02}Z"
+
+
+def _word(rng: random.Random) -> str:
+    return rng.choice(WORDS)
+
+
+_FORMATS: dict[str, Callable[[random.Random], str]] = {
+    "date-time": lambda rng: f"{_date(rng)}T{_time(rng)}",
+    "date": _date,
+    "time": _time,
+    "duration": lambda rng: f"PT{rng.randint(1, 59)}M",
+    "email": lambda rng: f"{_word(rng)}@{_word(rng)}.example",
+    "hostname": lambda rng: f"{_word(rng)}.{_word(rng)}.example",
+    "ipv4": lambda rng: f"192.0.2.{rng.randint(1, 254)}",
+    "ipv6": lambda rng: f"2001:db8::{rng.randint(1, 65535):x}",
+    "uuid": lambda rng: str(uuid.UUID(int=rng.getrandbits(128), version=4)),
+    "uri": lambda rng: f"https://{_word(rng)}.example/{_word(rng)}",
+}
+"""Names and addresses are of the ranges reserved for documentation (RFC 2606, 5737, 3849)."""

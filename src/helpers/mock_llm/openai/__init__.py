@@ -1,0 +1,1 @@
+"""OpenAI's dialect: Chat Completions, Responses, Embeddings."""

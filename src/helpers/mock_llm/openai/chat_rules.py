@@ -1,0 +1,247 @@
+"""What the fields of a chat completion request must not say together, in the provider's words."""
+
+from __future__ import annotations
+
+import re
+
+from helpers.mock_llm.model.json_schema import SchemaError
+from helpers.mock_llm.openai.chat_request import (
+    ChatMessage,
+    ChatRequest,
+    Function,
+    chosen_names,
+    tool_name,
+)
+from helpers.mock_llm.openai.strict_schema import check_answer_schema, check_parameters
+from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.serving.validation import missing, validate
+
+_NOT_NULL = {
+    "function_call": "a string or an object",
+    "functions": "an array",
+    "parallel_tool_calls": "a boolean",
+    "prompt_cache_options": "an object",
+    "response_format": "an object",
+    "tool_choice": "a string or an object",
+    "tools": "an array",
+    "user": "a string",
+    "web_search_options": "an object",
+}
+"""Parameters that may be left out, but not be null: the reference does not call them nullable."""
+
+
+def parse(body: bytes) -> ChatRequest:
+    """Raises ApiError (400) in the provider's words."""
+    request = validate(ChatRequest, body)
+    for name in request.model_fields_set & _NOT_NULL.keys():
+        if getattr(request, name) is None:
+            raise _refused(
+                f"Invalid type for '{name}': expected {_NOT_NULL[name]}, but got null instead.",
+                name,
+                "invalid_type",
+            )
+    for index, message in enumerate(request.messages):
+        _check_message(message, index)
+    _check_calls(request.messages)
+    _check_combinations(request)
+    _check_tools(request)
+    _check_functions(request)
+    _check_format(request)
+    return request
+
+
+def _refused(message: str, param: str, code: str | None = None) -> ApiError:
+    return ApiError(400, message, param=param, code=code)
+
+
+def _check_message(message: ChatMessage, index: int) -> None:
+    role, where = message["role"], f"messages[{index}]"
+    if message.get("content") is None and not _may_be_silent(message):
+        if "content" not in message:
+            raise missing(f"{where}.content")
+        raise _refused(
+            "Invalid value for 'content': expected a string, got null.",
+            f"{where}.content",
+            "invalid_type",
+        )
+    if role == "tool" and "tool_call_id" not in message:
+        raise missing(f"{where}.tool_call_id")
+    if role == "function" and not message.get("name"):
+        raise missing(f"{where}.name")
+
+
+def _may_be_silent(message: ChatMessage) -> bool:
+    others = ("tool_calls", "function_call", "refusal", "audio")
+    return message["role"] == "function" or (
+        message["role"] == "assistant" and any(message.get(key) for key in others)
+    )
+
+
+def _check_calls(messages: list[ChatMessage]) -> None:
+    """Every call of a tool has its answer at once, and every answer its call."""
+    asked: dict[str, bool] = {}
+    """Ids of the calls that may be answered, and whether they are."""
+    for index, message in enumerate(messages):
+        if message["role"] != "tool":
+            if asked:
+                _check_answered(asked, index)
+                asked = {}
+            if calls := message.get("tool_calls"):
+                asked = {call["id"]: False for call in calls}
+            continue
+        if not asked:
+            raise _refused(
+                "Invalid parameter: messages with role 'tool' must be a response to a preceeding "
+                "message with 'tool_calls'.",
+                f"messages.[{index}].role",
+            )
+        if (id := message["tool_call_id"]) not in asked:
+            raise _refused(
+                f"Invalid parameter: 'tool_call_id' of '{id[:100]}' not found in 'tool_calls' of "
+                "previous message.",
+                f"messages.[{index}].tool_call_id",
+            )
+        asked[id] = True
+    if asked:
+        _check_answered(asked, len(messages) - 1)
+
+
+def _check_answered(asked: dict[str, bool], index: int) -> None:
+    without = [id[:100] for id, answered in asked.items() if not answered]
+    if without:
+        raise _refused(
+            "An assistant message with 'tool_calls' must be followed by tool messages responding "
+            "to each 'tool_call_id'. The following tool_call_ids did not have response messages: "
+            + ", ".join(without),
+            f"messages.[{index}].role",
+        )
+
+
+def _check_combinations(request: ChatRequest) -> None:
+    if request.stream_options is not None and not request.stream:
+        raise _refused(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+            "stream_options",
+        )
+    if request.top_logprobs is not None and not request.logprobs:
+        raise _refused(
+            "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
+            "top_logprobs",
+        )
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
+        raise _refused(
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+            "max_tokens",
+            "invalid_parameter_combination",
+        )
+    _check_reasoning_model(request)
+    if "audio" in (request.modalities or ()) and request.audio is None:
+        raise missing("audio")
+    for key in request.logit_bias or ():
+        if not re.fullmatch("[0-9]+", key):
+            raise _refused(
+                f"Invalid key in 'logit_bias': {key[:100]}. You should only be submitting "
+                "non-negative integers.",
+                "logit_bias",
+            )
+
+
+def _check_reasoning_model(request: ChatRequest) -> None:
+    """The reference names what the o-series does without."""
+    if request.max_tokens is not None and re.match(r"o\d", request.model):
+        raise _refused(
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+            "'max_completion_tokens' instead.",
+            "max_tokens",
+            "unsupported_parameter",
+        )
+    if request.stop is not None and re.match(r"o3(?!-mini)|o4-mini", request.model):
+        raise _refused(
+            "Unsupported parameter: 'stop' is not supported with this model.",
+            "stop",
+            "unsupported_parameter",
+        )
+
+
+def _check_tools(request: ChatRequest) -> None:
+    if request.tools is None:
+        for name in ("tool_choice", "parallel_tool_calls"):
+            if getattr(request, name) is not None:
+                raise _only_with(name, "tools")
+        return
+    for index, tool in enumerate(request.tools):
+        if tool["type"] == "function":
+            _check_function(tool["function"], f"tools[{index}].function.parameters")
+    names = [tool_name(tool) for tool in request.tools]
+    for name in chosen_names(request.tool_choice):
+        if name not in names:
+            raise _refused(
+                f"Invalid value for 'tool_choice': no function named '{name[:100]}' was specified "
+                "in the 'tools' parameter.",
+                "tool_choice",
+            )
+
+
+def _check_functions(request: ChatRequest) -> None:
+    if request.functions is None:
+        if request.function_call is not None:
+            raise _only_with("function_call", "functions")
+        return
+    if request.tools is not None:
+        raise _refused("'functions' and 'tools' cannot be used together.", "functions")
+    for index, function in enumerate(request.functions):
+        _check_function(function, f"functions[{index}].parameters")
+    choice = request.function_call
+    if isinstance(choice, dict) and choice["name"] not in (f["name"] for f in request.functions):
+        raise _refused(
+            f"Invalid value for 'function_call': no function named '{choice['name'][:100]}' was "
+            "specified in the 'functions' parameter.",
+            "function_call",
+        )
+
+
+def _only_with(name: str, other: str) -> ApiError:
+    return _refused(
+        f"Invalid value for '{name}': '{name}' is only allowed when '{other}' are specified.", name
+    )
+
+
+def _check_function(function: Function, where: str) -> None:
+    if "parameters" not in function:
+        return
+    try:
+        check_parameters(function["parameters"], strict=bool(function.get("strict")))
+    except SchemaError as error:
+        raise _refused(
+            f"Invalid schema for function '{function['name']}': {error.problem}",
+            where,
+            "invalid_function_parameters",
+        ) from None
+
+
+def _check_format(request: ChatRequest) -> None:
+    format = request.response_format
+    if format is None or format["type"] == "text":
+        return
+    if format["type"] == "json_object":
+        if not any(_mentions_json(message) for message in request.messages):
+            raise _refused(
+                "'messages' must contain the word 'json' in some form, to use 'response_format' "
+                "of type 'json_object'.",
+                "messages",
+            )
+        return
+    wanted = format["json_schema"]
+    try:
+        check_answer_schema(wanted.get("schema", {}), strict=bool(wanted.get("strict")))
+    except SchemaError as error:
+        raise _refused(
+            f"Invalid schema for response_format '{wanted['name']}': {error.problem}",
+            "response_format",
+        ) from None
+
+
+def _mentions_json(message: ChatMessage) -> bool:
+    content = message.get("content")
+    texts = [content] if isinstance(content, str) else [p.get("text", "") for p in content or ()]
+    return any("json" in str(text).lower() for text in texts)

@@ -1,0 +1,502 @@
+"""What a request for a response may say, and the provider's words for what it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, with_config
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict
+
+from helpers.mock_llm.model.generate import Tool
+from helpers.mock_llm.model.json_schema import SchemaError
+from helpers.mock_llm.openai.strict_schema import check_answer_schema, check_parameters
+from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.serving.validation import missing, refusal, validate
+
+_Object = dict[str, Any]
+_CLOSED = ConfigDict(strict=True, extra="forbid")
+_OPEN = ConfigDict(strict=True, extra="allow")
+_Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]+$", max_length=128)]
+_LEAST_LIMIT = 16
+
+
+@with_config(_OPEN)
+class TextPart(TypedDict):
+    type: Literal["input_text", "output_text", "text"]
+    text: str
+
+
+@with_config(_OPEN)
+class RefusalPart(TypedDict):
+    type: Literal["refusal"]
+    refusal: str
+
+
+@with_config(_OPEN)
+class OtherPart(TypedDict):
+    type: Literal[
+        "input_image", "input_file", "input_audio", "computer_screenshot", "encrypted_content"
+    ]
+
+
+Part = Annotated[TextPart | RefusalPart | OtherPart, Field(discriminator="type")]
+"""A piece of a message or of a tool's output. Clients send whole outputs back, with all fields."""
+
+
+@with_config(_OPEN)
+class Message(TypedDict):
+    type: NotRequired[Literal["message"] | None]
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | list[Part]
+
+
+@with_config(_OPEN)
+class FunctionCall(TypedDict):
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+
+
+@with_config(_OPEN)
+class FunctionCallOutput(TypedDict):
+    type: Literal["function_call_output"]
+    call_id: str
+    output: str | list[Part]
+
+
+@with_config(_OPEN)
+class CustomToolCall(TypedDict):
+    type: Literal["custom_tool_call"]
+    call_id: str
+    name: str
+    input: str
+
+
+@with_config(_OPEN)
+class CustomToolCallOutput(TypedDict):
+    type: Literal["custom_tool_call_output"]
+    call_id: str
+    output: str | list[Part]
+
+
+@with_config(_OPEN)
+class ReasoningItem(TypedDict):
+    type: Literal["reasoning"]
+    summary: list[_Object]
+
+
+@with_config(_OPEN)
+class ItemReference(TypedDict):
+    type: NotRequired[Literal["item_reference"] | None]
+    id: str
+
+
+@with_config(_OPEN)
+class OtherItem(TypedDict):
+    """What the provider's own tools do. All types are listed, for who mistakes one to read."""
+
+    type: Literal[
+        "message",
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "reasoning",
+        "item_reference",
+        "file_search_call",
+        "computer_call",
+        "computer_call_output",
+        "web_search_call",
+        "tool_search_call",
+        "tool_search_output",
+        "additional_tools",
+        "configuration_update",
+        "compaction",
+        "compaction_trigger",
+        "image_generation_call",
+        "code_interpreter_call",
+        "local_shell_call",
+        "local_shell_call_output",
+        "shell_call",
+        "shell_call_output",
+        "apply_patch_call",
+        "apply_patch_call_output",
+        "mcp_list_tools",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "mcp_call",
+        "program",
+        "program_output",
+    ]
+
+
+def _tag(item: Any) -> str:
+    kind = item_type(item) if isinstance(item, dict) else "message"
+    return kind if kind in _CHECKED else "other"
+
+
+def item_type(item: Mapping[str, Any]) -> Any:
+    """Two of them may be left out."""
+    return item.get("type") or ("message" if "role" in item else "item_reference")
+
+
+_CHECKED = (
+    "message",
+    "function_call",
+    "function_call_output",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "reasoning",
+    "item_reference",
+)
+"""Types of items whose fields we know."""
+
+Item = Annotated[
+    Annotated[Message, Tag("message")]
+    | Annotated[FunctionCall, Tag("function_call")]
+    | Annotated[FunctionCallOutput, Tag("function_call_output")]
+    | Annotated[CustomToolCall, Tag("custom_tool_call")]
+    | Annotated[CustomToolCallOutput, Tag("custom_tool_call_output")]
+    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[ItemReference, Tag("item_reference")]
+    | Annotated[OtherItem, Tag("other")],
+    Discriminator(_tag),
+]
+"""An item of the input."""
+ANSWERED = {
+    "function_call": "function_call_output",
+    "custom_tool_call": "custom_tool_call_output",
+}
+"""Calls that the client answers itself, and by what."""
+
+
+@with_config(_OPEN)
+class ToolDefinition(TypedDict):
+    """A function, a custom tool, or one of the provider's own, which the model never calls here."""
+
+    type: Literal[
+        "function",
+        "custom",
+        "file_search",
+        "computer",
+        "computer_use_preview",
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+        "mcp",
+        "code_interpreter",
+        "programmatic_tool_calling",
+        "image_generation",
+        "local_shell",
+        "shell",
+        "namespace",
+        "tool_search",
+        "apply_patch",
+    ]
+    name: NotRequired[_Name]
+    parameters: NotRequired[_Object | None]
+    strict: NotRequired[bool | None]
+    description: NotRequired[str | None]
+
+
+@with_config(_OPEN)
+class ToolChoice(TypedDict):
+    type: Literal[
+        "function",
+        "custom",
+        "allowed_tools",
+        "file_search",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+        "computer",
+        "computer_use",
+        "computer_use_preview",
+        "image_generation",
+        "code_interpreter",
+        "mcp",
+        "programmatic_tool_calling",
+        "apply_patch",
+        "shell",
+    ]
+    name: NotRequired[str | None]
+    mode: NotRequired[Literal["auto", "required"]]
+    tools: NotRequired[list[_Object]]
+
+
+class TextFormat(BaseModel):
+    model_config = _CLOSED
+    type: Literal["text", "json_object", "json_schema"]
+    name: _Name | None = None
+    schema_: Annotated[_Object | None, Field(alias="schema")] = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextConfig(BaseModel):
+    model_config = _CLOSED
+    format: TextFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class Reasoning(BaseModel):
+    model_config = _CLOSED
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    mode: str | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class StreamOptions(BaseModel):
+    model_config = _CLOSED
+    include_obfuscation: bool | None = None
+
+
+class CountRequest(BaseModel):
+    """Source: the OpenAI API reference, "Get input token counts", as of openai-python 3.54."""
+
+    model_config = _CLOSED
+
+    model: str | None = None
+    conversation: str | _Object | None = None
+    input: str | list[Item] | None = None
+    instructions: str | None = None
+    parallel_tool_calls: bool | None = None
+    personality: str | None = None
+    previous_response_id: str | None = None
+    reasoning: Reasoning | None = None
+    text: TextConfig | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    tools: list[ToolDefinition] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+
+    @property
+    def items(self) -> list[Item]:
+        if isinstance(self.input, str):
+            return [{"type": "message", "role": "user", "content": self.input}]
+        return self.input or []
+
+    @property
+    def schema_wanted(self) -> _Object | None:
+        """JSON schema of the answer, as a `GenerationRequest` has it."""
+        format = self.text.format if self.text else None
+        if format is None or format.type == "text":
+            return None
+        return format.schema_ or {}
+
+    @property
+    def callable_tools(self) -> tuple[Tool, ...]:
+        """The tools that the model may call: those the client runs, and that are allowed."""
+        names = self._chosen_names()
+        return tuple(
+            Tool(tool["name"], None if tool["type"] == "custom" else tool.get("parameters") or {})
+            for tool in self.tools or ()
+            if tool["type"] in ("function", "custom") and (names is None or tool["name"] in names)
+        )
+
+    @property
+    def tool_wanted(self) -> str:
+        """As a `GenerationRequest` has it. A tool that the provider runs itself is never called."""
+        choice = self.tool_choice
+        if choice is None or isinstance(choice, str):
+            return choice or "auto"
+        if choice["type"] == "allowed_tools":
+            return choice.get("mode", "auto")
+        return "required" if choice["type"] in ("function", "custom") else "none"
+
+    def _chosen_names(self) -> list[str] | None:
+        choice = self.tool_choice
+        if choice is None or isinstance(choice, str):
+            return None
+        if choice["type"] == "allowed_tools":
+            return [str(tool.get("name")) for tool in choice.get("tools", ())]
+        return [choice.get("name") or ""]
+
+
+class ResponseRequest(CountRequest):
+    """Every documented parameter, with the documented types and ranges.
+
+    Source: the OpenAI API reference, "Create a model response", as of openai-python 3.54.
+    """
+
+    access_programs: _Object | None = None
+    background: bool | None = None
+    background_options: _Object | None = None
+    context_management: list[_Object] | None = None
+    image: _Object | None = None
+    include: (
+        list[
+            Literal[
+                "file_search_call.results",
+                "web_search_call.results",
+                "web_search_call.action.sources",
+                "message.input_image.image_url",
+                "computer_call_output.output.image_url",
+                "code_interpreter_call.outputs",
+                "reasoning.encrypted_content",
+                "message.output_text.logprobs",
+            ]
+        ]
+        | None
+    ) = None
+    max_output_tokens: Annotated[int, Field(ge=_LEAST_LIMIT)] | None = None
+    max_tool_calls: Annotated[int, Field(ge=1)] | None = None
+    metadata: (
+        Annotated[
+            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+            Field(max_length=16),
+        ]
+        | None
+    ) = None
+    moderation: _Object | None = None
+    prompt: _Object | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: _Object | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    safety_identifier: Annotated[str, Field(max_length=128)] | None = None
+    service_tier: (
+        Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None
+    ) = None
+    store: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    user: str | None = None
+
+
+_Request = TypeVar("_Request", bound=CountRequest)
+
+
+def parse(model: type[_Request], body: bytes) -> _Request:
+    """Raises ApiError (400 or 404) in the provider's words."""
+    request = validate(model, body, refuse=_refusal)
+    if request.model is None:
+        raise missing("model")
+    _check_source(request)
+    _check_tools(request)
+    _check_format(request)
+    if isinstance(request, ResponseRequest) and request.stream_options and not request.stream:
+        raise _bad(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+            "stream_options",
+        )
+    return request
+
+
+def _refusal(error: ErrorDetails, body: Any) -> ApiError:
+    if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+        name = str(error["loc"][0])[:100]
+        return _bad(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
+    return refusal(error, body)
+
+
+def check_calls(items: Iterable[Mapping[str, Any]]) -> None:
+    """Every call of a conversation has its output, and every output its call."""
+    unanswered: dict[tuple[str, Any], bool] = {}
+    for item in items:
+        kind, id = str(item.get("type")), item.get("call_id")
+        if kind in ANSWERED:
+            unanswered[ANSWERED[kind], id] = True
+        elif kind in ANSWERED.values():
+            if (kind, id) not in unanswered:
+                raise _bad(f"No tool call found for {_words(kind)} with call_id {id}.", "input")
+            unanswered[kind, id] = False
+    for (kind, id), waits in unanswered.items():
+        if waits:
+            call = _words(kind).removesuffix(" output")
+            raise _bad(f"No tool output found for {call} {id}.", "input")
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _bad(message: str, param: str, code: str | None = None) -> ApiError:
+    return ApiError(400, message, param=param, code=code)
+
+
+def _check_source(request: CountRequest) -> None:
+    """Stored conversations and prompts are named by id; there are none here."""
+    if request.previous_response_id is not None and request.conversation is not None:
+        raise _bad(
+            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Ensure you "
+            "are only providing one of them.",
+            "previous_response_id",
+            "mutually_exclusive_parameters",
+        )
+    conversation = request.conversation
+    if conversation is not None:
+        id = conversation if isinstance(conversation, str) else conversation.get("id")
+        raise ApiError(404, f"Conversation with id '{id}' not found.", param="conversation")
+    prompt = request.prompt if isinstance(request, ResponseRequest) else None
+    if prompt is not None:
+        raise ApiError(404, f"Prompt with id '{prompt.get('id')}' not found.", param="prompt")
+    if request.input is None and request.previous_response_id is None:
+        raise missing("input")
+
+
+def _check_tools(request: CountRequest) -> None:
+    names = []
+    for index, tool in enumerate(request.tools or ()):
+        if tool["type"] not in ("function", "custom"):
+            continue
+        if "name" not in tool:
+            raise missing(f"tools[{index}].name")
+        names.append(tool["name"])
+        if tool["type"] == "function":
+            _check_function(tool, f"tools[{index}].parameters")
+    choice = request.tool_choice
+    if choice == "required" and not request.tools:
+        raise _bad(
+            "Tool choice 'required' must be specified with 'tools' parameter.", "tool_choice"
+        )
+    if not isinstance(choice, dict):
+        return
+    chosen = choice.get("tools", []) if choice["type"] == "allowed_tools" else [choice]
+    for tool_chosen in chosen:
+        kind, name = tool_chosen.get("type"), tool_chosen.get("name")
+        if kind in ("function", "custom") and name not in names:
+            raise _bad(f"Tool choice '{name}' not found in 'tools' parameter.", "tool_choice")
+
+
+def _check_function(tool: ToolDefinition, where: str) -> None:
+    """A tool that does not say whether it is strict is made so where that is possible."""
+    try:
+        check_parameters(tool.get("parameters") or {}, strict=bool(tool.get("strict")))
+    except SchemaError as error:
+        raise _bad(
+            f"Invalid schema for function '{tool['name']}': {error.problem}",
+            where,
+            "invalid_function_parameters",
+        ) from None
+
+
+def _check_format(request: CountRequest) -> None:
+    format = request.text.format if request.text else None
+    if format is None or format.type == "text":
+        return
+    if format.type == "json_object":
+        if "json" not in f"{request.instructions} {request.items}".lower():
+            raise _bad(
+                "Response input messages must contain the word 'json' in some form to use "
+                "'text.format' of type 'json_object'.",
+                "input",
+            )
+        return
+    for field in ("name", "schema_"):
+        if getattr(format, field) is None:
+            raise missing(f"text.format.{field.rstrip('_')}")
+    try:
+        check_answer_schema(format.schema_ or {}, strict=bool(format.strict))
+    except SchemaError as error:
+        raise _bad(
+            f"Invalid schema for response_format '{format.name}': {error.problem}",
+            "text.format.schema",
+            "invalid_json_schema",
+        ) from None

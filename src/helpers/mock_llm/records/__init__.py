@@ -1,0 +1,1 @@
+"""What the server records. Knows no HTTP."""

@@ -1,0 +1,1 @@
+"""What both providers' routes share: engine, sending, errors, limits, faults."""

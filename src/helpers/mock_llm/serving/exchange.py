@@ -1,0 +1,124 @@
+"""One API request and its answer, entered in the books as it goes."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+
+from helpers.mock_llm.asgi import Headers, Message, Reader, Receive, Send, head, read_body, respond
+from helpers.mock_llm.http.connection import Wire
+from helpers.mock_llm.records.ledger import Request
+from helpers.mock_llm.records.recorder import Recorder
+from helpers.mock_llm.serving.dialect import Dialect
+from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.settings.faults import Fault
+from helpers.mock_llm.settings.limits import Account
+
+_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+_NO_CACHE = (b"cache-control", b"no-cache")
+
+
+@dataclass(slots=True)
+class Exchange:
+    record: Request
+    recorder: Recorder
+    dialect: Dialect
+    route: str
+    """Its path as the API's documentation writes it, or "other"."""
+    request_headers: dict[bytes, bytes]
+    query: bytes
+    """What follows the question mark."""
+    reader: Reader
+    wire: Wire
+    _receive: Receive
+    _send: Send
+    streaming: bool = False
+    fault: Fault | None = None
+    """What the request's header asks to go wrong."""
+    interruption: Callable[[], Awaitable[None]] | None = None
+    """What happens in place of the answer's end; in that of a body's second half."""
+    key: bytes = b""
+    account: Account | None = None
+    """What its headers tell the limits of."""
+    admitted: bool | None = None
+    """Whether its account let it in; None until it was asked."""
+    _body: bytes = b""
+    _chunks: list[float] = field(default_factory=list)
+    id: str = field(default_factory=lambda: f"{random.getrandbits(128):032x}")
+
+    async def body(self) -> bytes:
+        self._body = await read_body(self._receive)
+        return self._body
+
+    def named_model(self) -> str:
+        """The model that its body asks for, also where the rest of it is wrong; or nothing."""
+        try:
+            name = json.loads(self._body)["model"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return ""
+        return name[:200] if isinstance(name, str) else ""
+
+    async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+        self.record.status = status
+        # Before the send: the client may act on the answer before we would look at the clock, and
+        # the books must never have it act before it was answered.
+        self.record.first_byte = now = perf_counter()
+        headers = [*self._headers(), *(headers or ())]
+        if self.interruption is None:
+            self.record.last_byte = now
+            await respond(self._send, status, body, headers)
+        else:
+            await self._send(head(status, body, headers))
+            await self._send(_piece(body[: len(body) // 2], more=True))
+            await self.interruption()
+
+    async def refuse(self, error: ApiError) -> None:
+        body = self.dialect.error_body(error, self.id)
+        await self.reply(error.status, body, list(error.headers))
+
+    async def write(self, data: bytes, *, more: bool = True) -> None:
+        """Send a piece of a streamed answer."""
+        now = perf_counter()
+        if self.record.first_byte is None:
+            self.streaming = True
+            self._chunks = self.recorder.stream_began(self.record)
+            self.record.status = 200
+            self.record.first_byte = now
+            headers = [_STREAM, _NO_CACHE, *self._headers()]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._chunks.append(now)
+        if more or self.interruption is None:
+            if not more:
+                self.record.last_byte = now
+            await self._send(_piece(data, more=more))
+        else:
+            await self._send(_piece(data, more=True))
+            await self.interruption()
+
+    def send_through(self, filter: Callable[[Send, Message], Awaitable[None]]) -> None:
+        """Have every message of the answer sent by ``filter``."""
+        self._send = partial(filter, self._send)
+
+    def close(self) -> None:
+        """The answer is complete, or nobody wants it any more."""
+        self.reader.stop_watching()
+        if self.streaming:
+            self.recorder.stream_over(self.record)
+        self.recorder.request_over(self.record, self.route)
+        if self.admitted and self.account is not None:
+            record = self.record
+            self.account.spend((record.prompt_tokens or 0) + (record.completion_tokens or 0))
+
+    def _headers(self) -> Headers:
+        headers = self.dialect.headers(self.id, perf_counter() - self.record.arrival)
+        if self.account is not None:
+            headers += self.dialect.limits(self.account.statuses())
+        return headers
+
+
+def _piece(data: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}
