@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from helpers.mock_llm.records.events import Events
 from helpers.mock_llm.records.ledger import Connection, Ledger, Request
-from helpers.mock_llm.records.metrics import Gauges, Metrics
+from helpers.mock_llm.records.metrics import Metrics
 
 _KEPT = 100_000
 """Records kept of each kind, the newest: some 50 MiB."""
@@ -164,4 +164,4 @@ class Recorder:
 
     def to_prometheus(self) -> tuple[bytes, str]:
         """The metrics in Prometheus' text format, and its content type."""
-        return self._metrics.render(Gauges(self._in_flight, self._streams, len(self.open)))
+        return self._metrics.render(self._in_flight, self._streams, len(self.open))
