@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import queue
@@ -20,9 +19,10 @@ from types import TracebackType
 from typing import IO, Self, TypedDict, cast
 
 import anyio
+import httpx
 from typing_extensions import Unpack
 
-from helpers.mock_llm.event_reader import EventReader
+from helpers.mock_llm.event_stream import EventReader
 from helpers.mock_llm.records.ledger import Connection, Ledger, Request
 from helpers.mock_llm.settings.faults import Fault
 from helpers.mock_llm.settings.limits import Limits
@@ -172,8 +172,8 @@ class MockLLM:
         """
         server = self._running()
         try:
-            return EventReader(server.port, self._token)
-        except (OSError, http.client.HTTPException) as error:
+            return EventReader(self._control_client())
+        except httpx.TransportError as error:
             raise _no_answer(server, error) from error
 
     def reset(self) -> None:
@@ -243,20 +243,24 @@ class MockLLM:
 
     def _control(self, method: str, route: str, body: str | None = None) -> bytes:
         server = self._running()
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=_CONTROL_SECONDS)
         try:
-            connection.request(
-                method, f"/_mock/{route}", body, headers={"x-mock-token": self._token}
-            )
-            response = connection.getresponse()
-            answer = response.read()
-        except (OSError, http.client.HTTPException) as error:
+            with self._control_client() as client:
+                response = client.request(method, route, content=body)
+        except httpx.TransportError as error:
             raise _no_answer(server, error) from error
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise RuntimeError(f"the mock server refused {route}: {answer.decode()}")
-        return answer
+        if response.status_code != 200:
+            raise RuntimeError(f"the mock server refused {route}: {response.text}")
+        return response.content
+
+    def _control_client(self) -> httpx.Client:
+        """A client of its own for each call: a connection kept alive would be seen as open."""
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self._running().port}/_mock/",
+            headers={"x-mock-token": self._token},
+            timeout=_CONTROL_SECONDS,
+            trust_env=False,  # loopback needs no proxy
+            verify=False,  # noqa: S501  # it speaks plain HTTP; loading certificates takes 50 ms
+        )
 
 
 @dataclass(frozen=True, slots=True)
