@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,11 +37,19 @@ _METHODS = {
 
 
 class Control:
-    def __init__(self, token: str, settings: Settings, recorder: Recorder, engine: Engine) -> None:
+    def __init__(
+        self,
+        token: str,
+        settings: Settings,
+        recorder: Recorder,
+        engine: Engine,
+        resets: Sequence[Callable[[], None]],
+    ) -> None:
         self._token = token.encode()
         self._settings = settings
         self._recorder = recorder
         self._engine = engine
+        self._resets = resets
 
     def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Raises ApiError: 403 for anyone but the starter of the server, 404 and 405."""
@@ -78,8 +86,8 @@ class Control:
 
     def _change(self, path: str, body: bytes) -> None:
         if path == "/_mock/reset":
-            self._recorder.reset()
-            self._engine.reset()
+            for reset in self._resets:
+                reset()
         else:
             self._configure(body)
 

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
 
-from helpers.mock_llm.anthropic.threads import Threads
 from helpers.mock_llm.model.generate import Choice, GenerationRequest, generate
 from helpers.mock_llm.model.latency import Schedule, Slots
 from helpers.mock_llm.model.prefix_cache import PrefixCache
 from helpers.mock_llm.model.words import answer, digest
-from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.records.ledger import Request
 from helpers.mock_llm.serving import errors
 from helpers.mock_llm.serving import fault_injection as failures
+from helpers.mock_llm.serving.admission import Admission
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.sending import Answer, send_whole, stream
 from helpers.mock_llm.settings.faults import HEADER, Fault, FaultPlan, read_header
@@ -71,9 +70,6 @@ class Engine:
         self._began = perf_counter()
         self._faults = FaultPlan(settings.faults, settings.seed, self._began)
         self._tokenizer_loaded = tokenizer_loaded
-        self.responses = ResponseStore()
-        self.threads = Threads()
-        """Conversations that clients had stored, of both providers."""
 
     def configure(self, settings: Settings) -> None:
         """From now on; requests in progress keep the times they were given.
@@ -97,8 +93,6 @@ class Engine:
     def reset(self) -> None:
         self._cache = PrefixCache()
         self._limiter = _limiter(self._settings)
-        self.responses.clear()
-        self.threads.clear()
         self._began = perf_counter()
         self._faults = FaultPlan(self._settings.faults, self._settings.seed, self._began)
 
@@ -108,26 +102,9 @@ class Engine:
 
     def welcome(self, exchange: Exchange, key: bytes) -> None:
         """A request whose key is known, and its model not yet. Raises ApiError (400)."""
-        exchange.key = key
+        exchange.admission = Admission(self._limiter, key)
         if HEADER in exchange.request_headers:
             exchange.fault = read_header(exchange.request_headers[HEADER])
-        if self._limiter is not None:
-            exchange.account = self._limiter.account(key, "")
-
-    def _admit(self, exchange: Exchange, limiter: Limiter, tokens: int) -> None:
-        """Count a request for ``record.model`` against its limits. Raises ApiError (429)."""
-        exchange.admitted = False
-        exchange.account = limiter.account(exchange.key, exchange.record.model or "")
-        exchange.account.admit(tokens)
-        exchange.admitted = True
-
-    def count_failed(self, exchange: Exchange) -> None:
-        """Count a request that got an error before it could be admitted."""
-        if self._limiter is None or exchange.account is None or exchange.admitted is not None:
-            return
-        model = exchange.record.model or exchange.named_model()
-        exchange.account = self._limiter.account(exchange.key, model)
-        exchange.account.count_failed()
 
     async def tokenize(self, read: Callable[[], _T], size: int) -> _T:
         """What ``read`` finds in a body of ``size`` bytes by tokenising it, with nobody held up."""
@@ -149,12 +126,9 @@ class Engine:
         _check_length(generation, profile)
         record.streamed = streamed
         completion = self._think(generation, exchange.id, profile)
-        if self._limiter is not None:
-            self._admit(
-                exchange,
-                self._limiter,
-                completion.prompt_tokens + _longest_answer(generation, completion),
-            )
+        exchange.admission.admit(
+            record.model or "", completion.prompt_tokens + _longest_answer(generation, completion)
+        )
         fault = self._strike(exchange)
         slot = await self._take_slot(exchange)
         try:
@@ -179,8 +153,7 @@ class Engine:
         """
         record = exchange.record
         record.prompt_tokens, record.cached_tokens = tokens, 0
-        if self._limiter is not None:
-            self._admit(exchange, self._limiter, tokens)
+        exchange.admission.admit(record.model or "", tokens)
         fault = self._strike(exchange)
         slot = await self._take_slot(exchange)
         try:
