@@ -1,4 +1,4 @@
-"""The mock server as Python sees it: start it, steer it, read its books, stop it."""
+"""The mock server from Python: start it, configure it, read its ledger, stop it."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class MockLLM:
           dict of the fields of `Request`, its chunks left out.
         - ``opened`` (when it first carries a request, or closes having carried none), ``closed``:
           and the ``connection``, a dict of the fields of `Connection`.
-        - ``reset``: the books were cleared; requests are numbered from 1 again.
+        - ``reset``: the ledger was cleared; requests are numbered from 1 again.
         - ``missed``: you read too slowly, and a ``count`` of events before the next was dropped.
 
         Ends with the server, or when you close it.
@@ -177,14 +177,14 @@ class MockLLM:
             raise _no_answer(server, error) from error
 
     def reset(self) -> None:
-        """Begin anew: the books, the prefix cache, the rate limits, the faults' counts and time
+        """Clear the ledger and the prefix cache; restart rate limits, the faults' counts and time
         windows, and the request numbers that shares and jitter depend on."""
         self._control("POST", "reset")
 
     def configure(self, **changes: Unpack[Changes]) -> None:
         """Change what `Changes` names from now on, also after a restart.
 
-        Limits that are told begin with full buckets, faults with their counts at 0.
+        Limits that are given start with full buckets, faults with their counts at 0.
         Raises ValueError for a value that cannot be.
         """
         if "profile" in changes:

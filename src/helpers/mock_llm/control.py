@@ -1,7 +1,7 @@
-"""The routes under ``/_mock/`` by which whoever started the server reads and steers it.
+"""The routes under ``/_mock/``, by which the process that started the server reads and steers it.
 
-And ``/metrics``, which asks for no token, since scrapers have none: it can be read by any program
-of this machine, and by no web page.
+And ``/metrics``, which needs no token, since scrapers have none: any program on this machine can
+read it, but no web page.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Control:
         self._resets = resets
 
     def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
-        """Raises ApiError: 403 for anyone but the starter of the server, 404 and 405."""
+        """Raises ApiError: 403 without the token, 404 and 405."""
         if path != _METRICS and not path.startswith("/_mock/"):
             raise errors.unknown_url(method, path)
         known = hmac.compare_digest(headers.get(b"x-mock-token", b""), self._token)
@@ -69,7 +69,7 @@ class Control:
     async def answer(
         self, path: str, headers: Mapping[bytes, bytes], receive: Receive, send: Send
     ) -> None:
-        """Raises ApiError, ClientLeftError."""
+        """Raises ApiError, ClientDisconnectError."""
         body = await read_body(receive)
         if path == "/_mock/events":
             heard = headers.get(b"last-event-id", b"")

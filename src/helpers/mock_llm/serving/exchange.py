@@ -1,4 +1,4 @@
-"""One API request and its answer, entered in the books as it goes."""
+"""One API request and its answer, recorded as it goes."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class Exchange:
 
     async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         self.record.status = status
-        # Before the send: the client may act on the answer before we would look at the clock, and
-        # the books must never have it act before it was answered.
+        # Before the send: the client may act on the answer before we look at the clock again, and
+        # the ledger must never show it act before it was answered.
         self.record.first_byte = now = perf_counter()
         headers = [*self._headers(), *(headers or ())]
         if self.interruption is None:
@@ -103,7 +103,7 @@ class Exchange:
         self._send = partial(filter, self._send)
 
     def close(self) -> None:
-        """The answer is complete, or nobody wants it any more."""
+        """The answer is complete, or its client has left."""
         self.reader.stop_watching()
         if self.streaming:
             self.recorder.stream_over(self.record)
