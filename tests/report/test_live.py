@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from helpers.lab.run import Run, Snapshot, Stall
-from helpers.report import LiveView, live, sinks
+from helpers.report import LiveView, live, outputs
 from helpers.report.frame import deaf_shares
 from tests.report.makers import LINE, concurrent, hung, limited, raised, serial
 
@@ -220,8 +220,8 @@ def test_a_notebook_gets_one_output_that_is_replaced(
     class Shell:
         kernel = object()
 
-    monkeypatch.setattr(sinks, "get_ipython", Shell)
-    monkeypatch.setattr(sinks, "display", display)
+    monkeypatch.setattr(outputs, "get_ipython", Shell)
+    monkeypatch.setattr(outputs, "display", display)
     view = LiveView("wrong", 20.0)
     view.update(Snapshot(0.3))
     clock.now += 1

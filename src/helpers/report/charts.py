@@ -20,15 +20,15 @@ from matplotlib.ticker import (
     SymmetricalLogLocator,
 )
 
+from helpers.report.canvas import Canvas, height_of, text_width, wrapped
+from helpers.report.formatting import number, seconds
 from helpers.report.palette import FAINT, INK, MUTED, PAPER, PLAIN, Look, looks, series_looks
 from helpers.report.picture import CSS_DPI, Picture, small_png
 from helpers.report.prediction import Prediction
-from helpers.report.sheet import Sheet, height_of, text_width, wrapped
-from helpers.report.words import number, seconds
 
 Points: TypeAlias = Sequence[tuple[float, float]]
 
-# Inches on the sheet.
+# Inches on the canvas.
 _WIDTH = 7.2
 _MARGIN = 0.14
 _TITLE = 12.5
@@ -56,8 +56,8 @@ def bars(
     if not any(group for _, group in groups):
         raise ValueError("There is nothing to draw: `values` is empty.")
     with style.context("default"):
-        sheet = _draw_bars(groups, unit, prediction, title)
-        return _picture(sheet, caption)
+        canvas = _draw_bars(groups, unit, prediction, title)
+        return _picture(canvas, caption)
 
 
 def lines(
@@ -87,10 +87,10 @@ def lines(
         return _picture(plot.draw(x, y, title), caption)
 
 
-def _picture(sheet: Sheet, caption: str) -> Picture:
+def _picture(canvas: Canvas, caption: str) -> Picture:
     if not caption.strip():
         raise ValueError("A picture needs a caption: it is also its alternative text.")
-    return Picture(small_png(sheet.png()), caption, round(_WIDTH * CSS_DPI))
+    return Picture(small_png(canvas.png()), caption, round(_WIDTH * CSS_DPI))
 
 
 def _heading(sheet_width: float, title: str | None) -> str:
@@ -98,7 +98,7 @@ def _heading(sheet_width: float, title: str | None) -> str:
 
 
 def _below(title: str) -> float:
-    """Inches from the sheet's top to where the picture begins, below its title."""
+    """Inches from the canvas's top to where the picture begins, below its title."""
     return _MARGIN + (height_of(title, _TITLE) + 0.1 if title else 0.0)
 
 
@@ -137,7 +137,7 @@ def _draw_bars(
     unit: str,
     prediction: Prediction | None,
     title: str | None,
-) -> Sheet:
+) -> Canvas:
     series = list(dict.fromkeys(name for _, group in groups for name in group))
     look = _bar_looks([name for name, _ in groups], series)
     placed, labels, height = _placed(groups, look, unit, prediction)
@@ -146,9 +146,9 @@ def _draw_bars(
     left = _MARGIN + max(text_width(line) for each in labels for line in each.text.split("\n"))
     left += 0.1
     legend = [Patch(**_face(look[name]), label=name) for name in series if name != _ALONE]
-    sheet = Sheet(_WIDTH, top + height + 0.48 + (0.3 if legend else 0.06))
-    sheet.text(_MARGIN, _MARGIN, heading, _TITLE, weight="bold")
-    axes = sheet.axes(left, top, _WIDTH - _MARGIN - left, height)
+    canvas = Canvas(_WIDTH, top + height + 0.48 + (0.3 if legend else 0.06))
+    canvas.text(_MARGIN, _MARGIN, heading, _TITLE, weight="bold")
+    axes = canvas.axes(left, top, _WIDTH - _MARGIN - left, height)
     scale = _Scale.of(placed, left, _WIDTH - _MARGIN - left)
     axes.set_xlim(scale.low, scale.high)
     axes.set_ylim(height, 0)
@@ -160,17 +160,17 @@ def _draw_bars(
     ticks = axes.xaxis.get_major_locator().tick_values(scale.least, scale.most)
     axes.set_xticks([tick for tick in ticks if scale.least <= tick <= scale.most])
     for bar in placed:
-        _draw_bar(sheet, axes, bar, scale, top)
+        _draw_bar(canvas, axes, bar, scale, top)
     for each in labels:
         lines = each.text.split("\n")
         for i, line in enumerate(lines):
             y = top + each.y + (i - (len(lines) - 1) / 2) * height_of("-")
-            sheet.label(left - 0.1, y, line, ha="right")
-    centre = left + (_WIDTH - _MARGIN - left) / 2
-    sheet.text(centre, top + height + 0.25, "seconds" if unit == "s" else unit, ha="center")
+            canvas.label(left - 0.1, y, line, ha="right")
+    center = left + (_WIDTH - _MARGIN - left) / 2
+    canvas.text(center, top + height + 0.25, "seconds" if unit == "s" else unit, ha="center")
     if legend:
-        sheet.legend(legend)
-    return sheet
+        canvas.legend(legend)
+    return canvas
 
 
 def _bar_looks(names: list[str], series: list[str]) -> dict[str, Look]:
@@ -217,7 +217,7 @@ class _Scale:
     """Values to inches; at both ends there is room for what is written at the bars."""
 
     left: float
-    """Where the panel begins on the sheet."""
+    """Where the panel begins on the canvas."""
     low: float
     high: float
     """The panel's ends."""
@@ -247,7 +247,7 @@ def _room(bar: _Bar) -> float:
     return text_width(f"{bar.text} →") + 0.1
 
 
-def _draw_bar(sheet: Sheet, axes: Axes, bar: _Bar, scale: _Scale, top: float) -> None:
+def _draw_bar(canvas: Canvas, axes: Axes, bar: _Bar, scale: _Scale, top: float) -> None:
     value = bar.value if math.isfinite(bar.value) else 0.0
     end, text = value, bar.text
     if bar.look is None:
@@ -260,12 +260,12 @@ def _draw_bar(sheet: Sheet, axes: Axes, bar: _Bar, scale: _Scale, top: float) ->
         axes.barh(bar.y, shown, bar.height, **_face(bar.look))
     side = -1 if value < 0 else 1
     ha = "right" if value < 0 else "left"
-    sheet.label(scale.inches(end) + side * 0.06, top + bar.y, text, ha=ha)
+    canvas.label(scale.inches(end) + side * 0.06, top + bar.y, text, ha=ha)
 
 
 def _face(look: Look) -> dict[str, Any]:
     return {
-        "facecolor": look.colour,
+        "facecolor": look.color,
         "hatch": look.hatch[:2],  # sparser than in a figure's thin lanes
         "hatch_linewidth": 0.8,
         "edgecolor": PAPER,
@@ -298,7 +298,7 @@ class _End:
 
     text: str
     point: tuple[float, float]
-    """In inches on the sheet."""
+    """In inches on the canvas."""
     look: Look | None
     """None for a mark."""
 
@@ -320,21 +320,21 @@ class _Plot:
             name: wrapped(f"{name}: {number(at)}", _END) for name, at in marks.items()
         }
 
-    def draw(self, x: str, y: str, title: str | None) -> Sheet:
+    def draw(self, x: str, y: str, title: str | None) -> Canvas:
         heading = _heading(_WIDTH, title)
         top = _below(heading) + height_of(y) + 0.08
-        sheet = Sheet(_WIDTH, top + _PANEL + 0.52)
-        sheet.text(_MARGIN, _MARGIN, heading, _TITLE, weight="bold")
-        sheet.text(_MARGIN, _below(heading), y)
+        canvas = Canvas(_WIDTH, top + _PANEL + 0.52)
+        canvas.text(_MARGIN, _MARGIN, heading, _TITLE, weight="bold")
+        canvas.text(_MARGIN, _below(heading), y)
         right = _WIDTH - _MARGIN - _BEFORE_NAME - self._widest_name()
-        axes = sheet.axes(1.0, top, right - 1.0, _PANEL)
+        axes = canvas.axes(1.0, top, right - 1.0, _PANEL)
         self._draw_series(axes)
         self._set_axes(axes, right - 1.0)
         left = _MARGIN + max(map(text_width, _tick_texts(axes.yaxis))) + 0.08
-        sheet.move(axes, left, top, right - left, _PANEL)
-        sheet.text((left + right) / 2, top + _PANEL + 0.25, x, ha="center")
-        self._write_ends(sheet, axes, right, top)
-        return sheet
+        canvas.move(axes, left, top, right - left, _PANEL)
+        canvas.text((left + right) / 2, top + _PANEL + 0.25, x, ha="center")
+        self._write_ends(canvas, axes, right, top)
+        return canvas
 
     def _widest_name(self) -> float:
         names = [*self._names.values(), *self._mark_names.values()]
@@ -347,7 +347,7 @@ class _Plot:
             look = self._looks[name]
             axes.plot(
                 *zip(*points, strict=True),
-                color=look.colour,
+                color=look.color,
                 linestyle=(0, look.dash) if look.dash else "-",
                 linewidth=1.8,
                 marker=look.marker,
@@ -370,14 +370,14 @@ class _Plot:
         if not self._logs[1] and min(up) >= 0:
             axes.set_ylim(bottom=0, top=None if max(up) else 1)
 
-    def _write_ends(self, sheet: Sheet, axes: Axes, right: float, top: float) -> None:
+    def _write_ends(self, canvas: Canvas, axes: Axes, right: float, top: float) -> None:
         ends = [
-            _End(self._names[name], sheet.inches(axes, points[-1]), self._looks[name])
+            _End(self._names[name], canvas.inches(axes, points[-1]), self._looks[name])
             for name, points in self._series.items()
         ]
         edge = axes.get_xlim()[1]
         ends += [
-            _End(self._mark_names[name], sheet.inches(axes, (edge, at)), None)
+            _End(self._mark_names[name], canvas.inches(axes, (edge, at)), None)
             for name, at in self._marks.items()
         ]
         ends.sort(key=lambda end: end.point[1])
@@ -385,10 +385,10 @@ class _Plot:
         middles = _apart([end.point[1] for end in ends], heights, top, top + _PANEL)
         for end, height, middle in zip(ends, heights, middles, strict=True):
             if right - end.point[0] > 0.2 or abs(middle - end.point[1]) > 0.05:
-                sheet.leader(end.point, (right + 0.1, middle))
+                canvas.leader(end.point, (right + 0.1, middle))
             if end.look:
-                sheet.marker(right + 0.17, middle, end.look)
-            sheet.text(right + _BEFORE_NAME, middle - height / 2, end.text)
+                canvas.marker(right + 0.17, middle, end.look)
+            canvas.text(right + _BEFORE_NAME, middle - height / 2, end.text)
 
 
 def _every(points: int) -> tuple[int, int]:

@@ -11,14 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
-from helpers.report.headline import Headline, Numbers, headline
-from helpers.report.palette import INK, Look, looks
-from helpers.report.panels import draw_lanes, draw_loop, legend_entries
-from helpers.report.picture import CSS_DPI, Picture, small_png
-from helpers.report.prediction import Prediction
-from helpers.report.sheet import Sheet, fitted, height_of, text_width, wrapped
-from helpers.report.timeline import Timeline, culprit_in_view, timeline
-from helpers.report.words import (
+from helpers.report.canvas import Canvas, fitted, height_of, text_width, wrapped
+from helpers.report.formatting import (
     call,
     counted,
     ending,
@@ -28,11 +22,17 @@ from helpers.report.words import (
     seconds,
     sentence,
 )
+from helpers.report.headline import Headline, Numbers, headline
+from helpers.report.palette import INK, Look, looks
+from helpers.report.panels import draw_lanes, draw_loop, legend_entries
+from helpers.report.picture import CSS_DPI, Picture, small_png
+from helpers.report.prediction import Prediction
+from helpers.report.timeline import Timeline, culprit_in_view, timeline
 
 Number: TypeAlias = tuple[str, Callable[[Run], object]]
 """A label and what is counted or timed: ``("TCP connections", lambda run: run.opened)``."""
 
-# Inches on the sheet.
+# Inches on the canvas.
 _LEFT, _RIGHT, _BETWEEN = 0.72, 0.22, 0.34
 _TITLE, _SMALL = 12.5, 9.0
 """Font sizes, in points as displayed."""
@@ -76,14 +76,14 @@ def figure(
     ]
     # A lesson may have set a style of its own, a dark one even.
     with style.context("default"):
-        sheet = _draw([columns[i : i + abreast] for i in range(0, len(columns), abreast)], width)
-        png = small_png(sheet.png())
+        canvas = _draw([columns[i : i + abreast] for i in range(0, len(columns), abreast)], width)
+        png = small_png(canvas.png())
     said = sentence(shown) if numbers is None else counted(shown, numbers)
     return Picture(png, said, round(width * CSS_DPI))
 
 
 def _abreast(columns: int) -> int:
-    """Columns in a row of the sheet: four stand two by two, five three and two."""
+    """Columns in a row of the canvas: four stand two by two, five three and two."""
     rows = -(-columns // _ABREAST)
     return -(-columns // rows)
 
@@ -145,7 +145,7 @@ def _guilty_line(where: Where, width: float) -> str:
     return whole if text_width(whole) <= width else fitted(f"{where}: {call(where)}(…)", width)
 
 
-def _draw(bands: list[list[_Column]], width: float) -> Sheet:
+def _draw(bands: list[list[_Column]], width: float) -> Canvas:
     """``bands``: the columns that stand side by side, from the top."""
     columns = [column for band in bands for column in band]
     heads = headline([column.numbers for column in columns], columns[0].width)
@@ -153,22 +153,24 @@ def _draw(bands: list[list[_Column]], width: float) -> Sheet:
     rows: list[_Rows] = []
     for band in bands:
         rows.append(_rows(band, rows[-1].bottom + 0.14 if rows else 0.12, heads, pitch))
-    sheet = Sheet(width, rows[-1].bottom + _LEGEND)
+    canvas = Canvas(width, rows[-1].bottom + _LEGEND)
     span = _span(columns)
     for band, place in zip(bands, rows, strict=True):
         for column in band:
-            _draw_column(sheet, column, place, heads, span)
-        _margins(sheet, band, place)
-    sheet.legend(legend_entries([column.line for column in columns], span))
-    return sheet
+            _draw_column(canvas, column, place, heads, span)
+        _margins(canvas, band, place)
+    canvas.legend(legend_entries([column.line for column in columns], span))
+    return canvas
 
 
-def _draw_column(sheet: Sheet, column: _Column, rows: _Rows, heads: Headline, span: float) -> None:
-    sheet.text(column.x, rows.top, column.title, _TITLE, color=column.look.colour, weight="bold")
-    heads.draw(sheet, column.x, rows.numbers, column.numbers)
-    sheet.text(column.x, rows.said, column.said, _SMALL)
-    lanes = sheet.axes(column.x, rows.lanes, column.width, rows.callout - rows.lanes - 0.1)
-    loop = sheet.axes(column.x, rows.loop, column.width, _LOOP)
+def _draw_column(
+    canvas: Canvas, column: _Column, rows: _Rows, heads: Headline, span: float
+) -> None:
+    canvas.text(column.x, rows.top, column.title, _TITLE, color=column.look.color, weight="bold")
+    heads.draw(canvas, column.x, rows.numbers, column.numbers)
+    canvas.text(column.x, rows.said, column.said, _SMALL)
+    lanes = canvas.axes(column.x, rows.lanes, column.width, rows.callout - rows.lanes - 0.1)
+    loop = canvas.axes(column.x, rows.loop, column.width, _LOOP)
     _lanes_panel(lanes, column, rows)
     _loop_panel(loop, column, span)
     ticks = max(3, int(column.width / 0.6))
@@ -177,9 +179,9 @@ def _draw_column(sheet: Sheet, column: _Column, rows: _Rows, heads: Headline, sp
         axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     lanes.tick_params(axis="x", length=0, labelbottom=False)
-    _notice(sheet, column, rows, span)
-    _callout(sheet, column, rows, span)
-    _predicted(sheet, column, rows, span, (lanes, loop))
+    _notice(canvas, column, rows, span)
+    _callout(canvas, column, rows, span)
+    _predicted(canvas, column, rows, span, (lanes, loop))
 
 
 _LOOP = 0.36
@@ -191,7 +193,7 @@ _TALLEST, _LOWEST = 3.1, 0.88
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Where each row of a band of columns begins, in inches from the sheet's top."""
+    """Where each row of a band of columns begins, in inches from the canvas's top."""
 
     top: float
     numbers: float
@@ -240,7 +242,7 @@ def _span(columns: list[_Column]) -> float:
 
 
 def _at(column: _Column, span: float, time: float) -> float:
-    """Inches from the sheet's left edge."""
+    """Inches from the canvas's left edge."""
     return column.x + column.width * min(max(time / span, 0.0), 1.0)
 
 
@@ -285,16 +287,16 @@ def _loop_panel(axes: Axes, column: _Column, span: float) -> None:
         draw_loop(axes, column.line, span, column.width)
 
 
-def _notice(sheet: Sheet, column: _Column, rows: _Rows, span: float) -> None:
+def _notice(canvas: Canvas, column: _Column, rows: _Rows, span: float) -> None:
     """How the arm ended, above the line that marks the moment."""
     width = max(text_width(line, bold=True) for line in column.notice.split("\n"))
     x = _beside(column, _at(column, span, column.line.end) + 0.04, width, "right")
     y = rows.prediction - height_of(column.notice)
     if column.notice:
-        sheet.text(x, y, column.notice, _SMALL, weight="bold")
+        canvas.text(x, y, column.notice, _SMALL, weight="bold")
 
 
-def _callout(sheet: Sheet, column: _Column, rows: _Rows, span: float) -> None:
+def _callout(canvas: Canvas, column: _Column, rows: _Rows, span: float) -> None:
     """The guilty line, with a pointer down to the longest stretch it caused."""
     worst = column.culprit
     if worst is None:
@@ -305,13 +307,13 @@ def _callout(sheet: Sheet, column: _Column, rows: _Rows, span: float) -> None:
     )
     point = _at(column, span, longest.start + longest.seconds / 2)
     width = max(text_width(line) for line in column.callout.split("\n"))
-    sheet.text(_beside(column, point, width, "left"), rows.callout, column.callout, _SMALL)
+    canvas.text(_beside(column, point, width, "left"), rows.callout, column.callout, _SMALL)
     tip = rows.loop + 0.05
-    sheet.pointer(point, tip - 0.15, tip)
+    canvas.pointer(point, tip - 0.15, tip)
 
 
 def _predicted(
-    sheet: Sheet, column: _Column, rows: _Rows, span: float, panels: tuple[Axes, ...]
+    canvas: Canvas, column: _Column, rows: _Rows, span: float, panels: tuple[Axes, ...]
 ) -> None:
     if column.prediction is None:
         return
@@ -320,19 +322,19 @@ def _predicted(
     if said <= span:
         for axes in panels:
             axes.axvline(said, color=INK, linewidth=1.2, linestyle=(0, (1.5, 2)))
-    x = _beside(column, _at(column, span, said), text_width(text), "centre")
-    sheet.text(x, rows.prediction + 0.02, text, _SMALL)
+    x = _beside(column, _at(column, span, said), text_width(text), "center")
+    canvas.text(x, rows.prediction + 0.02, text, _SMALL)
 
 
 def _beside(column: _Column, point: float, width: float, side: str) -> float:
     """Left edge of a text near ``point`` that stays inside the column."""
-    x = point - {"left": 0.08, "centre": width / 2, "right": width}[side]
+    x = point - {"left": 0.08, "center": width / 2, "right": width}[side]
     return min(max(x, column.x), column.x + column.width - width)
 
 
-def _margins(sheet: Sheet, columns: list[_Column], rows: _Rows) -> None:
+def _margins(canvas: Canvas, columns: list[_Column], rows: _Rows) -> None:
     middle = (rows.lanes + rows.callout - 0.1) / 2
-    sheet.label(0.22, middle, "requests, as the\nserver saw them", rotation=90, ha="center")
-    sheet.label(_LEFT - 0.08, rows.loop + _LOOP / 2, "event\nloop", ha="right")
-    centre = (columns[0].x + columns[-1].x + columns[-1].width) / 2
-    sheet.text(centre, rows.loop + _LOOP + 0.24, "seconds since the first request", ha="center")
+    canvas.label(0.22, middle, "requests, as the\nserver saw them", rotation=90, ha="center")
+    canvas.label(_LEFT - 0.08, rows.loop + _LOOP / 2, "event\nloop", ha="right")
+    center = (columns[0].x + columns[-1].x + columns[-1].width) / 2
+    canvas.text(center, rows.loop + _LOOP + 0.24, "seconds since the first request", ha="center")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from helpers.lab.run import Stall
+from helpers.report.formatting import shortened
 from helpers.report.palette import ALARM, DEAF, FAINT, INK, MUTED, PAPER, Look
 from helpers.report.timeline import Lane, thinned
-from helpers.report.words import shortened
 
 Icon: TypeAlias = Literal["free", "alarm", "done"]
 
@@ -60,14 +60,14 @@ def svg(frame: Frame) -> str:
         *_loop(frame.stalls, frame.beats, frame.span),
         *_now(frame.now, scale),
         *_status(frame),
-        _LEGEND.replace("LIGHT", frame.look.light).replace("SOLID", frame.look.colour),
+        _LEGEND.replace("LIGHT", frame.look.light).replace("SOLID", frame.look.color),
         "</svg>",
     ]
     return "".join(parts)
 
 
 def _heading(frame: Frame) -> tuple[str, str]:
-    title = _text(_LEFT, 26, shortened(frame.title, 48), fill=frame.look.colour, bold=True)
+    title = _text(_LEFT, 26, shortened(frame.title, 48), fill=frame.look.color, bold=True)
     return title, _text(_RIGHT, 26, frame.counters, anchor="end")
 
 
@@ -106,9 +106,9 @@ def _lanes(lanes: Sequence[Lane], look: Look, scale: float) -> list[str]:
         generating.append(_bar(first, end, y, height))
         ends.append(_end_mark(lane, end, y + height / 2, min(height / 2, 5)))
     return [
-        _path(queued, f'stroke="{look.colour}" stroke-width="{min(1.2, height * 0.3):.1f}"'),
+        _path(queued, f'stroke="{look.color}" stroke-width="{min(1.2, height * 0.3):.1f}"'),
         _path(waiting, f'fill="{look.light}"'),
-        _path(generating, f'fill="{look.colour}"'),
+        _path(generating, f'fill="{look.color}"'),
         _path(ends, f'fill="none" stroke="{INK}" stroke-width="1.3"'),
     ]
 

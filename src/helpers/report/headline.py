@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from helpers.report.canvas import Canvas, fitted, height_of, text_width
 from helpers.report.palette import MUTED
-from helpers.report.sheet import Sheet, fitted, height_of, text_width
 
 Numbers: TypeAlias = tuple[tuple[str, str], ...]
 """Number and label, as they are written."""
@@ -34,13 +34,13 @@ class Headline:
     def height(self) -> float:
         return _LABELS + height_of("\n" if self.wrap else "-") + 0.12
 
-    def draw(self, sheet: Sheet, x: float, y: float, numbers: Numbers) -> None:
+    def draw(self, canvas: Canvas, x: float, y: float, numbers: Numbers) -> None:
         for (number, label), width in zip(numbers, self.widths, strict=True):
             text = _two_lines(label) if self.wrap else label
             lines = [fitted(line, width) for line in text.split("\n")]
             big = fitted(number, width, self.size, bold=True)
-            sheet.text(x, y, big, self.size, weight="bold")
-            sheet.text(x, y + _LABELS, "\n".join(lines), color=MUTED)
+            canvas.text(x, y, big, self.size, weight="bold")
+            canvas.text(x, y + _LABELS, "\n".join(lines), color=MUTED)
             x += width + self.gap
 
 

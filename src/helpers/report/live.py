@@ -11,11 +11,11 @@ from dataclasses import replace
 from time import monotonic
 
 from helpers.lab.run import Run, Snapshot
+from helpers.report.formatting import call, ending, percent, seconds
 from helpers.report.frame import WIDTH, Frame, Icon, svg
+from helpers.report.outputs import Sink, default_sinks
 from helpers.report.palette import looks
-from helpers.report.sinks import Sink, default_sinks
 from helpers.report.timeline import Lane, culprit_in_view, lanes
-from helpers.report.words import call, ending, percent, seconds
 
 _BETWEEN_FRAMES = 1 / 8
 """Seconds; a snapshot that comes sooner is dropped."""

@@ -1,4 +1,4 @@
-"""The colours of the course (Okabe–Ito, told apart with any colour vision) and each arm's look."""
+"""The colors of the course (Okabe–Ito, told apart with any color vision) and each arm's look."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ALARM = "#B00020"
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How an arm is drawn: never told apart by colour alone."""
+    """How an arm is drawn: never told apart by color alone."""
 
-    colour: str
+    color: str
     hatch: str
     """matplotlib's hatch of the waiting part."""
     marker: str
@@ -26,8 +26,8 @@ class Look:
 
     @property
     def light(self) -> str:
-        """The colour at 30 % on white, opaque: overlapping bars keep one tone."""
-        channels = (int(self.colour[i : i + 2], 16) for i in (1, 3, 5))
+        """The color at 30 % on white, opaque: overlapping bars keep one tone."""
+        channels = (int(self.color[i : i + 2], 16) for i in (1, 3, 5))
         return "#" + "".join(f"{round(255 - 0.3 * (255 - c)):02x}" for c in channels)
 
 

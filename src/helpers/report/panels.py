@@ -38,14 +38,14 @@ def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
         linewidth=0,
         hatch=hatch,
         hatch_linewidth=0.6,
-        edgecolor=look.colour,
+        edgecolor=look.color,
     )
     axes.barh(
         rows,
         [lane.end - lane.first for lane in lanes],
         left=[lane.first for lane in lanes],
         height=height,
-        color=look.colour,
+        color=look.color,
         # An outline keeps a short answer on a long axis in sight.
         linewidth=min(0.5, 10 * pitch),
     )
@@ -54,7 +54,7 @@ def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
         rows,
         [lane.arrival for lane in lanes],
         [lane.slot for lane in lanes],
-        color=look.colour,
+        color=look.color,
         linewidth=queue_line,
         capstyle="butt",
     )
@@ -70,7 +70,7 @@ def _mark_ends(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
                 *zip(*chosen, strict=True),
                 marker=marker,
                 linestyle="",
-                color=look.colour if fate == "open" else INK,
+                color=look.color if fate == "open" else INK,
                 markersize=size,
                 markerfacecolor=PAPER if marker in _HOLLOW else None,
                 markeredgewidth=min(1.2, size / 4),

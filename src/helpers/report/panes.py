@@ -12,9 +12,9 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
+from helpers.report.formatting import seconds
+from helpers.report.outputs import Sink, default_sinks
 from helpers.report.palette import Look, looks
-from helpers.report.sinks import Sink, default_sinks
-from helpers.report.words import seconds
 
 _BETWEEN_FRAMES = 1 / 8
 """Seconds; text that comes sooner is shown with the next frame."""
@@ -87,7 +87,7 @@ class Panes:
     def _page(self, end: float) -> str:
         width = 100 / len(self._panes)
         cells = "".join(
-            f'<td style="{_CELL}; width: {width:.0f}%; border-top: 3px solid {pane.look.colour}">'
+            f'<td style="{_CELL}; width: {width:.0f}%; border-top: 3px solid {pane.look.color}">'
             f"<b>{html.escape(name)}</b><br>{html.escape(_told(pane))}{_strip(pane, end)}"
             f'<div style="{_TEXT}">{html.escape(pane.text)}</div></td>'
             for name, pane in self._panes.items()
@@ -113,7 +113,7 @@ def _strip(pane: _Pane, end: float) -> str:
     places = sorted({round(100 * at / max(end, 1e-9)) for at in pane.pieces})
     marks = "".join(
         f'<div style="position: absolute; left: {min(place, 99)}%; width: 1%; height: 100%; '
-        f'background: {pane.look.colour}"></div>'
+        f'background: {pane.look.color}"></div>'
         for place in places
     )
     return (

@@ -43,7 +43,7 @@ class Picture:
 
 
 def small_png(png: bytes) -> bytes:
-    """The same image with a palette of 128 colours: a third of the bytes, and no visible loss."""
+    """The same image with a palette of 128 colors: a third of the bytes, and no visible loss."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
         flat = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)

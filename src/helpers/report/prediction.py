@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from helpers.report.words import quantity
+from helpers.report.formatting import quantity
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from numbers import Real
 from typing import Any, TypeAlias
 
 from helpers.lab.run import Comparison, Run
-from helpers.report.words import ending, number, percent, seconds, shortened, times
+from helpers.report.formatting import ending, number, percent, seconds, shortened, times
 
 _Cell: TypeAlias = Callable[[Comparison, str], str]
 _BORDER = "border-bottom: 1px solid #999999; padding: 4px 12px 4px 0"

@@ -1,4 +1,4 @@
-"""A sheet of paper measured in inches from its top left corner, on which matplotlib draws."""
+"""A canvas of paper measured in inches from its top left corner, on which matplotlib draws."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 
+from helpers.report.formatting import shortened
 from helpers.report.palette import FAINT, INK, MUTED, PAPER, Look
-from helpers.report.words import shortened
 
 DPI = 144
 LINE = 1.3
@@ -25,7 +25,7 @@ _FONT = "DejaVu Sans"
 Box: TypeAlias = tuple[float, float, float, float]
 
 
-class Sheet:
+class Canvas:
     """Made without pyplot: nothing global is kept, and nothing has to be closed."""
 
     def __init__(self, width: float, height: float) -> None:
@@ -74,7 +74,7 @@ class Sheet:
         return x / self.width, bottom, width / self.width, height / self.height
 
     def inches(self, axes: Axes, point: tuple[float, float]) -> tuple[float, float]:
-        """Where a point of the axes' data lies on the sheet."""
+        """Where a point of the axes' data lies on the canvas."""
         across, up = axes.transData.transform(point) / DPI
         return float(across), self.height - float(up)
 
@@ -92,7 +92,7 @@ class Sheet:
     def marker(self, x: float, y: float, look: Look) -> None:
         """The marker of a line's points."""
         at = [x / self.width], [1 - y / self.height]
-        mark = Line2D(*at, linestyle="", marker=look.marker, markersize=5, color=look.colour)
+        mark = Line2D(*at, linestyle="", marker=look.marker, markersize=5, color=look.color)
         self.figure.add_artist(mark)
 
     def pointer(self, x: float, top: float, tip: float) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from helpers.lab.run import Comparison, Failure, Run, Where
-from helpers.report.words import (
+from helpers.report.formatting import (
     call,
     counted,
     ending,
