@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
-from helpers.report.canvas import Canvas, fitted, height_of, text_width, wrapped
+from helpers.report.canvas import STYLE, Canvas, add_legend, fitted, height_of, text_width, wrapped
 from helpers.report.formatting import (
     call,
     counted,
@@ -25,7 +25,7 @@ from helpers.report.formatting import (
 from helpers.report.headline import Headline, Numbers, headline
 from helpers.report.palette import INK, Look, looks
 from helpers.report.panels import draw_lanes, draw_loop, legend_entries
-from helpers.report.picture import CSS_DPI, Picture, small_png
+from helpers.report.picture import Picture
 from helpers.report.prediction import Prediction
 from helpers.report.timeline import Timeline, culprit_in_view, timeline
 
@@ -74,12 +74,10 @@ def figure(
         )
         for i, run in enumerate(runs)
     ]
-    # A lesson may have set a style of its own, a dark one even.
-    with style.context("default"):
+    with style.context(STYLE):
         canvas = _draw([columns[i : i + abreast] for i in range(0, len(columns), abreast)], width)
-        png = small_png(canvas.png())
-    said = sentence(shown) if numbers is None else counted(shown, numbers)
-    return Picture(png, said, round(width * CSS_DPI))
+        caption = sentence(shown) if numbers is None else counted(shown, numbers)
+        return Picture.of(canvas.figure, caption)
 
 
 def _abreast(columns: int) -> int:
@@ -159,7 +157,7 @@ def _draw(bands: list[list[_Column]], width: float) -> Canvas:
         for column in band:
             _draw_column(canvas, column, place, heads, span)
         _margins(canvas, band, place)
-    canvas.legend(legend_entries([column.line for column in columns], span))
+    add_legend(canvas.figure, legend_entries([column.line for column in columns], span))
     return canvas
 
 

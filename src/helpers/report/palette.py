@@ -50,7 +50,8 @@ _SERIES = (PLAIN, _OTHERS[3], _OTHERS[0], _OTHERS[1])
 def looks(arms: Sequence[str]) -> dict[str, Look]:
     """Each arm's look. "wrong" and "right" look the same in every figure of the course."""
     others = [arm for arm in arms if arm not in _NAMED]
-    return _NAMED | {arm: _OTHERS[i % len(_OTHERS)] for i, arm in enumerate(others)}
+    known = _NAMED | {arm: _OTHERS[i % len(_OTHERS)] for i, arm in enumerate(others)}
+    return {arm: known[arm] for arm in arms}
 
 
 def series_looks(names: Sequence[str]) -> dict[str, Look]:

@@ -8,10 +8,10 @@ import io
 from dataclasses import dataclass, field
 from typing import Any
 
+from matplotlib.figure import Figure
 from PIL import Image
 
-CSS_DPI = 96
-"""A browser's pixels per inch."""
+_CSS_DPI = 96  # a browser's pixels per inch
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,15 @@ class Picture:
     alt: str
     width: int
     """In CSS pixels: the PNG has more, for sharp screens."""
+
+    @classmethod
+    def of(cls, figure: Figure, caption: str) -> Picture:
+        """Draw matplotlib's figure. Raises `ValueError` if the caption is empty."""
+        if not caption.strip():
+            raise ValueError("A picture needs a caption: it is also its alternative text.")
+        out = io.BytesIO()
+        figure.savefig(out, format="png", metadata={"Software": None})
+        return cls(_small(out.getvalue()), caption, round(figure.get_figwidth() * _CSS_DPI))
 
     def __repr__(self) -> str:
         return self.alt
@@ -42,7 +51,7 @@ class Picture:
         return data, {"image/png": {"alt": self.alt, "width": self.width}}
 
 
-def small_png(png: bytes) -> bytes:
+def _small(png: bytes) -> bytes:
     """The same image with a palette of 128 colors: a third of the bytes, and no visible loss."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
