@@ -53,7 +53,7 @@ SHOWN: dict[str, Comparison | Run] = {
 
 @pytest.mark.parametrize("name", SHOWN)
 @pytest.mark.parametrize("predicted", [None, 0.36, 1e6])
-def test_no_text_overlaps_another_or_a_panel_or_leaves_the_sheet(
+def test_no_text_overlaps_another_or_a_panel_or_leaves_the_canvas(
     name: str, predicted: float | None, drawn: list[Figure]
 ) -> None:
     prediction = None if predicted is None else Prediction("right", predicted)
@@ -156,7 +156,7 @@ def test_it_names_the_numbers_and_the_guilty_line(drawn: list[Figure]) -> None:
         "you predicted 1.5 s",
         "blocked 0.32 s here, 12 times (waiting)",
         "cell 5, line 4: httpx.post(…)",
-        "loop deaf: blocked",
+        "blocked: one long step",
     ):
         assert text in texts
 
@@ -176,13 +176,13 @@ def test_all_columns_share_one_time_axis(drawn: list[Figure]) -> None:
     ("run", "expected"),
     [
         (hung(), "still waiting when the lab gave up after 5 s"),
-        (hung(), "never answered"),
+        (hung(), "unanswered"),
         (hung(), "> 5 s"),
         (raised(), "raised ConnectError at cell 5, line 4"),
         (raised(), "client left"),
         (limited(), "error answer"),
         (flaky(), "broken off"),
-        (busy(), "loop deaf: busy"),
+        (busy(), "busy: many short steps"),
         (concurrent(0), "no request reached the server"),
         (concurrent(12, slots=4), "queued"),
         (replace(concurrent(3), backend="none", beats=()), "no event loop"),
@@ -197,7 +197,7 @@ def test_the_legend_explains_only_what_is_drawn(drawn: list[Figure]) -> None:
     figure(concurrent())
     texts = texts_of(drawn[0])
     assert "heartbeat" in texts
-    for absent in ("queued", "client left", "error answer", "never answered", "loop deaf: "):
+    for absent in ("queued", "client left", "error answer", "unanswered", "one long step"):
         assert absent not in texts
 
 
@@ -221,8 +221,33 @@ def test_a_block_before_the_first_request_is_not_blamed(drawn: list[Figure]) -> 
     assert "AsyncClient" not in sentence(replace(busy(), stalls=(made, *busy().stalls)))
 
 
+def test_what_a_line_did_is_not_cut_off(drawn: list[Figure]) -> None:
+    """Three narrow columns: there is room for a second line."""
+    computing = [
+        replace(stall, blocks=tuple(replace(b, cpu_share=0.9) for b in stall.blocks))
+        for stall in serial(24).stalls
+    ]
+    run = replace(serial(24), stalls=tuple(computing))
+    figure(compare(concurrent(arm="a"), concurrent(arm="b"), run))
+    texts = texts_of(drawn[0]).replace("\n", " ")
+    assert "blocked 0.32 s here, 24 times (computing)" in texts
+
+
+def test_a_stall_of_a_moment_is_drawn_but_blames_no_line(drawn: list[Figure]) -> None:
+    block = Block(0.1, 0.012, ODD, cpu_share=None)
+    figure(replace(concurrent(), stalls=(Stall(0.1, 0.012, steps=1, blocks=(block,)),)))
+    assert "blocked: one long step" in texts_of(drawn[0])
+    assert "cell 5" not in texts_of(drawn[0])
+
+
+def test_a_loop_with_many_short_steps_is_called_busy(drawn: list[Figure]) -> None:
+    figure(busy())
+    assert "loop busy" in texts_of(drawn[0])
+    assert "blocked" not in texts_of(drawn[0])
+
+
 def test_long_steps_of_one_stretch_stand_apart(drawn: list[Figure]) -> None:
-    """A loop that never looks up between twelve calls is deaf once, and blocked twelve times."""
+    """A loop that never polls between twelve calls stalls once, and is blocked twelve times."""
     run = serial()
     whole = Stall(0.046, run.seconds - 0.05, steps=12, blocks=run.blocks)
     figure(replace(run, stalls=(whole,)))

@@ -17,6 +17,8 @@ from helpers.report.formatting import (
     counted,
     ending,
     guilt,
+    is_stalled,
+    loop_word,
     number,
     percent,
     seconds,
@@ -27,17 +29,20 @@ from helpers.report.palette import INK, Look, looks
 from helpers.report.panels import draw_lanes, draw_loop, legend_entries
 from helpers.report.picture import Picture
 from helpers.report.prediction import Prediction
-from helpers.report.timeline import Timeline, culprit_in_view, timeline
+from helpers.report.timeline import Timeline, culprit_during_calls, timeline
 
+# a label and what is counted or timed: ("TCP connections", lambda run: run.opened)
 Number: TypeAlias = tuple[str, Callable[[Run], object]]
-"""A label and what is counted or timed: ``("TCP connections", lambda run: run.opened)``."""
 
-# Inches on the canvas.
+# inches on the canvas
 _LEFT, _RIGHT, _BETWEEN = 0.72, 0.22, 0.34
+_LOOP, _LEGEND = 0.36, 0.34
+# height of the requests' panel, at most and at least
+_TALLEST, _LOWEST = 3.1, 0.88
+# font sizes, in points as displayed
 _TITLE, _SMALL = 12.5, 9.0
-"""Font sizes, in points as displayed."""
+# columns side by side: with more, a notebook's page would shrink their text below 9 points
 _ABREAST = 3
-"""Columns side by side: with more, a page of a notebook's width would shrink their text."""
 
 
 def figure(
@@ -51,11 +56,11 @@ def figure(
 
     All columns share one axis: seconds since the arm's first request arrived. ``titles`` replaces
     the arms' names above the columns. ``numbers``, three pairs of a label and a function of a
-    `Run`, replaces the big numbers; the sentence under the figure then speaks of them::
+    `Run`, replaces the big numbers and the sentence under the figure::
 
         figure(comparison, numbers=[("TCP connections", lambda run: run.opened), …])
 
-    A prediction in seconds is a line on the time axis, any other a text under its arm's numbers.
+    A prediction in seconds is a line on the time axis, any other a text below its arm's numbers.
     """
     runs = [shown] if isinstance(shown, Run) else [shown[arm] for arm in shown.arms]
     abreast = _abreast(len(runs))
@@ -81,7 +86,7 @@ def figure(
 
 
 def _abreast(columns: int) -> int:
-    """Columns in a row of the canvas: four stand two by two, five three and two."""
+    """Columns in a row of the canvas: four are placed two by two, five three and two."""
     rows = -(-columns // _ABREAST)
     return -(-columns // rows)
 
@@ -92,7 +97,7 @@ def _chosen(run: Run, numbers: Sequence[Number]) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One arm, with its texts cut to the column's width."""
+    """One arm, with its texts wrapped to the column's width."""
 
     run: Run
     line: Timeline
@@ -100,17 +105,15 @@ class _Column:
     x: float
     width: float
     title: str
+    # how the arm ended, if it did not return
     notice: str
-    """How the arm ended, if it did not return."""
+    # the guilty line, in words
     callout: str
-    """The guilty line."""
     culprit: Culprit | None
+    # in seconds, drawn on the time axis; or in another unit, written below the numbers
     prediction: Prediction | None
-    """In seconds: drawn on the time axis."""
-    said: str
-    """A prediction in another unit: written under the numbers."""
+    predicted: str
     numbers: Numbers
-    """Each with its label."""
 
 
 def _column(
@@ -125,16 +128,17 @@ def _column(
 ) -> _Column:
     notice = "" if run.outcome == "returned" else wrapped(ending(run), width, bold=True)
     callout = ""
-    worst = culprit_in_view(run)
+    # In a lesson that is not about the loop, a moment's stall is no news.
+    worst = culprit_during_calls(run) if is_stalled(run) else None
     if worst:
-        callout = f"{fitted(guilt(worst), width)}\n{_guilty_line(worst.where, width)}"
+        callout = f"{wrapped(guilt(worst), width)}\n{_guilty_line(worst.where, width)}"
     title = wrapped(title, width, _TITLE, bold=True)
-    said = ""
+    predicted = ""
     if prediction and prediction.unit != "s":
-        said, prediction = wrapped(str(prediction), width), None
+        predicted, prediction = wrapped(str(prediction), width), None
     return _Column(
         *(run, timeline(run), look, x, width, title, notice, callout, worst),
-        *(prediction, said, numbers),
+        *(prediction, predicted, numbers),
     )
 
 
@@ -144,7 +148,7 @@ def _guilty_line(where: Where, width: float) -> str:
 
 
 def _draw(bands: list[list[_Column]], width: float) -> Canvas:
-    """``bands``: the columns that stand side by side, from the top."""
+    """``bands``: the columns that are side by side, from the top."""
     columns = [column for band in bands for column in band]
     heads = headline([column.numbers for column in columns], columns[0].width)
     pitch = min(0.22, _TALLEST / _most_lanes(columns))
@@ -166,7 +170,7 @@ def _draw_column(
 ) -> None:
     canvas.text(column.x, rows.top, column.title, _TITLE, color=column.look.color, weight="bold")
     heads.draw(canvas, column.x, rows.numbers, column.numbers)
-    canvas.text(column.x, rows.said, column.said, _SMALL)
+    canvas.text(column.x, rows.predicted, column.predicted, _SMALL)
     lanes = canvas.axes(column.x, rows.lanes, column.width, rows.callout - rows.lanes - 0.1)
     loop = canvas.axes(column.x, rows.loop, column.width, _LOOP)
     _lanes_panel(lanes, column, rows)
@@ -182,20 +186,16 @@ def _draw_column(
     _predicted(canvas, column, rows, span, (lanes, loop))
 
 
-_LOOP = 0.36
-"""Height of the loop's panel."""
-_LEGEND = 0.34
-_TALLEST, _LOWEST = 3.1, 0.88
-"""Height of the requests' panel, at most and at least."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Where each row of a band of columns begins, in inches from the canvas's top."""
+    """Where each row of a band of columns begins, in inches from the canvas's top.
+
+    ``pitch`` is the height of one lane, ``most`` how many lanes the panels have room for.
+    """
 
     top: float
     numbers: float
-    said: float
+    predicted: float
     notice: float
     prediction: float
     lanes: float
@@ -203,9 +203,7 @@ class _Rows:
     loop: float
     bottom: float
     pitch: float
-    """Height of one lane."""
     most: int
-    """Lanes that the panels have room for."""
 
 
 def _most_lanes(columns: list[_Column]) -> int:
@@ -216,16 +214,16 @@ def _rows(columns: list[_Column], top: float, heads: Headline, pitch: float) -> 
     most = max(_most_lanes(columns), round(_LOWEST / pitch))
     panel = pitch * most
     numbers = top + max(height_of(column.title, _TITLE) for column in columns) + 0.06
-    said = numbers + heads.height
-    told = max(height_of(column.said) for column in columns)
-    notice = said + (told + 0.08 if told else 0.0)
+    predicted = numbers + heads.height
+    written = max(height_of(column.predicted) for column in columns)
+    notice = predicted + (written + 0.08 if written else 0.0)
     prediction = notice + max(height_of(column.notice) for column in columns)
     lanes = prediction + (0.2 if any(column.prediction for column in columns) else 0.0) + 0.03
     callout = lanes + panel + 0.1
     called = max(height_of(column.callout) for column in columns)
     loop = callout + (called + 0.12 if called else 0.0)
     return _Rows(
-        *(top, numbers, said, notice, prediction, lanes, callout, loop),
+        *(top, numbers, predicted, notice, prediction, lanes, callout, loop),
         bottom=loop + _LOOP + 0.54,
         pitch=pitch,
         most=most,
@@ -235,8 +233,8 @@ def _rows(columns: list[_Column], top: float, heads: Headline, pitch: float) -> 
 def _span(columns: list[_Column]) -> float:
     """Seconds on the shared axis. A prediction far beyond does not squeeze what happened."""
     end = max(column.line.end for column in columns) or 0.1
-    predicted = [column.prediction.value for column in columns if column.prediction]
-    return max([end, *(p for p in predicted if p <= 1.5 * end)]) * 1.04
+    predictions = [column.prediction.value for column in columns if column.prediction]
+    return max([end, *(value for value in predictions if value <= 1.5 * end)]) * 1.04
 
 
 def _at(column: _Column, span: float, time: float) -> float:
@@ -245,10 +243,10 @@ def _at(column: _Column, span: float, time: float) -> float:
 
 
 def _standard_numbers(run: Run) -> Numbers:
-    deaf = percent(run.deaf_share) if run.backend != "none" else "no loop"
+    share = percent(run.deaf_share) if run.backend != "none" else "no loop"
     return (
         (str(run.peak_in_flight), "peak in flight"),
-        (deaf, "loop deaf"),
+        (share, f"loop {loop_word(run)}"),
         _answers_after(run),
     )
 
@@ -288,7 +286,7 @@ def _loop_panel(axes: Axes, column: _Column, span: float) -> None:
 def _notice(canvas: Canvas, column: _Column, rows: _Rows, span: float) -> None:
     """How the arm ended, above the line that marks the moment."""
     width = max(text_width(line, bold=True) for line in column.notice.split("\n"))
-    x = _beside(column, _at(column, span, column.line.end) + 0.04, width, "right")
+    x = _near(column, _at(column, span, column.line.end) + 0.04, width, "right")
     y = rows.prediction - height_of(column.notice)
     if column.notice:
         canvas.text(x, y, column.notice, _SMALL, weight="bold")
@@ -305,7 +303,7 @@ def _callout(canvas: Canvas, column: _Column, rows: _Rows, span: float) -> None:
     )
     point = _at(column, span, longest.start + longest.seconds / 2)
     width = max(text_width(line) for line in column.callout.split("\n"))
-    canvas.text(_beside(column, point, width, "left"), rows.callout, column.callout, _SMALL)
+    canvas.text(_near(column, point, width, "left"), rows.callout, column.callout, _SMALL)
     tip = rows.loop + 0.05
     canvas.pointer(point, tip - 0.15, tip)
 
@@ -315,16 +313,16 @@ def _predicted(
 ) -> None:
     if column.prediction is None:
         return
-    said = column.prediction.value
-    text = f"{column.prediction}" + (" →" if said > span else "")
-    if said <= span:
+    value = column.prediction.value
+    text = f"{column.prediction} →" if value > span else str(column.prediction)
+    if value <= span:
         for axes in panels:
-            axes.axvline(said, color=INK, linewidth=1.2, linestyle=(0, (1.5, 2)))
-    x = _beside(column, _at(column, span, said), text_width(text), "center")
+            axes.axvline(value, color=INK, linewidth=1.2, linestyle=(0, (1.5, 2)))
+    x = _near(column, _at(column, span, value), text_width(text), "center")
     canvas.text(x, rows.prediction + 0.02, text, _SMALL)
 
 
-def _beside(column: _Column, point: float, width: float, side: str) -> float:
+def _near(column: _Column, point: float, width: float, side: str) -> float:
     """Left edge of a text near ``point`` that stays inside the column."""
     x = point - {"left": 0.08, "center": width / 2, "right": width}[side]
     return min(max(x, column.x), column.x + column.width - width)

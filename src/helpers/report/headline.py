@@ -1,4 +1,4 @@
-"""The big numbers over a column, each with its label under it."""
+"""The big numbers above a column, each with its label below it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import TypeAlias
 from helpers.report.canvas import Canvas, fitted, height_of, text_width
 from helpers.report.palette import MUTED
 
+# number and label, as they are written
 Numbers: TypeAlias = tuple[tuple[str, str], ...]
-"""Number and label, as they are written."""
 
 _SIZES = (15.0, 13.5, 12.0, 10.5)
-_GAP = 0.14
-"""Inches between two numbers, at least; and at most, so that they stay together."""
-_WIDEST_GAP = 0.45
+# inches between two numbers, at least and at most
+_GAP, _WIDEST_GAP = 0.14, 0.45
+# inches from the top of the numbers to the top of the labels
 _LABELS = 0.3
-"""Inches from the numbers' top to their labels'."""
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """How the numbers are set, the same way over every column."""
+    """How the numbers are set, the same way above every column.
+
+    With ``wrap``, labels of several words take two lines.
+    """
 
     size: float
     widths: tuple[float, ...]
     wrap: bool
-    """Labels stand on two lines where they have two words."""
     gap: float
 
     @property
@@ -47,8 +48,7 @@ class Headline:
 def headline(columns: Sequence[Numbers], width: float) -> Headline:
     """The largest setting in which every column's numbers fit into ``width`` inches.
 
-    First on one line under each number, then on two, then in smaller type; what still does not
-    fit is cut.
+    Labels take one line, then two, then the type gets smaller; what still does not fit is cut.
     """
     gaps = len(columns[0]) - 1
     for size, wrap in ((_SIZES[0], False), *((size, True) for size in _SIZES)):
@@ -69,7 +69,7 @@ def _width(number: str, label: str, size: float, wrap: bool) -> float:
 
 
 def _two_lines(label: str) -> str:
-    """The label broken where its two lines are shortest."""
+    """The label, broken where its longer line is shortest."""
     words = label.split()
     broken = [
         "\n".join((" ".join(words[:i]), " ".join(words[i:]))) for i in range(1, len(words))

@@ -1,4 +1,4 @@
-"""The colors of the course (Okabe–Ito, told apart with any color vision) and each arm's look."""
+"""The colors of the course (Okabe–Ito, distinct with any color vision) and each arm's look."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ INK = "#222222"
 MUTED = "#595959"
 FAINT = "#e4e4e4"
 PAPER = "#ffffff"
-DEAF = "#CC79A7"
+BLOCKED = "#CC79A7"
 ALARM = "#B00020"
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How an arm is drawn: never told apart by color alone."""
+    """How an arm is drawn: never distinguished by color alone."""
 
     color: str
+    # matplotlib's hatch of the waiting part
     hatch: str
-    """matplotlib's hatch of the waiting part."""
     marker: str
+    # lengths of a line's dash and gap, in points; empty for a solid one
     dash: tuple[float, ...] = ()
-    """Lengths of dash and gap of a line, in points; empty for a solid one."""
 
     @property
     def light(self) -> str:
@@ -42,8 +42,8 @@ _OTHERS = (
     Look("#E69F00", "\\\\\\\\", "P", (8, 2)),
 )
 
+# for something that is not an arm
 PLAIN = Look("#56B4E9", "", "o")
-"""Of something that is no arm."""
 _SERIES = (PLAIN, _OTHERS[3], _OTHERS[0], _OTHERS[1])
 
 
