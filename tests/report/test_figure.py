@@ -28,6 +28,18 @@ from tests.report.makers import (
 
 LONG = "wrong: a very long-winded title of an arm that says everything there is to say about it"
 ODD = Where("cell 5", 4, "ask", "price = f'$5 and $6 for 中文 and 🙂 by " + "x" * 90 + "(1)'")
+EVERYTHING = replace(
+    serial(2),
+    requests=tuple(
+        request
+        for run in (serial(2), concurrent(4, slots=2), limited(), flaky(), raised(), hung())
+        for request in run.requests
+    ),
+    stalls=(*serial(2).stalls, *(replace(s, start=s.start + 2) for s in busy().stalls)),
+    beats=beats(3.0),
+    outcome="gave up",
+    seconds=5.0,
+)
 SHOWN: dict[str, Comparison | Run] = {
     "one request": serial(1),
     "one arm": serial(),
@@ -47,6 +59,7 @@ SHOWN: dict[str, Comparison | Run] = {
     "no loop": replace(concurrent(3), backend="none", beats=()),
     "odd line": compare(serial(where=ODD), serial(3, arm="right", where=ODD)),
     "short and long": compare(hung(limit=60.0), concurrent()),
+    "everything at once": EVERYTHING,
     "long name": compare(serial(arm="a_rather_long_name_" * 4), concurrent()),
 }
 

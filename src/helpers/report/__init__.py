@@ -1,4 +1,4 @@
-"""Shows a `Run` or a `Comparison`: figure, table, live view, verdict. Never makes one."""
+"""Shows a `Run` or a `Comparison`: figure, table, live view, verdict. It never makes one."""
 
 from helpers.lab.run import Snapshot
 from helpers.report.charts import bars, lines

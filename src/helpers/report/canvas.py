@@ -1,4 +1,4 @@
-"""A canvas of paper measured in inches from its top left corner, on which matplotlib draws."""
+"""A canvas measured in inches from its top left corner, on which matplotlib draws."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from helpers.report.formatting import shortened
 from helpers.report.palette import FAINT, INK, MUTED, PAPER
 
 DPI = 144
+# height of a line of text, in font sizes
+LINE = 1.3
 _FONT = "DejaVu Sans"
+# of all figures: a lesson may have set a style of its own, even a dark one
 STYLE: list[str | dict[str, Any]] = [
     "default",
     {
@@ -48,9 +51,6 @@ STYLE: list[str | dict[str, Any]] = [
         "figure.facecolor": PAPER,
     },
 ]
-"""matplotlib's style of all figures: a lesson may have set one of its own, a dark one even."""
-LINE = 1.3
-"""Height of a line of text, in font sizes."""
 Box: TypeAlias = tuple[float, float, float, float]
 
 
@@ -62,8 +62,13 @@ class Canvas:
         self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
         FigureCanvasAgg(self.figure)
 
+    def extend(self, height: float) -> None:
+        """Make room at the bottom. What is there already keeps its distance from the bottom."""
+        self.height += height
+        self.figure.set_figheight(self.height)
+
     def text(self, x: float, y: float, text: str, size: float = 9, **look: Any) -> None:
-        """Lines of text below y. They stand on their baselines, so neighbours line up."""
+        """Lines of text below y, placed by their baselines so that neighbors align."""
         for i, line in enumerate(text.split("\n") if text else ()):
             baseline = y + (0.93 + i * LINE) * size / 72
             self._place(x, baseline, line, size, va="baseline", **look)
@@ -73,16 +78,11 @@ class Canvas:
         self._place(x, y, text, 9, va="center", **look)
 
     def _place(self, x: float, y: float, text: str, size: float, **look: Any) -> None:
-        self.figure.text(
-            x / self.width,
-            1 - y / self.height,
-            printable(text),
-            fontsize=size,
-            **look,
-        )
+        x, y = x / self.width, 1 - y / self.height
+        self.figure.text(x, y, printable(text), fontsize=size, **look)
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        """Axes without a frame whose top left corner is at x, y."""
+        """Axes whose top left corner is at x, y."""
         axes = self.figure.add_axes(self._box(x, y, width, height))
         axes.grid(axis="x")
         return axes
@@ -107,8 +107,8 @@ class Canvas:
         )
 
 
-def add_legend(figure: Figure, entries: Sequence[Artist]) -> None:
-    """A legend along the bottom, on as many rows as it needs."""
+def add_legend(figure: Figure, entries: Sequence[Artist]) -> float:
+    """Add a legend along the bottom, and return its height in inches; 0 if there are no entries."""
     for columns in range(len(entries), 0, -1):
         legend = figure.legend(
             handles=list(entries),
@@ -118,9 +118,11 @@ def add_legend(figure: Figure, entries: Sequence[Artist]) -> None:
             handletextpad=0.5,
             borderaxespad=0.2,
         )
-        if legend.get_window_extent().width <= figure.bbox.width:
-            return
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            return float(box.height) / DPI
         legend.remove()
+    return 0.0
 
 
 def text_width(text: str, size: float = 9, *, bold: bool = False) -> float:
@@ -131,7 +133,7 @@ def text_width(text: str, size: float = 9, *, bold: bool = False) -> float:
 
 
 def wrapped(text: str, width: float, size: float = 9, *, bold: bool = False, most: int = 2) -> str:
-    """The text on at most ``most`` lines of ``width`` inches, with … where that is not enough."""
+    """The text on at most ``most`` lines of ``width`` inches; … stands for what does not fit."""
     lines: list[str] = []
     words = text.split()
     while words and len(lines) < most:
@@ -158,7 +160,7 @@ def height_of(text: str, size: float = 9) -> float:
 
 
 def printable(text: str) -> str:
-    """The text with a box for each character that the font lacks; matplotlib would warn."""
+    """The text with a box for each character that the font lacks: matplotlib would warn."""
     known = _characters()
     return "".join(c if c == "\n" or ord(c) in known else "□" for c in text)
 

@@ -22,12 +22,11 @@ from helpers.report.prediction import Prediction
 
 Points: TypeAlias = Sequence[tuple[float, float]]
 
-# Inches; the title's font size is in points.
-_WIDTH, _PANEL = 7.2, 2.9
-_MARGIN = 0.1
-_NAME = 2.0
+# inches: the chart's width, the height of a panel of lines, the margin, a name's width at most
+_WIDTH, _PANEL, _MARGIN, _NAME = 7.2, 2.9, 0.1, 2.0
+# font size in points
 _TITLE = 12.5
-# The name of the series where each name has a single bar.
+# the name of the series if each name has a single bar
 _ALONE = ""
 _DOTTED: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (1.5, 2))}
 _LEADER = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}

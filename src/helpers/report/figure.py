@@ -36,7 +36,7 @@ Number: TypeAlias = tuple[str, Callable[[Run], object]]
 
 # inches on the canvas
 _LEFT, _RIGHT, _BETWEEN = 0.72, 0.22, 0.34
-_LOOP, _LEGEND = 0.36, 0.34
+_LOOP = 0.36
 # height of the requests' panel, at most and at least
 _TALLEST, _LOWEST = 3.1, 0.88
 # font sizes, in points as displayed
@@ -155,13 +155,14 @@ def _draw(bands: list[list[_Column]], width: float) -> Canvas:
     rows: list[_Rows] = []
     for band in bands:
         rows.append(_rows(band, rows[-1].bottom + 0.14 if rows else 0.12, heads, pitch))
-    canvas = Canvas(width, rows[-1].bottom + _LEGEND)
     span = _span(columns)
+    canvas = Canvas(width, rows[-1].bottom)
+    legend = add_legend(canvas.figure, legend_entries([column.line for column in columns], span))
+    canvas.extend(legend + 0.06)
     for band, place in zip(bands, rows, strict=True):
         for column in band:
             _draw_column(canvas, column, place, heads, span)
         _margins(canvas, band, place)
-    add_legend(canvas.figure, legend_entries([column.line for column in columns], span))
     return canvas
 
 

@@ -194,13 +194,13 @@ def _status(frame: Frame) -> list[str]:
 def _legend(frame: Frame) -> list[str]:
     """The marks of every frame and those that are in this one, on as many rows as they need."""
     parts = []
-    x, y = _LEFT, 341
+    x, y = float(_LEFT), 341
     for mark, name in _legend_entries(frame):
-        # seven units a letter: text cannot be measured here
-        width = 25 + 7 * len(name)
+        # An estimate: text cannot be measured here.
+        width = 25 + 7.5 * len(name)
         if x + width > _RIGHT:
             x, y = _LEFT, y + 19
-        parts.append(f'<g transform="translate({x} {y - 5})">{mark}</g>')
+        parts.append(f'<g transform="translate({x:g} {y - 5})">{mark}</g>')
         parts.append(_text(x + 25, y, name, fill=MUTED))
         x += width + 14
     return parts

@@ -1,4 +1,4 @@
-"""A finished figure: small, with alternative text, shown by JupyterLab, GitHub and nbconvert."""
+"""A finished figure: small, with alternative text, for JupyterLab, GitHub and nbconvert."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-_CSS_DPI = 96  # a browser's pixels per inch
+# a browser's pixels per inch
+_CSS_DPI = 96
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG and the sentence that says what it shows."""
+    """A PNG and the sentence that says what it shows.
+
+    ``width`` is in CSS pixels: the PNG has more, for high-resolution screens.
+    """
 
     png: bytes = field(repr=False)
     alt: str
     width: int
-    """In CSS pixels: the PNG has more, for sharp screens."""
 
     @classmethod
     def of(cls, figure: Figure, caption: str) -> Picture:
@@ -40,7 +43,7 @@ class Picture:
     ) -> tuple[dict[str, str], dict[str, Any]]:
         encoded = base64.b64encode(self.png).decode()
         alt = html.escape(self.alt)
-        # JupyterLab shows no alternative text for image/png, so it gets the figure as HTML.
+        # JupyterLab ignores the alternative text of image/png, so it gets the figure as HTML.
         page = (
             f'<figure style="margin: 0; width: {self.width}px; max-width: 100%">'
             f'<img alt="{alt}" src="data:image/png;base64,{encoded}" width="{self.width}" '
