@@ -160,13 +160,13 @@ def test_series_differ_in_hatch_as_well_as_color(drawn: list[Figure]) -> None:
     assert len({color for color, _ in looks}) == len({hatch for _, hatch in looks}) == 3
 
 
-def test_what_is_not_zero_can_be_seen(drawn: list[Figure]) -> None:
+def test_a_value_that_is_not_zero_is_visible(drawn: list[Figure]) -> None:
     BARS["magnitudes"]()
     assert len(_bars(drawn[0])) == 3
     assert min(bar.get_window_extent().width for bar in _bars(drawn[0])) >= 1
 
 
-def test_a_prediction_stands_under_its_bar_and_beyond_the_axis_is_an_arrow(
+def test_a_prediction_is_below_its_bar_and_an_arrow_beyond_the_axis(
     drawn: list[Figure],
 ) -> None:
     BARS["predicted"]()
@@ -201,7 +201,7 @@ def test_lines_differ_in_dash_and_marker_as_well_as_color(drawn: list[Figure]) -
     assert str(one._dash_pattern) != str(other._dash_pattern)  # type: ignore[attr-defined]
 
 
-def test_zero_has_a_place_on_a_logarithmic_axis(drawn: list[Figure]) -> None:
+def test_a_logarithmic_axis_shows_zero(drawn: list[Figure]) -> None:
     LINES["logarithmic with zero"]()
     assert "0" in texts_of(drawn[0]).splitlines()
 
@@ -226,7 +226,7 @@ def test_nothing_to_draw_is_an_error(make: Callable[[str], Picture]) -> None:
         make(CAPTION)
 
 
-def test_a_picture_needs_words() -> None:
+def test_a_picture_needs_a_caption() -> None:
     with pytest.raises(ValueError, match="caption"):
         bars({"a": 1}, unit="s", caption=" ")
 

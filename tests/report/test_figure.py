@@ -89,7 +89,7 @@ NUMBERS: list[Number] = [
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_numbers_of_a_lessons_own_are_readable(name: str, drawn: list[Figure]) -> None:
+def test_a_lessons_own_numbers_are_readable(name: str, drawn: list[Figure]) -> None:
     unit = "TCP connections that the server counted, " * 3
     figure(SHOWN[name], prediction=Prediction("right", 12, unit), numbers=NUMBERS)
     assert_readable(drawn[0])
@@ -105,7 +105,7 @@ def test_numbers_too_wide_for_the_column_become_smaller_and_are_cut(drawn: list[
     assert_readable(drawn[0])
 
 
-def test_a_prediction_in_another_unit_is_written_under_the_numbers(drawn: list[Figure]) -> None:
+def test_a_prediction_in_another_unit_is_written_below_the_numbers(drawn: list[Figure]) -> None:
     shown = compare(serial(), concurrent())
     figure(shown, prediction=Prediction("wrong", 12, "connections"), numbers=NUMBERS)
     figure(shown)
@@ -115,7 +115,7 @@ def test_a_prediction_in_another_unit_is_written_under_the_numbers(drawn: list[F
     ]  # no line on the time axis
 
 
-def test_more_than_three_arms_stand_in_rows_as_wide_as_a_notebook(drawn: list[Figure]) -> None:
+def test_more_than_three_arms_are_in_rows_as_wide_as_a_notebook(drawn: list[Figure]) -> None:
     arms = [concurrent(arm=name) for name in "abcde"]
     widths = {figure(compare(*arms[:count])).width for count in (2, 3, 4, 5)}
     assert widths == {900}
@@ -147,7 +147,7 @@ def test_bundle_carries_the_sentence_and_the_image() -> None:
     assert data["image/png"] in data["text/html"]
 
 
-def test_names_cannot_smuggle_html() -> None:
+def test_names_are_escaped() -> None:
     data, _ = figure(serial(arm='<script>"x"'))._repr_mimebundle_()
     assert "<script" not in data["text/html"]
     assert 'alt="&lt;script&gt;&quot;x&quot;' in data["text/html"]
@@ -214,7 +214,7 @@ def test_the_legend_explains_only_what_is_drawn(drawn: list[Figure]) -> None:
         assert absent not in texts
 
 
-def test_a_short_stall_is_not_lost(drawn: list[Figure]) -> None:
+def test_a_short_stall_is_visible(drawn: list[Figure]) -> None:
     """A 5 ms stall on an axis of a minute is still a pixel wide."""
     block = Block(30.0, 0.005, ODD, cpu_share=None)
     stall = Stall(30.0, 0.005, steps=1, blocks=(block,))
@@ -234,7 +234,7 @@ def test_a_block_before_the_first_request_is_not_blamed(drawn: list[Figure]) -> 
     assert "AsyncClient" not in sentence(replace(busy(), stalls=(made, *busy().stalls)))
 
 
-def test_what_a_line_did_is_not_cut_off(drawn: list[Figure]) -> None:
+def test_the_callout_is_not_cut_off(drawn: list[Figure]) -> None:
     """Three narrow columns: there is room for a second line."""
     computing = [
         replace(stall, blocks=tuple(replace(b, cpu_share=0.9) for b in stall.blocks))
@@ -246,7 +246,7 @@ def test_what_a_line_did_is_not_cut_off(drawn: list[Figure]) -> None:
     assert "blocked 0.32 s here, 24 times (computing)" in texts
 
 
-def test_a_stall_of_a_moment_is_drawn_but_blames_no_line(drawn: list[Figure]) -> None:
+def test_a_momentary_stall_is_drawn_but_blames_no_line(drawn: list[Figure]) -> None:
     block = Block(0.1, 0.012, ODD, cpu_share=None)
     figure(replace(concurrent(), stalls=(Stall(0.1, 0.012, steps=1, blocks=(block,)),)))
     assert "blocked: one long step" in texts_of(drawn[0])
@@ -259,7 +259,7 @@ def test_a_loop_with_many_short_steps_is_called_busy(drawn: list[Figure]) -> Non
     assert "blocked" not in texts_of(drawn[0])
 
 
-def test_long_steps_of_one_stretch_stand_apart(drawn: list[Figure]) -> None:
+def test_long_steps_of_one_stretch_are_separated(drawn: list[Figure]) -> None:
     """A loop that never polls between twelve calls stalls once, and is blocked twelve times."""
     run = serial()
     whole = Stall(0.046, run.seconds - 0.05, steps=12, blocks=run.blocks)

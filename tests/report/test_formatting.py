@@ -149,7 +149,7 @@ def test_an_arm_that_hung_is_not_called_slower_or_faster() -> None:
     assert "later" not in said
 
 
-def test_a_difference_within_the_machines_noise_is_none() -> None:
+def test_a_difference_within_the_noise_is_not_reported() -> None:
     arms = concurrent(3), concurrent(3, "b", slower=1.5)
     assert "1.3 times later" in sentence(compare(*arms, noise=0.01))
     assert "about as soon" in sentence(compare(*arms, noise=0.1))

@@ -214,7 +214,7 @@ def test_all_lanes_stay_inside_the_panel(calls: int) -> None:
     assert all(0 <= x <= 900 and 0 <= y <= 366 for x, y in points)
 
 
-def test_what_a_learner_wrote_is_escaped(clock: Clock) -> None:
+def test_a_learners_text_is_escaped(clock: Clock) -> None:
     screen = Screen()
     bad = '</text><script>alert("1")</script>'
     view = LiveView(bad, 20.0, sink=screen)
@@ -257,7 +257,7 @@ def test_a_pipe_gets_the_last_line_only(clock: Clock, capsys: pytest.CaptureFixt
     )
 
 
-def test_a_terminal_sees_one_line_rewritten(
+def test_a_terminal_gets_one_line_that_is_rewritten(
     clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)

@@ -40,7 +40,7 @@ def test_counts_that_differ_between_runs_show_their_range() -> None:
     assert cells["peak requests in flight"] == ("11 (9 – 12)",)
 
 
-def test_rows_of_a_lessons_own_come_first() -> None:
+def test_a_lessons_own_rows_come_first() -> None:
     runs = tuple(replace(concurrent(), peak_in_flight=peak) for peak in (11, 12_345, 9))
     made = table(
         Comparison({"right": runs}),
@@ -65,7 +65,7 @@ def test_rows_of_a_lessons_own_come_first() -> None:
     assert made.rows[6][0] == "peak requests in flight"
 
 
-def test_only_rows_of_a_lessons_own() -> None:
+def test_only_a_lessons_own_rows() -> None:
     rows = {"status 429": lambda run: run.count(429)}
     made = table(compare(limited(), concurrent()), rows, standard=False)
     assert made.rows == (("status 429", "32", "0"),)
@@ -74,7 +74,7 @@ def test_only_rows_of_a_lessons_own() -> None:
         table(compare(limited(), concurrent()), standard=False)
 
 
-def test_one_run_makes_a_table_too() -> None:
+def test_a_single_run_makes_a_table_too() -> None:
     made = table(limited(), {"status 429": lambda run: run.count(429)}, standard=False)
     assert made.head == ("", "wrong")
     assert made.caption == "Each arm: one run."
@@ -97,7 +97,7 @@ def test_only_stalls_during_the_calls_count() -> None:
     assert cells["longest stall"] == ("0 s, n = 1",)
 
 
-def test_an_arm_without_a_loop_has_no_loop_to_judge() -> None:
+def test_the_loop_of_an_arm_without_one_is_not_judged() -> None:
     plain = replace(concurrent(), backend="none", beats=())
     cells = _cells(table(compare(serial(), plain)))
     for name in (
@@ -114,7 +114,7 @@ def test_arms_that_send_nothing_have_no_rows_about_requests() -> None:
     assert names[:2] == ["start to end", "loop blocked or busy"]
 
 
-def test_html_is_well_formed_labelled_and_escaped() -> None:
+def test_html_is_well_formed_labeled_and_escaped() -> None:
     arm = "<script>alert(1)</script>"
     data, _ = table(compare(serial(arm=arm), concurrent()))._repr_mimebundle_()
     assert "<script" not in data["text/html"]

@@ -133,7 +133,7 @@ def text_width(text: str, size: float = 9, *, bold: bool = False) -> float:
 
 
 def wrapped(text: str, width: float, size: float = 9, *, bold: bool = False, most: int = 2) -> str:
-    """The text on at most ``most`` lines of ``width`` inches; … stands for what does not fit."""
+    """The text on at most ``most`` lines of ``width`` inches; … replaces what does not fit."""
     lines: list[str] = []
     words = text.split()
     while words and len(lines) < most:

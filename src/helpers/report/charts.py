@@ -61,7 +61,7 @@ def bars(
         axes.set_xlim(*_limits(known, prediction))
         axes.grid(axis="x")
         axes.axvline(0, color=MUTED, linewidth=0.8)
-        # The value of a bar to the left stands between the bar and the names.
+        # The value of a bar that points left is between the bar and the names.
         left = max((text_width(_text(value, unit)) for value in known if value < 0), default=0)
         axes.tick_params(axis="y", length=0, pad=6 + 72 * left + 8 * (left > 0))
         height = _draw_bars(axes, groups, shown, unit, prediction)
