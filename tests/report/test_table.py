@@ -25,7 +25,7 @@ def test_rows_of_two_arms() -> None:
         ),
         "loop blocked or busy": ("99 % (97 % – 99 %), n = 3", "0 %, n = 3"),
         "longest stall": ("0.32 s, n = 3", "0 s, n = 3"),
-        "heartbeats, of a free loop": ("0 of 192", "17 of 18"),
+        "heartbeats (of those due)": ("0 of 192", "17 of 18"),
         "guilty line": (
             'cell 5, line 4: reply = httpx.post(f"{url}/chat/complet… (12 times, 3.8 s in all)',
             "none",
@@ -103,7 +103,7 @@ def test_the_loop_of_an_arm_without_one_is_not_judged() -> None:
     for name in (
         "loop blocked or busy",
         "longest stall",
-        "heartbeats, of a free loop",
+        "heartbeats (of those due)",
         "guilty line",
     ):
         assert cells[name][1] == "no event loop"
