@@ -76,6 +76,9 @@ class ChatAnswer:
             events = [event for event in step if event is not None]
             yield len(events), "".join(events).encode()
 
+    def finish(self) -> None:
+        """Nothing is stored."""
+
     def closing(self) -> bytes:
         last = self._events(
             (index, "{}", f'"{self._finish(choice)}"')

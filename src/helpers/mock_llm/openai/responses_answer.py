@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count, zip_longest
 from typing import Any
 
@@ -42,7 +43,7 @@ class ResponseAnswer:
     def __init__(
         self, completion: Completion, request: ResponseRequest, keep: Callable[[_Fields], None]
     ) -> None:
-        """``keep`` is given the response when it is complete, just before it is sent."""
+        """``keep`` stores the response when it is complete, just before it is sent."""
         self._completion = completion
         self._request = request
         self._keep = keep
@@ -63,7 +64,7 @@ class ResponseAnswer:
         return self._completion.reasoning_tokens - len(self._completion.thoughts)
 
     def whole(self) -> bytes:
-        return json.dumps(self._complete()).encode()
+        return json.dumps(self._complete).encode()
 
     def opening(self) -> bytes:
         self._numbers = count()
@@ -89,8 +90,11 @@ class ResponseAnswer:
                 yield 1, before + event.encode()
                 before = b""
 
+    def finish(self) -> None:
+        self._keep(self._complete)
+
     def closing(self) -> bytes:
-        response = self._complete()
+        response = self._complete
         return self._unsent() + self._events(
             {"type": f"response.{response['status']}", "response": response}
         )
@@ -124,13 +128,13 @@ class ResponseAnswer:
         data = json.dumps(fields | {"sequence_number": next(self._numbers)})
         return f"event: {fields['type']}\ndata: {data}\n\n".encode()
 
+    @cached_property
     def _complete(self) -> _Fields:
         cut = self._completion.choices[0].finish == "length"
         output = [piece.item for piece in self._pieces]
         response = self._response("incomplete" if cut else "completed", output)
         if cut:
             response["incomplete_details"] = {"reason": "max_output_tokens"}
-        self._keep(response)
         return response
 
     def _response(self, status: str, output: list[_Fields]) -> _Fields:
