@@ -1,8 +1,8 @@
-"""What the model says, before any route writes it down in its provider's format.
+"""What the model answers, before a route puts it into its provider's format.
 
-It answers in text, in JSON where a schema is asked for, or with calls of the tools it was given.
-With ``tool_choice`` "auto" it calls a tool when the last message is the user's, and answers once it
-has a result: an agent's loop always runs, and always ends.
+It answers in text, in JSON if a schema is given, or with calls of the tools it was given. With
+``tool_choice`` "auto" it calls a tool when the last message is the user's, and answers once it has
+a result: an agent's loop always runs, and always ends.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, Literal
 from helpers.mock_llm.model.json_schema import instance
 from helpers.mock_llm.model.prefix_cache import Marks
 from helpers.mock_llm.model.tokens import pieces
-from helpers.mock_llm.model.words import answer, digest
+from helpers.mock_llm.model.words import answer, prompt_digest
 
-_MOST_CALLS = 3
-"""Tools called at once, where a request lets the model call several."""
+_MAX_CALLS = 3
+"""Tools called at once, if a request allows several."""
 _INPUT_LENGTHS = range(4, 13)
 """Tokens of the text for a tool that takes text."""
 _ANY_OBJECT: dict[str, Any] = {
@@ -37,12 +37,12 @@ class Tool:
 
 @dataclass(slots=True, kw_only=True)
 class GenerationRequest:
-    """What a request wants of the model, whichever route it came by."""
+    """What a request asks of the model, whichever route it came by."""
 
     model: str
     prompt: list[int]
     limit: int | None = None
-    """Most tokens of the answer, hidden reasoning included."""
+    """Maximum tokens of the answer, hidden reasoning included."""
     seed: int = 0
     choices: int = 1
     stop: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class GenerationRequest:
     called: bool = False
     """The last message already is a tool's result."""
     thinking_budget: int | None = None
-    """Most tokens of reasoning, where the request asks for it; None leaves it to the profile."""
+    """Maximum tokens of reasoning, if the request says so; None leaves it to the profile."""
     shows_thinking: bool = False
     marks: Marks | None = None
     """What the client wants cached; None where the provider decides."""
@@ -92,7 +92,7 @@ class Choice:
     parts: list[Text | ToolCall]
     finish: Literal["stop", "length", "tool_calls"]
     stop_sequence: str | None = None
-    """Which of the wish's sequences ended the text."""
+    """Which of the request's stop sequences ended the text."""
 
     @property
     def length(self) -> int:
@@ -103,24 +103,30 @@ class Choice:
 def generate(
     generation: GenerationRequest, *, room: int, seed: int, length: int | None
 ) -> list[Choice]:
-    """The answers of a model that may write ``room`` tokens. ``length``: what the server was told
-    a text should have.
+    """The answers of a model that may write ``room`` tokens. ``length``: tokens of a text, as the
+    server is configured.
 
-    The same wish and seed give the same answers. Raises SchemaError for a schema that nothing fits.
+    The same request and seed give the same answers. Raises SchemaError for a schema that nothing
+    fits.
     """
     return [
-        _choice(generation, room, digest(generation.prompt, seed + generation.seed, index), length)
+        _choice(
+            generation,
+            room,
+            prompt_digest(generation.prompt, seed + generation.seed, index),
+            length,
+        )
         for index in range(generation.choices)
     ]
 
 
-def _choice(generation: GenerationRequest, room: int, of: bytes, length: int | None) -> Choice:
+def _choice(generation: GenerationRequest, room: int, digest: bytes, length: int | None) -> Choice:
     if generation.calls_tools:
-        return _calls(generation, room, of)
+        return _calls(generation, room, digest)
     if generation.schema is None:
-        tokens = answer(of, length)
+        tokens = answer(digest, length)
     else:
-        tokens = _json(generation.schema or _ANY_OBJECT, random.Random(of))  # noqa: S311
+        tokens = _json(generation.schema or _ANY_OBJECT, random.Random(digest))  # noqa: S311
     finish: Literal["stop", "length"] = "stop" if len(tokens) <= room else "length"
     tokens = tokens[:room]
     return (
@@ -140,8 +146,8 @@ def _stopped(stop: tuple[str, ...], tokens: list[str], finish: Literal["stop", "
     return Choice([Text(pieces(text[:at]))], "stop", end)
 
 
-def _calls(generation: GenerationRequest, room: int, of: bytes) -> Choice:
-    rng = random.Random(of)  # noqa: S311
+def _calls(generation: GenerationRequest, room: int, digest: bytes) -> Choice:
+    rng = random.Random(digest)  # noqa: S311
     parts: list[Text | ToolCall] = []
     for tool in _chosen(generation, rng):
         id, tokens = f"{rng.getrandbits(96):024x}", _arguments(tool, rng)
@@ -155,7 +161,7 @@ def _chosen(generation: GenerationRequest, rng: random.Random) -> list[Tool]:
     tools = generation.tools
     if generation.tool_choice not in ("auto", "required"):
         return [tool for tool in tools if tool.name == generation.tool_choice][:1]
-    most = min(len(tools), _MOST_CALLS) if generation.parallel_tool_calls else 1
+    most = min(len(tools), _MAX_CALLS) if generation.parallel_tool_calls else 1
     return [tools[k] for k in sorted(rng.sample(range(len(tools)), rng.randint(1, most)))]
 
 

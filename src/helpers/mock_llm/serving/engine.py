@@ -13,7 +13,8 @@ from helpers.mock_llm.anthropic.threads import Threads
 from helpers.mock_llm.model.generate import Choice, GenerationRequest, generate
 from helpers.mock_llm.model.latency import Schedule, Slots
 from helpers.mock_llm.model.prefix_cache import PrefixCache
-from helpers.mock_llm.model.words import answer, digest
+from helpers.mock_llm.model.schema_form import SchemaError
+from helpers.mock_llm.model.words import answer, prompt_digest
 from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.records.ledger import Request
 from helpers.mock_llm.serving import errors
@@ -148,7 +149,10 @@ class Engine:
         record.prompt_tokens = len(generation.prompt)
         _check_length(generation, profile)
         record.streamed = streamed
-        completion = self._think(generation, exchange.id, profile)
+        try:
+            completion = self._think(generation, exchange.id, profile)
+        except SchemaError as error:
+            raise errors.invalid_schema(error.message) from None
         if self._limiter is not None:
             self._admit(
                 exchange,
@@ -158,7 +162,9 @@ class Engine:
         fault = self._strike(exchange)
         slot = await self._take_slot(exchange)
         try:
-            completion.cached_tokens, completion.cache_writes = self._look_up(generation)
+            lookup = self._cache.look_up(generation.model, generation.prompt, generation.marks)
+            self._cache.remember(lookup)
+            completion.cached_tokens, completion.cache_writes = lookup.read, lookup.written
             record.cached_tokens = completion.cached_tokens
             schedule = self._plan(
                 record,
@@ -245,17 +251,11 @@ class Engine:
             ),
         )
 
-    def _look_up(self, generation: GenerationRequest) -> tuple[int, int]:
-        """How many tokens of the prompt are cached, and how many are put there."""
-        if generation.marks is None:
-            return self._cache.cached_tokens(generation.model, generation.prompt), 0
-        return self._cache.marked_tokens(generation.model, generation.prompt, generation.marks)
-
 
 def _thoughts(generation: GenerationRequest, seed: int, count: int) -> list[str]:
-    return (
-        answer(digest(generation.prompt, seed + generation.seed, choice=-1), count) if count else []
-    )
+    if not count:
+        return []
+    return answer(prompt_digest(generation.prompt, seed + generation.seed, choice=-1), count)
 
 
 def _thinking_tokens(generation: GenerationRequest, profile: Profile, room: int) -> int:
