@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.mock_llm.model.tokens import encode, encoding
 from helpers.mock_llm.model.vectors import vector
+from helpers.mock_llm.openai.validation import validate
 from helpers.mock_llm.serving.dialect import OPENAI
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import check_embedding_model
-from helpers.mock_llm.serving.validation import validate
 
 _MOST_INPUTS = 2048
 _MOST_TOKENS = 8192
@@ -163,6 +163,9 @@ class EmbeddingsAnswer:
 
     def steps(self) -> Iterator[tuple[int, bytes]]:
         return iter(())
+
+    def finish(self) -> None:
+        """Nothing is stored."""
 
     def closing(self) -> bytes:
         return b""

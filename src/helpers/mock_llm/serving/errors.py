@@ -1,8 +1,8 @@
-"""What can be wrong with a request. How it is said to the client, a `Dialect` knows.
+"""What can be wrong with a request. A `Dialect` knows how to tell the client.
 
 Statuses, types and codes are those of the OpenAI API's error codes guide and its published
 OpenAPI description; the sentences follow what the API answers. Anthropic has a type per status and
-no codes; where its sentence is another, it stands beside OpenAI's.
+no codes; where its sentence differs, it is given next to OpenAI's.
 """
 
 from __future__ import annotations
@@ -111,6 +111,16 @@ def context_too_long(window: int, prompt: int, answer: int) -> ApiError:
     )
 
 
+def invalid_schema(problem: str) -> ApiError:
+    """A schema that is well-formed and whose value the model cannot write."""
+    return ApiError(
+        400,
+        f"Invalid schema: {problem}",
+        code="invalid_json_schema",
+        anthropic=f"JSON schema is invalid: {problem}",
+    )
+
+
 def body_too_large(limit: int) -> ApiError:
     return ApiError(
         413,
@@ -203,8 +213,8 @@ def not_loopback() -> ApiError:
 def control_refused() -> ApiError:
     return ApiError(
         403,
-        "The control routes need the header x-mock-token with the token that whoever started the "
-        "server received, and no foreign Origin.",
+        "The control routes need the header x-mock-token with the token that the process that "
+        "started the server received, and no foreign Origin.",
         code="invalid_mock_token",
     )
 
