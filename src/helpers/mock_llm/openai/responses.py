@@ -24,6 +24,7 @@ from helpers.mock_llm.serving.engine import Completion, Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import check_text_model
+from helpers.mock_llm.serving.validation import read
 
 _Item = dict[str, Any]
 _PAGE = 20
@@ -36,7 +37,7 @@ class Responses:
 
     async def create(self, exchange: Exchange) -> None:
         body = await exchange.body()
-        request = parse(ResponseRequest, body)
+        request = await read(partial(parse, ResponseRequest), body)
         model = exchange.record.model = check_text_model(request.model or "", "v1/responses")
         items, size = self._conversation(request, len(body))
         exchange.record.messages = len(items)
@@ -50,6 +51,7 @@ class Responses:
             tool_choice=request.tool_wanted,
             parallel_tool_calls=request.parallel_tool_calls is not False,
             called=bool(items) and items[-1]["type"] in ANSWERED.values(),
+            top_logprobs=request.top_logprobs or 0 if request.wants_logprobs else None,
             shows_thinking=_wants_summary(request),
         )
 
@@ -60,7 +62,7 @@ class Responses:
 
     async def count(self, exchange: Exchange) -> None:
         body = await exchange.body()
-        request = parse(CountRequest, body)
+        request = await read(partial(parse, CountRequest), body)
         exchange.record.model = check_text_model(request.model or "", "v1/responses")
         items, size = self._conversation(request, len(body))
         prompt = await self._engine.tokenize(lambda: _prompt(request, items), size)

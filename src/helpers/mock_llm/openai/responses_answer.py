@@ -11,7 +11,6 @@ from itertools import count, zip_longest
 from typing import Any
 
 from helpers.mock_llm.model.generate import Text, ToolCall
-from helpers.mock_llm.model.logprobs import token_logprobs
 from helpers.mock_llm.openai.responses_request import ResponseRequest
 from helpers.mock_llm.serving.engine import Completion
 from helpers.mock_llm.serving.errors import ApiError
@@ -222,9 +221,8 @@ def _pieces(completion: Completion, request: ResponseRequest) -> list[_Piece]:
         cut = choice.finish == "length" and part is parts[-1]
         status = "incomplete" if cut else "completed"
         if isinstance(part, Text):
-            logprobs = _logprobs(part, request)
             id = f"msg_{completion.id}"
-            pieces.append(_message_piece(part, id, len(pieces), status, logprobs))
+            pieces.append(_message_piece(part, id, len(pieces), status))
         elif part.name in custom:
             pieces.append(_call_piece(part, len(pieces), status, "custom_tool_call", "input"))
         else:
@@ -232,13 +230,8 @@ def _pieces(completion: Completion, request: ResponseRequest) -> list[_Piece]:
     return pieces
 
 
-def _logprobs(part: Text, request: ResponseRequest) -> list[str]:
-    if "message.output_text.logprobs" not in (request.include or ()):
-        return []
-    return token_logprobs(part.tokens, request.top_logprobs or 0)
-
-
-def _message_piece(part: Text, id: str, index: int, status: str, logprobs: list[str]) -> _Piece:
+def _message_piece(part: Text, id: str, index: int, status: str) -> _Piece:
+    logprobs = part.logprobs
     text = "".join(part.tokens)
     all_logprobs = [json.loads(each) for each in logprobs]
     item = {"id": id, "type": "message", "role": "assistant"}

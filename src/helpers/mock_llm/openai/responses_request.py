@@ -14,7 +14,7 @@ from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.openai.strict_schema import check_answer_schema, check_parameters
 from helpers.mock_llm.openai.validation import invalid_schema, missing, refusal, refused
 from helpers.mock_llm.serving.errors import ApiError
-from helpers.mock_llm.serving.validation import validate
+from helpers.mock_llm.serving.validation import FailFastList, validate
 
 _Object = dict[str, Any]
 _CLOSED = ConfigDict(strict=True, extra="forbid")
@@ -50,7 +50,7 @@ Part = Annotated[TextPart | RefusalPart | OtherPart, Field(discriminator="type")
 class Message(TypedDict):
     type: NotRequired[Literal["message"] | None]
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[Part]
+    content: str | FailFastList[Part]
 
 
 @with_config(_OPEN)
@@ -65,7 +65,7 @@ class FunctionCall(TypedDict):
 class FunctionCallOutput(TypedDict):
     type: Literal["function_call_output"]
     call_id: str
-    output: str | list[Part]
+    output: str | FailFastList[Part]
 
 
 @with_config(_OPEN)
@@ -80,13 +80,13 @@ class CustomToolCall(TypedDict):
 class CustomToolCallOutput(TypedDict):
     type: Literal["custom_tool_call_output"]
     call_id: str
-    output: str | list[Part]
+    output: str | FailFastList[Part]
 
 
 @with_config(_OPEN)
 class ReasoningItem(TypedDict):
     type: Literal["reasoning"]
-    summary: list[_Object]
+    summary: FailFastList[_Object]
 
 
 @with_config(_OPEN)
@@ -225,7 +225,7 @@ class ToolChoice(TypedDict):
     ]
     name: NotRequired[str | None]
     mode: NotRequired[Literal["auto", "required"]]
-    tools: NotRequired[list[_Object]]
+    tools: NotRequired[FailFastList[_Object]]
 
 
 class TextFormat(BaseModel):
@@ -264,7 +264,7 @@ class CountRequest(BaseModel):
 
     model: str | None = None
     conversation: str | _Object | None = None
-    input: str | list[Item] | None = None
+    input: str | FailFastList[Item] | None = None
     instructions: str | None = None
     parallel_tool_calls: bool | None = None
     personality: str | None = None
@@ -272,7 +272,7 @@ class CountRequest(BaseModel):
     reasoning: Reasoning | None = None
     text: TextConfig | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
-    tools: list[ToolDefinition] | None = None
+    tools: FailFastList[ToolDefinition] | None = None
     truncation: Literal["auto", "disabled"] | None = None
 
     @property
@@ -327,10 +327,10 @@ class ResponseRequest(CountRequest):
     access_programs: _Object | None = None
     background: bool | None = None
     background_options: _Object | None = None
-    context_management: list[_Object] | None = None
+    context_management: FailFastList[_Object] | None = None
     image: _Object | None = None
     include: (
-        list[
+        FailFastList[
             Literal[
                 "file_search_call.results",
                 "web_search_call.results",
@@ -369,6 +369,10 @@ class ResponseRequest(CountRequest):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     user: str | None = None
+
+    @property
+    def wants_logprobs(self) -> bool:
+        return "message.output_text.logprobs" in (self.include or ())
 
 
 _Request = TypeVar("_Request", bound=CountRequest)

@@ -47,6 +47,14 @@ def malformed_json() -> ApiError:
     )
 
 
+def too_many_values() -> ApiError:
+    return ApiError(
+        400,
+        "The request body has too many values. Please send fewer or shorter messages.",
+        code="request_too_large",
+    )
+
+
 def unknown_url(method: str, path: str) -> ApiError:
     return ApiError(
         404, f"Invalid URL ({method} {path})", code="unknown_url", anthropic="Not found"
@@ -118,6 +126,14 @@ def invalid_schema(problem: str) -> ApiError:
         f"Invalid schema: {problem}",
         code="invalid_json_schema",
         anthropic=f"JSON schema is invalid: {problem}",
+    )
+
+
+def answer_too_long() -> ApiError:
+    return ApiError(
+        400,
+        "The answers would be too long. Please lower 'n', 'top_logprobs', or the number of tokens.",
+        code="invalid_value",
     )
 
 
