@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from helpers.mock_llm.model.json_schema import instance
+from helpers.mock_llm.model.json_schema import Budget, instance
+from helpers.mock_llm.model.logprobs import token_logprobs
 from helpers.mock_llm.model.prefix_cache import Marks
 from helpers.mock_llm.model.tokens import pieces
 from helpers.mock_llm.model.words import answer, prompt_digest
@@ -21,6 +22,9 @@ _MAX_CALLS = 3
 """Tools called at once, if a request allows several."""
 _INPUT_LENGTHS = range(4, 13)
 """Tokens of the text for a tool that takes text."""
+_USUAL_LENGTH = 64
+_MAX_TOKENS = 400_000
+"""Tokens of a request's answers, and of the alternatives to them, in all."""
 _ANY_OBJECT: dict[str, Any] = {
     "type": "object",
     "additionalProperties": {"type": ["string", "integer", "boolean"]},
@@ -59,8 +63,16 @@ class GenerationRequest:
     thinking_budget: int | None = None
     """Maximum tokens of reasoning, if the request says so; None leaves it to the profile."""
     shows_thinking: bool = False
+    top_logprobs: int | None = None
+    """Alternatives to each token of a text; None for no log probabilities at all."""
     marks: Marks | None = None
     """What the client wants cached; None where the provider decides."""
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether writing the answers may take more than a few milliseconds."""
+        many = self.choices > 8 or self.top_logprobs is not None
+        return many or self.schema is not None or self.calls_tools
 
     @property
     def calls_tools(self) -> bool:
@@ -72,6 +84,8 @@ class GenerationRequest:
 @dataclass(slots=True)
 class Text:
     tokens: list[str]
+    logprobs: list[str] = field(default_factory=list)
+    """For each token the JSON of its log probability, if they are asked for."""
 
 
 @dataclass(slots=True)
@@ -83,6 +97,10 @@ class ToolCall:
     name: str
     tokens: list[str]
     """The arguments' JSON, or the text for a tool that takes one, token by token."""
+
+
+class TooLongError(ValueError):
+    """An answer with more tokens than the server can be asked to write at once."""
 
 
 @dataclass(slots=True)
@@ -107,50 +125,67 @@ def generate(
     server is configured.
 
     The same request and seed give the same answers. Raises SchemaError for a schema that nothing
-    fits.
+    fits, and TooLongError.
     """
-    return [
+    _check_size(generation, min(length or _USUAL_LENGTH, room) * generation.choices)
+    budget = Budget(values=20_000, characters=400_000, steps=1_000_000)
+    choices = [
         _choice(
             generation,
             room,
             prompt_digest(generation.prompt, seed + generation.seed, index),
             length,
+            budget,
         )
         for index in range(generation.choices)
     ]
+    if generation.top_logprobs is not None:
+        _check_size(generation, sum(choice.length for choice in choices))
+        for part in (part for choice in choices for part in choice.parts):
+            if isinstance(part, Text):
+                part.logprobs = token_logprobs(part.tokens, generation.top_logprobs)
+    return choices
 
 
-def _choice(generation: GenerationRequest, room: int, digest: bytes, length: int | None) -> Choice:
+def _check_size(generation: GenerationRequest, tokens: int) -> None:
+    if tokens * (2 + (generation.top_logprobs or 0)) > _MAX_TOKENS:
+        raise TooLongError
+
+
+def _choice(
+    generation: GenerationRequest, room: int, digest: bytes, length: int | None, budget: Budget
+) -> Choice:
     if generation.calls_tools:
-        return _calls(generation, room, digest)
+        return _calls(generation, room, digest, budget)
     if generation.schema is None:
-        tokens = answer(digest, length)
+        tokens = answer(digest, length, room)
     else:
-        tokens = _json(generation.schema or _ANY_OBJECT, random.Random(digest))  # noqa: S311
+        rng = random.Random(digest)  # noqa: S311
+        tokens = _json(generation.schema or _ANY_OBJECT, rng, budget)
     finish: Literal["stop", "length"] = "stop" if len(tokens) <= room else "length"
-    tokens = tokens[:room]
-    return (
-        _stopped(generation.stop, tokens, finish)
-        if generation.stop
-        else Choice([Text(tokens)], finish)
-    )
+    text, stop_sequence = _stopped(generation.stop, tokens[:room])
+    if stop_sequence is not None:
+        finish = "stop"
+    return Choice([Text(text)], finish, stop_sequence)
 
 
-def _stopped(stop: tuple[str, ...], tokens: list[str], finish: Literal["stop", "length"]) -> Choice:
-    """The text up to the sequence that is complete first."""
+def _stopped(stop: tuple[str, ...], tokens: list[str]) -> tuple[list[str], str | None]:
+    """The text up to the sequence that is complete first, and that sequence."""
+    if not stop:
+        return tokens, None
     text = "".join(tokens)
     found = [(at + len(end), at, end) for end in stop if end and (at := text.find(end)) >= 0]
     if not found:
-        return Choice([Text(tokens)], finish)
+        return tokens, None
     _, at, end = min(found)
-    return Choice([Text(pieces(text[:at]))], "stop", end)
+    return pieces(text[:at]), end
 
 
-def _calls(generation: GenerationRequest, room: int, digest: bytes) -> Choice:
+def _calls(generation: GenerationRequest, room: int, digest: bytes, budget: Budget) -> Choice:
     rng = random.Random(digest)  # noqa: S311
     parts: list[Text | ToolCall] = []
     for tool in _chosen(generation, rng):
-        id, tokens = f"{rng.getrandbits(96):024x}", _arguments(tool, rng)
+        id, tokens = f"{rng.getrandbits(96):024x}", _arguments(tool, rng, budget)
         if room > 0:
             parts.append(ToolCall(id, tool.name, tokens[:room]))
         room -= len(tokens)
@@ -165,12 +200,12 @@ def _chosen(generation: GenerationRequest, rng: random.Random) -> list[Tool]:
     return [tools[k] for k in sorted(rng.sample(range(len(tools)), rng.randint(1, most)))]
 
 
-def _arguments(tool: Tool, rng: random.Random) -> list[str]:
+def _arguments(tool: Tool, rng: random.Random, budget: Budget) -> list[str]:
     if tool.parameters is None:
         return answer(rng.randbytes(16), rng.choice(_INPUT_LENGTHS))
-    return _json({"type": "object", **tool.parameters}, rng)
+    return _json({"type": "object", **tool.parameters}, rng, budget)
 
 
-def _json(schema: dict[str, Any], rng: random.Random) -> list[str]:
-    """ASCII, so that every token is a whole piece of the text."""
-    return pieces(json.dumps(instance(schema, rng), separators=(",", ":")))
+def _json(schema: dict[str, Any], rng: random.Random, budget: Budget) -> list[str]:
+    value = instance(schema, rng, budget)
+    return pieces(json.dumps(value, separators=(",", ":"), ensure_ascii=False))

@@ -15,13 +15,14 @@ import math
 import random
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, reduce
+from itertools import chain
 from typing import Any, NamedTuple
 
 from helpers.mock_llm.model.patterns import PatternError, matching
 from helpers.mock_llm.model.schema_form import (
-    TYPES,
     Path,
     Schema,
     SchemaError,
@@ -35,14 +36,37 @@ _MAX_DEPTH = 64
 """Steps from a schema into its parts, references included, beyond which no value is looked for."""
 _USUAL_DEPTH = 12
 """The same for values that need not be deeper."""
-_MAX_VALUES = 5_000
-"""Values in one answer, and items or characters in one value."""
+_MAX_ITEMS = 5_000
+"""Items of an array, properties of an object, characters that a text must have."""
 _SPARE = 30
 """Things in an answer that could be left out: recursive schemas stay readable."""
+_MAX_LENGTH = 250_000
+"""Characters of a schema."""
 _MAX_REMEMBERED = 20_000
-"""Characters of a schema whose check is not remembered."""
+"""Characters of a schema whose check is remembered."""
 _TRIES = 100
 """For a text of the right length, or an item unlike the others."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """What one answer may cost, so that a small request cannot occupy the server for seconds."""
+
+    values: int = 5_000
+    characters: int = 200_000
+    """Those of texts that did not fit are counted too."""
+    steps: int = 150_000
+    """Parts of the schema that are looked at."""
+
+    def spend(self, *, values: int = 0, characters: int = 0, steps: int = 0) -> None:
+        """Raises SchemaError when it is used up."""
+        self.values -= values
+        self.characters -= characters
+        self.steps -= steps
+        if self.values < 0 or self.characters < 0:
+            raise SchemaError("its values are too large.")
+        if self.steps < 0:
+            raise SchemaError("the schema is too complicated.")
 
 
 def check_schema(schema: Schema) -> None:
@@ -55,10 +79,10 @@ def check_form(schema: Schema) -> None:
     _with_text(schema, _check_form, lambda: check_parts(schema))
 
 
-def instance(schema: Schema, rng: random.Random) -> Any:
+def instance(schema: Schema, rng: random.Random, budget: Budget | None = None) -> Any:
     """A value that fits. Raises SchemaError."""
     check_form(schema)
-    return _Writer(schema, rng).write()
+    return _Writer(schema, rng, budget or Budget()).write()
 
 
 def _with_text(
@@ -66,6 +90,8 @@ def _with_text(
 ) -> None:
     """Checks are remembered by the schema's text: clients send it with every request."""
     text = _text_of(schema)
+    if len(text) > _MAX_LENGTH:
+        raise SchemaError("the schema is too large.")
     if len(text) > _MAX_REMEMBERED:
         afresh()
     else:
@@ -99,17 +125,18 @@ _ANNOTATIONS = {"title", "description", "default", "examples", "$comment", "$def
 class _Writer:
     """One value for one schema."""
 
-    def __init__(self, root: Schema, rng: random.Random) -> None:
+    def __init__(self, root: Schema, rng: random.Random, budget: Budget) -> None:
         self._root = root
         self._rng = rng
+        self._budget = budget
         self._spare = _SPARE
-        self._left = _MAX_VALUES
         self._checked: set[int] = {id(root)}
         self._known: dict[tuple[int, int], bool] = {}
+        # By the id of a schema.
         self._simplified: dict[int, list[Any] | None] = {}
-        """By the id of a schema."""
+        self._members: dict[int, list[tuple[Any, int]]] = {}
+        # Schemas whose ids are known: some are made on the way, and no id may be used again.
         self._alive: list[Any] = []
-        """Schemas whose ids are known: some are made on the way, and no id may be used again."""
 
     def write(self) -> Any:
         depth = _USUAL_DEPTH if self._fits(self._root, _USUAL_DEPTH) else _MAX_DEPTH
@@ -130,6 +157,7 @@ class _Writer:
         return self._known[key]
 
     def _find_out(self, schema: Schema, depth: int) -> bool:
+        self._budget.spend(steps=1 + len(schema.get("required", ())))
         if "const" in schema or "enum" in schema:
             return True
         if (simpler := self._simpler(schema)) is not None:
@@ -142,6 +170,7 @@ class _Writer:
         if name == "array":
             least = schema.get("minItems", 0)
             parts = _first_items(schema, least)
+            self._budget.spend(steps=len(parts))
             return len(parts) == least and all(self._fits(part, depth - 1) for part in parts)
         return "pattern" not in schema or name != "string" or _is_supported(schema["pattern"])
 
@@ -149,8 +178,6 @@ class _Writer:
         """The schemas of which one must fit, where this one is a reference or a combination."""
         key = id(schema)
         if key not in self._simplified:
-            if len(self._simplified) > _MAX_VALUES:
-                raise SchemaError("the schema is too complicated.")
             self._alive.append(schema)
             self._simplified[key] = self._simplify(schema)
         return self._simplified[key]
@@ -161,10 +188,27 @@ class _Writer:
             return None
         rest = {k: v for k, v in schema.items() if k != keyword and k not in _ANNOTATIONS}
         if keyword == "$ref":
-            return [_all([rest, self._target(schema["$ref"])])]
+            return [self._all([rest, self._target(schema["$ref"])])]
         if keyword == "allOf":
-            return [_all([rest, *schema["allOf"]])]
-        return [_all([rest, branch]) for branch in schema[keyword]]
+            return [self._all([rest, *schema["allOf"]])]
+        return [self._all([rest, branch]) for branch in schema[keyword]]
+
+    def _all(self, schemas: list[Any]) -> Any:
+        """One schema in place of several that must all fit."""
+        if False in schemas:
+            return False
+        parts = [part for part in schemas if part not in ({}, True)]
+        if len(parts) < 2:
+            return parts[0] if parts else {}
+        by_keyword: dict[str, list[Any]] = {}
+        for part in parts:
+            for keyword, value in part.items():
+                by_keyword.setdefault(keyword, []).append(value)
+                self._budget.spend(steps=len(value) if isinstance(value, list | dict) else 1)
+        return {
+            keyword: values[0] if len(values) == 1 else _merged(keyword, values)
+            for keyword, values in by_keyword.items()
+        }
 
     def _target(self, reference: str) -> Any:
         target: Any = self._root
@@ -193,16 +237,12 @@ class _Writer:
     # Writing
 
     def _value(self, schema: Any, depth: int, path: Path) -> Any:
-        self._left -= 1
-        if self._left < 0:
-            raise SchemaError("its values are too large.")
+        self._budget.spend(values=1)
         if depth <= 0 or schema is False:
             raise SchemaError("no value fits, or only one nested too deeply.", path)
         if not isinstance(schema, dict):
             return self._words(1)
-        if "const" in schema:
-            return schema["const"]
-        if "enum" in schema:
+        if "const" in schema or "enum" in schema:
             return self._member(schema, path)
         if (simpler := self._simpler(schema)) is not None:
             return self._value(self._branch(simpler, depth), depth - 1, path)
@@ -228,13 +268,18 @@ class _Writer:
         return self._rng.choice(names) if names else ""
 
     def _member(self, schema: Schema, path: Path) -> Any:
-        names = _types(schema) if "type" in schema else list(TYPES)
-        members = [m for m in schema["enum"] if any(has_type(m, name) for name in names)]
+        if id(schema) not in self._members:
+            self._alive.append(schema)
+            self._members[id(schema)] = _members(schema)
+        members = self._members[id(schema)]
         if not members:
             raise SchemaError("enum has no value of the type.", path)
-        return self._rng.choice(members)
+        member, size = members[0] if "const" in schema else self._rng.choice(members)
+        self._budget.spend(characters=size)
+        return member
 
     def _branch(self, branches: list[Any], depth: int) -> Any:
+        self._budget.spend(steps=len(branches))
         fitting = [branch for branch in branches if self._fits(branch, depth - 1)]
         if len(fitting) > 1 and not self._spend():
             return min(fitting, key=self._least_depth)
@@ -249,6 +294,7 @@ class _Writer:
 
     def _object(self, schema: Schema, depth: int, path: Path) -> dict[str, Any]:
         required = self._required(schema)
+        self._budget.spend(steps=len(required) + len(schema.get("properties", ())))
         parts = {
             name: part
             for name, part in schema.get("properties", {}).items()
@@ -260,6 +306,7 @@ class _Writer:
             if len(parts) > most:
                 del parts[name]
         self._add_properties(schema, parts, depth, path)
+        self._budget.spend(characters=sum(map(len, parts)))
         return {
             name: self._value(part, depth - 1, (*path, "properties", name))
             for name, part in parts.items()
@@ -284,7 +331,7 @@ class _Writer:
         count = max(least, min(len(parts) + self._rng.randint(1, 2), most) if free else 0)
         if len(parts) < least and (others is False or (not free and isinstance(others, dict))):
             raise SchemaError("it has fewer properties than minProperties.", path)
-        if count > _MAX_VALUES:
+        if count > _MAX_ITEMS:
             raise SchemaError("its values are too large.", path)
         while len(parts) < count and (len(parts) < least or self._spend()):
             name = self._name(schema.get("propertyNames", {}), len(parts), depth, path)
@@ -300,7 +347,7 @@ class _Writer:
     def _array(self, schema: Schema, depth: int, path: Path) -> list[Any]:
         least = schema.get("minItems", 0)
         most = schema.get("maxItems", max(least, 3))
-        if least > most or least > _MAX_VALUES:
+        if least > most or least > _MAX_ITEMS:
             raise SchemaError(f"no array has {least} to {most} items.", path)
         count = max(least, min(most, self._rng.randint(1, 3)))
         items: list[Any] = []
@@ -325,15 +372,17 @@ class _Writer:
 
     def _string(self, schema: Schema, path: Path) -> str:
         least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-        if least > most or least > _MAX_VALUES:
+        if least > most or least > _MAX_ITEMS:
             raise SchemaError(f"no string has {least} to {most} characters.", path)
         if "pattern" not in schema and schema.get("format") not in _FORMATS:
             return self._text(least, most)
-        longest = int(min(most, 2 * least, _MAX_VALUES)) + 1
+        longest = int(min(most, 2 * least, _MAX_ITEMS)) + 1
         spares = (range(7), range(2), range(longest), range(least, longest))
         try:
             for attempt in range(_TRIES):
                 text = self._attempt(schema, spares[attempt % 4])
+                # Reading a pattern takes as long as writing a text.
+                self._budget.spend(characters=len(text) + len(schema.get("pattern", "")))
                 if "pattern" in schema and "$" not in schema["pattern"]:  # more may follow
                     text = text.ljust(least, "s")
                 if least <= len(text) <= most:
@@ -348,6 +397,7 @@ class _Writer:
         return _FORMATS[schema["format"]](self._rng)
 
     def _text(self, least: int, most: float) -> str:
+        self._budget.spend(characters=least)
         text = self._words(self._rng.randint(1, 3))
         while len(text) < least:
             text += " " + self._words(1)
@@ -396,6 +446,7 @@ class _Writer:
                 raise SchemaError("no number is within its bounds.", path)
             return _written(middle)
         for _ in range(_TRIES):
+            self._budget.spend(characters=30)
             value = _written(self._rng.randint(first, last) * step)
             if "multipleOf" not in schema or _divides(step, value):
                 return value
@@ -421,45 +472,40 @@ def _first_items(schema: Schema, count: int) -> list[Any]:
     """The schemas of an array's first items; fewer where it can have no more."""
     items = schema.get("items", {})
     first = list(schema.get("prefixItems", ()))
-    count = min(count, _MAX_VALUES + 1)
+    count = min(count, _MAX_ITEMS + 1)
     return first[:count] if items is False else (first + [items] * (count - len(first)))[:count]
 
 
-def _all(schemas: list[Any]) -> Any:
-    """One schema in place of several that must all fit."""
-    if False in schemas:
+def _merged(keyword: str, values: list[Any]) -> Any:
+    """The value of a keyword for what fits several schemas that have it."""
+    if keyword == "properties":
+        parts: dict[str, list[Any]] = {}
+        for properties in values:
+            for name, part in properties.items():
+                parts.setdefault(name, []).append(part)
+        return {
+            n: all_of[0] if len(all_of) == 1 else {"allOf": all_of} for n, all_of in parts.items()
+        }
+    if keyword == "required":
+        return list(dict.fromkeys(chain(*values)))
+    if keyword == "enum":
+        return _common_values(values)
+    if keyword == "type":
+        return reduce(_common_types, values)
+    if keyword == "allOf":
+        return list(chain(*values))
+    if keyword.startswith(("min", "exclusiveMin")):
+        return max(values)
+    if keyword.startswith(("max", "exclusiveMax")):
+        return min(values)
+    if keyword == "additionalProperties" and False in values:
         return False
-    parts = [part for part in schemas if part not in ({}, True)]
-    if not parts:
-        return {}
-    return parts[0] if len(parts) == 1 else reduce(_both, parts)
+    return values[-1]
 
 
-def _both(one: Schema, other: Schema) -> Schema:
-    """A schema for what fits two."""
-    merged = {**one, **other}
-    for keyword in one.keys() & other.keys():
-        a, b = one[keyword], other[keyword]
-        if keyword == "properties":
-            merged[keyword] = {
-                **a,
-                **{n: {"allOf": [a[n], p]} if n in a else p for n, p in b.items()},
-            }
-        elif keyword == "required":
-            merged[keyword] = list(dict.fromkeys([*a, *b]))
-        elif keyword == "enum":
-            merged[keyword] = [value for value in a if value in b]
-        elif keyword == "type":
-            merged[keyword] = _common_types(a, b)
-        elif keyword in ("allOf", "$defs"):
-            merged[keyword] = [*a, *b] if keyword == "allOf" else {**a, **b}
-        elif keyword.startswith(("min", "exclusiveMin")):
-            merged[keyword] = max(a, b)
-        elif keyword.startswith(("max", "exclusiveMax")):
-            merged[keyword] = min(a, b)
-        elif keyword == "additionalProperties" and False in (a, b):
-            merged[keyword] = False
-    return merged
+def _common_values(enums: list[list[Any]]) -> list[Any]:
+    first, *others = [{_key(value): value for value in enum} for enum in enums]
+    return [value for key, value in first.items() if all(key in other for other in others)]
 
 
 def _common_types(one: Any, other: Any) -> list[str]:
@@ -491,7 +537,11 @@ def _bounds(schema: Schema) -> tuple[Limit | None, Limit | None]:
 
 
 def _written(value: Fraction) -> int | float:
-    return int(value) if value.denominator == 1 else float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise SchemaError("a number is not finite, or has too many digits.") from None
+    return int(value) if value.denominator == 1 else number
 
 
 def _divides(step: Fraction, value: int | float) -> bool:
@@ -504,12 +554,22 @@ def _divides(step: Fraction, value: int | float) -> bool:
         return False
 
 
+@lru_cache(maxsize=1024)
 def _is_supported(pattern: str) -> bool:
     try:
         matching(pattern, random.Random(0), range(1))  # noqa: S311
     except PatternError:
         return False
     return True
+
+
+def _members(schema: Schema) -> list[tuple[Any, int]]:
+    """The values that a const or an enum allows, each with its characters as JSON."""
+    values = [schema["const"]] if "const" in schema else schema["enum"]
+    if "enum" in schema and "type" in schema and "const" not in schema:
+        names = _types(schema)
+        values = [value for value in values if any(has_type(value, name) for name in names)]
+    return [(value, len(json.dumps(value))) for value in values]
 
 
 def _key(value: Any) -> str:

@@ -45,9 +45,14 @@ def prompt_digest(tokens: list[int], seed: int, choice: int = 0) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def answer(digest: bytes, length: int | None = None) -> list[str]:
-    """The tokens of an answer: ``length`` of them, or a number that depends on the digest."""
+def answer(digest: bytes, length: int | None = None, room: int | None = None) -> list[str]:
+    """The tokens of an answer: ``length`` of them, or a number that depends on the digest.
+
+    ``room``: where an answer that is longer will be cut. Little more than that is written.
+    """
     count = _LENGTHS[digest[0] % len(_LENGTHS)] if length is None else length
+    if room is not None:
+        count = min(count, room + _SENTENCE.stop)
     # Every byte of a hash as long as the answer picks one of the 256 words.
     choice = hashlib.shake_128(digest).digest(count)
     tokens = [_INSIDE[byte] for byte in choice]

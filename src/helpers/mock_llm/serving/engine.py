@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from helpers.mock_llm.anthropic.threads import Threads
-from helpers.mock_llm.model.generate import Choice, GenerationRequest, generate
+from helpers.mock_llm.model.generate import Choice, GenerationRequest, TooLongError, generate
 from helpers.mock_llm.model.latency import Schedule, Slots
 from helpers.mock_llm.model.prefix_cache import PrefixCache
 from helpers.mock_llm.model.schema_form import SchemaError
@@ -29,6 +29,8 @@ from helpers.mock_llm.settings.settings import Settings
 _T = TypeVar("_T")
 _THOUGHT = 48
 """Tokens of reasoning of a model that was asked to think, and whose profile does not say more."""
+_LONG_ANSWER = 5_000
+"""Tokens above which an answer is written in a thread."""
 _LONG_BODY = 20_000
 """Bytes above which a prompt is tokenised in a thread: 2 ms, a tenth of a stream's token gap."""
 
@@ -131,7 +133,7 @@ class Engine:
         exchange.account.count_failed()
 
     async def tokenize(self, read: Callable[[], _T], size: int) -> _T:
-        """What ``read`` finds in a body of ``size`` bytes by tokenising it, with nobody held up."""
+        """What ``read`` makes of a body of ``size`` bytes, without blocking the loop."""
         if not self._tokenizer_loaded.is_set():
             await self._tokenizer_loaded.wait()
         return await asyncio.to_thread(read) if size > _LONG_BODY else read()
@@ -145,14 +147,19 @@ class Engine:
         streamed: bool,
     ) -> None:
         """Answer a wish in the format of ``write``. Raises ApiError, ClientLeftError."""
-        record, profile = exchange.record, self._profile
+        record, profile, settings = exchange.record, self._profile, self._settings
         record.prompt_tokens = len(generation.prompt)
         _check_length(generation, profile)
         record.streamed = streamed
         try:
-            completion = self._think(generation, exchange.id, profile)
+            if generation.takes_long or (settings.answer_tokens or 0) > _LONG_ANSWER:
+                completion = await asyncio.to_thread(self._think, generation, exchange.id, profile)
+            else:
+                completion = self._think(generation, exchange.id, profile)
         except SchemaError as error:
             raise errors.invalid_schema(error.message) from None
+        except TooLongError:
+            raise errors.answer_too_long() from None
         if self._limiter is not None:
             self._admit(
                 exchange,
