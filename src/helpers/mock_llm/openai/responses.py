@@ -125,7 +125,8 @@ class Responses:
     def _prompt(self, request: ResponseRequest, items: list[_Item]) -> list[int]:
         """With truncation, the first items are left out until the rest fits."""
         prompt = _prompt(request, items)
-        window = self._engine.context_window
+        model = self._engine.window_of(request.model or "")
+        window = min(model.context, model.prompt or model.context)
         if request.truncation == "auto" and len(prompt) >= window:
             sizes = [len(prompt_tokens(_messages([item]))) - len(PRIMING) for item in items]
             excess, first = len(prompt) - window + (request.max_output_tokens or 1), 0
@@ -137,8 +138,9 @@ class Responses:
 
     def _limit(self, request: ResponseRequest, prompt: int) -> int | None:
         """Most tokens of the answer. Raises ApiError (400) when there is no room for any."""
-        room = self._engine.context_window - prompt
-        if room < 1:
+        window = self._engine.window_of(request.model or "")
+        room = window.context - prompt
+        if room < 1 or prompt > (window.prompt or prompt):
             raise ApiError(
                 400,
                 "Your input exceeds the context window of this model. Please adjust your input and "

@@ -14,6 +14,7 @@ from helpers.mock_llm.model.generate import Choice, GenerationRequest, TooLongEr
 from helpers.mock_llm.model.latency import Schedule, Slots
 from helpers.mock_llm.model.prefix_cache import PrefixCache
 from helpers.mock_llm.model.schema_form import SchemaError
+from helpers.mock_llm.model.windows import Window, window_of
 from helpers.mock_llm.model.words import answer, prompt_digest
 from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.records.ledger import Request
@@ -92,10 +93,8 @@ class Engine:
         self._profile = settings.profile.faster(settings.speed)
         self._slots.resize(settings.profile.slots)
 
-    @property
-    def context_window(self) -> int:
-        """Tokens."""
-        return self._profile.context_window
+    def window_of(self, model: str) -> Window:
+        return window_of(model, self._profile.context_window)
 
     def reset(self) -> None:
         self._cache = PrefixCache()
@@ -149,7 +148,7 @@ class Engine:
         """Answer a wish in the format of ``write``. Raises ApiError, ClientLeftError."""
         record, profile, settings = exchange.record, self._profile, self._settings
         record.prompt_tokens = len(generation.prompt)
-        _check_length(generation, profile)
+        _check_length(generation, self.window_of(generation.model))
         record.streamed = streamed
         try:
             if generation.takes_long or (settings.answer_tokens or 0) > _LONG_ANSWER:
@@ -239,9 +238,10 @@ class Engine:
         )
 
     def _think(self, generation: GenerationRequest, id: str, profile: Profile) -> Completion:
-        room = profile.context_window - len(generation.prompt)
-        if generation.limit is not None:
-            room = min(room, generation.limit)
+        window = self.window_of(generation.model)
+        room = window.context - len(generation.prompt)
+        for limit in (generation.limit, window.answer):
+            room = room if limit is None else min(room, limit)
         thinking = _thinking_tokens(generation, profile, room)
         settings = self._settings
         return Completion(
@@ -283,7 +283,9 @@ def _longest_answer(generation: GenerationRequest, completion: Completion) -> in
     return generation.limit * generation.choices
 
 
-def _check_length(generation: GenerationRequest, profile: Profile) -> None:
+def _check_length(generation: GenerationRequest, window: Window) -> None:
     prompt = len(generation.prompt)
-    if prompt + (generation.limit or 1) > profile.context_window:
-        raise errors.context_too_long(profile.context_window, prompt, generation.limit or 0)
+    if window.prompt is not None and prompt > window.prompt:
+        raise errors.prompt_too_long(window.prompt, prompt)
+    if prompt + (generation.limit or 1) > window.context:
+        raise errors.context_too_long(window.context, prompt, generation.limit or 0)

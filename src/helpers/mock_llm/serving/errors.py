@@ -119,6 +119,17 @@ def context_too_long(window: int, prompt: int, answer: int) -> ApiError:
     )
 
 
+def prompt_too_long(longest: int, prompt: int) -> ApiError:
+    """Of a model whose window is divided between prompt and answer."""
+    return ApiError(
+        400,
+        f"Input tokens exceed the configured limit of {longest} tokens. Your messages resulted in "
+        f"{prompt} tokens. Please reduce the length of the messages.",
+        param="messages",
+        code="context_length_exceeded",
+    )
+
+
 def invalid_schema(problem: str) -> ApiError:
     """A schema that is well-formed and whose value the model cannot write."""
     return ApiError(
