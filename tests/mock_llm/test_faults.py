@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from helpers.mock_llm import Fault, Limits, MockLLM, Profile
 from helpers.mock_llm.serving.errors import ApiError
-from helpers.mock_llm.settings.faults import KINDS, STATUSES, FaultPlan, read_header
+from helpers.mock_llm.serving.fault_plan import FaultPlan, read_header
+from helpers.mock_llm.settings.faults import KINDS, STATUSES
 
 from .conftest import NO_TLS, Chat, eventually, only_request
 

@@ -17,14 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.mock_llm import Limits, MockLLM
-from helpers.mock_llm.serving.errors import ApiError
-from helpers.mock_llm.settings.limits import (
+from helpers.mock_llm.anthropic.dialect import rfc3339
+from helpers.mock_llm.openai.dialect import OPENAI, go_duration
+from helpers.mock_llm.serving.dialect import retry_after
+from helpers.mock_llm.serving.rate_limits import (
     Account,
     Bucket,
     Limiter,
-    go_duration,
-    retry_after,
-    rfc3339,
+    LimitExceededError,
+    QuotaExceededError,
 )
 
 from .conftest import Chat
@@ -46,8 +47,8 @@ def account(clock: Clock, speed: float = 1.0, **limits: Any) -> Account:
     return Limiter(Limits(**limits), speed, clock).account(b"key", "gpt-4o")
 
 
-def refusal(account: Account, tokens: int = 0) -> ApiError:
-    with pytest.raises(ApiError) as caught:
+def refusal(account: Account, tokens: int = 0) -> LimitExceededError:
+    with pytest.raises(LimitExceededError) as caught:
         account.admit(tokens)
     return caught.value
 
@@ -55,7 +56,7 @@ def refusal(account: Account, tokens: int = 0) -> ApiError:
 def ask(account: Account, tokens: int = 0) -> bool:
     try:
         account.admit(tokens)
-    except ApiError:
+    except (LimitExceededError, QuotaExceededError):
         return False
     return True
 
@@ -164,17 +165,16 @@ def test_a_request_waits_for_the_bucket_that_is_emptier() -> None:
     mine = account(clock, requests_per_minute=60, tokens_per_minute=600)
     assert ask(mine, 600)
     error = refusal(mine, 60)
-    assert (error.status, error.type, error.code) == (429, "tokens", "rate_limit_exceeded")
-    assert error.headers == ((b"retry-after", b"6"),)
+    assert (error.kind, error.wait) == ("tokens", 6 * SECOND)
     clock.now = 6 * SECOND
     assert ask(mine, 60)
 
 
 def test_a_faster_server_has_shorter_minutes() -> None:
     clock = Clock()
-    mine = account(clock, speed=10, requests_per_minute=60, burst_requests=1, retry_after="ms")
+    mine = account(clock, speed=10, requests_per_minute=60, burst_requests=1)
     assert ask(mine)
-    assert refusal(mine).headers == ((b"retry-after-ms", b"100"),)
+    assert refusal(mine).wait == SECOND // 10
     clock.now = SECOND // 10
     assert ask(mine)
 
@@ -190,7 +190,7 @@ def test_a_limit_below_one_a_minute_still_admits_one() -> None:
 def test_requests_refused_for_their_tokens_count_as_requests() -> None:
     mine = account(Clock(), requests_per_minute=3, tokens_per_minute=100)
     assert ask(mine, 100)
-    assert [refusal(mine, 10).type for _ in range(3)] == ["tokens", "tokens", "requests"]
+    assert [refusal(mine, 10).kind for _ in range(3)] == ["tokens", "tokens", "requests"]
 
 
 def test_requests_that_find_none_left_do_not_push_the_next_one_back() -> None:
@@ -204,12 +204,13 @@ def test_requests_that_find_none_left_do_not_push_the_next_one_back() -> None:
 
 
 def test_a_request_larger_than_the_limit_is_refused_for_good() -> None:
-    error = refusal(account(Clock(), tokens_per_minute=30_000), 45_411)
+    excess = refusal(account(Clock(), tokens_per_minute=30_000), 45_411)
+    assert excess.wait is None
+    error = OPENAI.limit_exceeded(excess, "gpt-4o")
     assert error.message.startswith(
         "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 45411."
     )
     assert (error.status, error.type, error.code) == (429, "tokens", "rate_limit_exceeded")
-    assert not error.headers
 
 
 def test_a_spent_quota_stays_spent() -> None:
@@ -218,13 +219,8 @@ def test_a_spent_quota_stays_spent() -> None:
     assert ask(mine, 60)
     mine.spend(100)
     clock.now = 10**6 * SECOND
-    error = refusal(mine, 1)
-    assert (error.status, error.type, error.code) == (
-        429,
-        "insufficient_quota",
-        "insufficient_quota",
-    )
-    assert not error.headers
+    with pytest.raises(QuotaExceededError):
+        mine.admit(1)
 
 
 def test_models_share_a_keys_quota_and_nothing_else() -> None:
@@ -234,7 +230,8 @@ def test_models_share_a_keys_quota_and_nothing_else() -> None:
     assert ask(limiter.account(b"a", "gpt-5"))
     assert ask(limiter.account(b"b", "gpt-4o"))
     limiter.account(b"a", "gpt-5").spend(10)
-    assert refusal(limiter.account(b"a", "o3")).code == "insufficient_quota"
+    with pytest.raises(QuotaExceededError):
+        limiter.account(b"a", "o3").admit(1)
     assert ask(limiter.account(b"b", "o3"))
 
 

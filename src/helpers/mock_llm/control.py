@@ -9,15 +9,13 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
 from helpers.mock_llm.asgi import Reader, Receive, Send, read_body, respond
 from helpers.mock_llm.guard import is_loopback_origin
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.serving import errors
 from helpers.mock_llm.serving.engine import Engine
-from helpers.mock_llm.settings.settings import Settings
+from helpers.mock_llm.settings.settings import Changes, Settings
 
 _METRICS = "/metrics"
 _DIGITS = 19
@@ -80,8 +78,8 @@ class Control:
 
     def _configure(self, body: bytes) -> None:
         try:
-            changes: dict[str, Any] = json.loads(body)
-            self._settings = replace(self._settings, **changes)
+            changes = Changes(**json.loads(body)).given()
+            self._settings = Settings(**{**dict(self._settings), **changes})
         except (ValueError, TypeError, RecursionError) as error:
             raise errors.ApiError(400, f"Invalid settings: {error}") from None
-        self._engine.configure(self._settings)
+        self._engine.configure(self._settings, changes.keys())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
@@ -18,10 +18,14 @@ from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.records.ledger import Request
 from helpers.mock_llm.serving import errors
 from helpers.mock_llm.serving import fault_injection as failures
+from helpers.mock_llm.serving.dialect import retry_after
+from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
+from helpers.mock_llm.serving.fault_plan import HEADER, FaultPlan, read_header
+from helpers.mock_llm.serving.rate_limits import Limiter, LimitExceededError, QuotaExceededError
 from helpers.mock_llm.serving.sending import Answer, send_whole, stream
-from helpers.mock_llm.settings.faults import HEADER, Fault, FaultPlan, read_header
-from helpers.mock_llm.settings.limits import Limiter
+from helpers.mock_llm.settings.faults import Fault
+from helpers.mock_llm.settings.limits import RetryAfter
 from helpers.mock_llm.settings.profiles import Profile
 from helpers.mock_llm.settings.settings import Settings
 
@@ -64,8 +68,8 @@ class Completion:
 class Engine:
     def __init__(self, settings: Settings, tokenizer_loaded: asyncio.Event) -> None:
         self._settings = settings
-        self._profile = settings.profile.faster(settings.speed)
-        self._slots = Slots(settings.profile.slots)
+        self._profile = settings.scaled_profile
+        self._slots = Slots(self._profile.slots)
         self._cache = PrefixCache()
         self._limiter = _limiter(settings)
         self._began = perf_counter()
@@ -75,24 +79,29 @@ class Engine:
         self.threads = Threads()
         """Conversations that clients had stored, of both providers."""
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings, changed: Collection[str]) -> None:
         """From now on; requests in progress keep the times they were given.
 
-        Limits begin with full buckets, and faults count anew, whenever they are told, also when
-        they are the same; so do limits at another speed and faults with another seed.
+        ``changed`` names the given options: given limits begin with full buckets and given faults
+        with their counts at 0, also when they are the same; so do limits at another speed and
+        faults with another seed.
         """
         before, self._settings = self._settings, settings
-        if settings.limits is not before.limits or settings.speed != before.speed:
+        if "limits" in changed or settings.speed != before.speed:
             self._limiter = _limiter(settings)
-        if settings.faults is not before.faults or settings.seed != before.seed:
+        if "faults" in changed or settings.seed != before.seed:
             self._faults = FaultPlan(settings.faults, settings.seed, self._began)
-        self._profile = settings.profile.faster(settings.speed)
-        self._slots.resize(settings.profile.slots)
+        self._profile = settings.scaled_profile
+        self._slots.resize(self._profile.slots)
 
     @property
     def context_window(self) -> int:
         """Tokens."""
         return self._profile.context_window
+
+    @property
+    def _retry_after(self) -> RetryAfter:
+        return self._settings.limits.retry_after if self._settings.limits else "seconds"
 
     def reset(self) -> None:
         self._cache = PrefixCache()
@@ -118,8 +127,19 @@ class Engine:
         """Count a request for ``record.model`` against its limits. Raises ApiError (429)."""
         exchange.admitted = False
         exchange.account = limiter.account(exchange.key, exchange.record.model or "")
-        exchange.account.admit(tokens)
+        try:
+            exchange.account.admit(tokens)
+        except QuotaExceededError:
+            raise exchange.dialect.quota_exceeded() from None
+        except LimitExceededError as excess:
+            raise self._limit_exceeded(exchange, excess) from None
         exchange.admitted = True
+
+    def _limit_exceeded(self, exchange: Exchange, excess: LimitExceededError) -> ApiError:
+        error = exchange.dialect.limit_exceeded(excess, exchange.record.model or "")
+        if excess.wait is not None:
+            error.headers = tuple(retry_after(excess.wait, self._retry_after))
+        return error
 
     def count_failed(self, exchange: Exchange) -> None:
         """Count a request that got an error before it could be admitted."""
@@ -191,11 +211,11 @@ class Engine:
 
     def _strike(self, exchange: Exchange) -> Fault | None:
         """The fault that is to happen to the answer. Raises ApiError, BrokenOffError."""
-        record, limits = exchange.record, self._settings.limits
+        record = exchange.record
         fault = self._faults.pick(record.id, record.model or "")
         fault = exchange.fault or fault
         if fault is not None:
-            failures.inject_before(exchange, fault, limits.retry_after if limits else "seconds")
+            failures.inject_before(exchange, fault, self._retry_after)
         return fault
 
     async def _deliver(

@@ -15,8 +15,8 @@ from helpers.mock_llm.records.ledger import Request
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.serving.dialect import Dialect
 from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.serving.rate_limits import Account
 from helpers.mock_llm.settings.faults import Fault
-from helpers.mock_llm.settings.limits import Account
 
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
