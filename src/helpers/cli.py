@@ -166,7 +166,7 @@ def serve(
             given["limits"] = dict(settings.get("limits") or {}) | limits
         if fault:
             given["faults"] = [parse_fault(text) for text in fault]
-        serve_forever(**settings | given)
+        serve_forever(**Settings(**settings | given).to_json())
     except ValueError as error:
         _fail(error)
 
