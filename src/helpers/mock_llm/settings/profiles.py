@@ -58,8 +58,13 @@ class Profile(Options):
         Field(ge=0, description="Hidden reasoning tokens, billed, before the first visible token."),
     ] = 0
     context_window: Annotated[
-        int, Field(ge=1, description="Prompt and answer tokens that fit in one request.")
-    ] = 128_000
+        int | None,
+        Field(
+            ge=1,
+            description="Prompt and answer tokens that fit in one request, where that is less "
+            "than the model's own context window.",
+        ),
+    ] = None
 
     def faster(self, speed: float) -> Profile:
         """The same provider with every time divided by ``speed``."""
