@@ -7,7 +7,7 @@ import json
 from helpers.mock_llm.asgi import Headers
 from helpers.mock_llm.serving.dialect import bearer_key, number, round_up
 from helpers.mock_llm.serving.errors import ApiError
-from helpers.mock_llm.serving.rate_limits import LimitExceededError, LimitStatus
+from helpers.mock_llm.serving.rate_limits import Costs, LimitExceededError, LimitStatus
 
 _MS = 1_000_000
 
@@ -33,6 +33,12 @@ class OpenAI:
             (b"openai-version", b"2020-10-01"),
         ]
 
+    def costs(self, prompt: int, cached: int, longest: int) -> Costs:
+        return {"requests": 1, "tokens": prompt + longest}
+
+    def dues(self, completion: int) -> Costs:
+        return {}
+
     def limits(self, statuses: list[LimitStatus]) -> Headers:
         """``x-ratelimit-*``: how much of each limit is left, and how long until it is whole again.
 
@@ -41,6 +47,7 @@ class OpenAI:
         return [
             (b"x-ratelimit-%s-%s" % (what, status.kind.encode()), value.encode())
             for status in statuses
+            if status.kind in ("requests", "tokens")
             for what, value in (
                 (b"limit", number(status.limit)),
                 (b"remaining", str(status.remaining)),

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from helpers.mock_llm.asgi import Headers
 from helpers.mock_llm.serving.errors import ApiError
-from helpers.mock_llm.serving.rate_limits import LimitExceededError, LimitStatus
+from helpers.mock_llm.serving.rate_limits import Costs, LimitExceededError, LimitStatus
 from helpers.mock_llm.settings.limits import RetryAfter
 
 _SECOND = 1_000_000_000
@@ -26,6 +26,15 @@ class Dialect(Protocol):
 
     def headers(self, id: str, processing: float) -> Headers:
         """The headers of every answer. ``processing`` is in seconds."""
+
+    def costs(self, prompt: int, cached: int, longest: int) -> Costs:
+        """What a request counts for in the limits before it is answered, in tokens.
+
+        ``cached`` are those of the prompt that are in the prefix cache.
+        """
+
+    def dues(self, completion: int) -> Costs:
+        """What else it counts for once ``completion`` tokens are generated."""
 
     def limits(self, statuses: list[LimitStatus]) -> Headers:
         """The headers that say how much a key may still ask for."""

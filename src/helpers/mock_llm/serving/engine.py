@@ -21,7 +21,12 @@ from helpers.mock_llm.serving.admission import Admission
 from helpers.mock_llm.serving.dialect import retry_after
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.fault_plan import HEADER, FaultPlan, read_header
-from helpers.mock_llm.serving.rate_limits import Limiter, LimitExceededError, QuotaExceededError
+from helpers.mock_llm.serving.rate_limits import (
+    Costs,
+    Limiter,
+    LimitExceededError,
+    QuotaExceededError,
+)
 from helpers.mock_llm.serving.sending import Answer, send_whole, stream
 from helpers.mock_llm.settings.faults import Fault
 from helpers.mock_llm.settings.limits import RetryAfter
@@ -115,11 +120,11 @@ class Engine:
         if HEADER in exchange.request_headers:
             exchange.fault = read_header(exchange.request_headers[HEADER])
 
-    def _admit(self, exchange: Exchange, tokens: int) -> None:
+    def _admit(self, exchange: Exchange, costs: Costs) -> None:
         """Count a request for ``record.model`` against its limits. Raises ApiError."""
         model = exchange.record.model or ""
         try:
-            exchange.admission.admit(model, tokens)
+            exchange.admission.admit(model, costs)
         except QuotaExceededError:
             raise exchange.dialect.quota_exceeded() from None
         except LimitExceededError as excess:
@@ -156,7 +161,11 @@ class Engine:
             raise errors.invalid_schema(error.message) from None
         except TooLongError:
             raise errors.answer_too_long() from None
-        self._admit(exchange, completion.prompt_tokens + _longest_answer(generation, completion))
+        if self._limiter is not None:
+            lookup = self._cache.look_up(generation.model, generation.prompt, generation.marks)
+            longest = _longest_answer(generation, completion)
+            costs = exchange.dialect.costs(completion.prompt_tokens, lookup.read, longest)
+            self._admit(exchange, costs)
         fault = self._inject_before(exchange)
         slot = await self._take_slot(exchange)
         try:
@@ -185,7 +194,7 @@ class Engine:
         """
         record = exchange.record
         record.prompt_tokens, record.cached_tokens = tokens, 0
-        self._admit(exchange, tokens)
+        self._admit(exchange, exchange.dialect.costs(tokens, 0, 0))
         fault = self._inject_before(exchange)
         slot = await self._take_slot(exchange)
         try:

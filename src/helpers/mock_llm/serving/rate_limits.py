@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from helpers.mock_llm.settings.limits import Limits
 
-Kind = Literal["requests", "tokens"]
+Kind = Literal["requests", "tokens", "input_tokens", "output_tokens"]
+Costs: TypeAlias = Mapping[Kind, int]
 _Name = TypeVar("_Name")
 _Entry = TypeVar("_Entry")
 _SECOND = 1_000_000_000
@@ -40,8 +41,8 @@ class LimitExceededError(Exception):
 class Bucket:
     """A token bucket in continuous time, exact: integers, of nanoseconds and of shares of a token.
 
-    Its level is never below 0 nor above ``capacity``, so that in any stretch of time it lets
-    through at most ``capacity`` and what it gained meanwhile.
+    Without `charge`, its level is never below 0 nor above ``capacity``, so that in any stretch of
+    time it lets through at most ``capacity`` and what it gained meanwhile.
     """
 
     def __init__(self, capacity: float, per_minute: float, speed: float, now: int) -> None:
@@ -57,7 +58,7 @@ class Bucket:
 
     def remaining(self, now: int) -> int:
         """Whole tokens in it."""
-        return self._refill(now) // self._unit
+        return max(0, self._refill(now) // self._unit)
 
     def wait(self, cost: int, now: int) -> int:
         """Nanoseconds until ``cost`` is in it, which must not be above ``capacity``."""
@@ -73,6 +74,10 @@ class Bucket:
             return False
         self._level -= cost * self._unit
         return True
+
+    def charge(self, cost: int, now: int) -> None:
+        """Take all of ``cost``; what is not there is owed."""
+        self._level = self._refill(now) - cost * self._unit
 
     def _refill(self, now: int) -> int:
         self._level = min(self._capacity, self._level + (now - self._at) * self._gain)
@@ -119,28 +124,34 @@ class Account:
         self._limits: dict[Kind, _Limit] = {}
         self._add("requests", limits.requests_per_minute, limits.burst_requests, speed)
         self._add("tokens", limits.tokens_per_minute, limits.burst_tokens, speed)
+        if limits.input_tokens_per_minute is None:
+            self._add("input_tokens", limits.tokens_per_minute, limits.burst_tokens, speed)
+        else:
+            self._add("input_tokens", limits.input_tokens_per_minute, None, speed)
+        self._add("output_tokens", limits.output_tokens_per_minute, None, speed)
 
-    def admit(self, tokens: int) -> None:
-        """Take a request and its tokens. Raises QuotaExceededError, LimitExceededError."""
+    def admit(self, costs: Costs) -> None:
+        """Take what a request costs. Raises QuotaExceededError, LimitExceededError."""
         now = self._clock()
-        costs: dict[Kind, int] = {"requests": 1, "tokens": tokens}
         try:
             self._check(costs, now)
         except (QuotaExceededError, LimitExceededError):
             self.count_failed()
             raise
-        for kind, limit in self._limits.items():
-            limit.bucket.take(costs[kind], now)
+        for kind in costs.keys() & self._limits.keys():
+            self._limits[kind].bucket.take(costs[kind], now)
 
     def count_failed(self) -> None:
         """A request that was not admitted."""
         if "requests" in self._limits:
             self._limits["requests"].bucket.take(1, self._clock())
 
-    def spend(self, tokens: int) -> None:
-        """Take used tokens from the quota."""
+    def settle(self, tokens: int, dues: Costs) -> None:
+        """Take used tokens from the quota, and what is due only now from the buckets."""
         if self._quota.tokens is not None:
             self._quota.tokens -= tokens
+        for kind in dues.keys() & self._limits.keys():
+            self._limits[kind].bucket.charge(dues[kind], self._clock())
 
     def statuses(self) -> list[LimitStatus]:
         now = self._clock()
@@ -156,14 +167,17 @@ class Account:
             bucket = Bucket(burst or max(1, per_minute), per_minute, speed, self._clock())
             self._limits[kind] = _Limit(per_minute, bucket)
 
-    def _check(self, costs: dict[Kind, int], now: int) -> None:
+    def _check(self, costs: Costs, now: int) -> None:
         if self._quota.tokens is not None and self._quota.tokens <= 0:
             raise QuotaExceededError
         waits: dict[Kind, int] = {}
-        for kind, limit in self._limits.items():
-            if costs[kind] > limit.bucket.capacity:
-                raise self._excess(kind, costs[kind], now, wait=None)
-            waits[kind] = limit.bucket.wait(costs[kind], now)
+        for kind, cost in costs.items():
+            if kind not in self._limits:
+                continue
+            bucket = self._limits[kind].bucket
+            if cost > bucket.capacity:
+                raise self._excess(kind, cost, now, wait=None)
+            waits[kind] = bucket.wait(cost, now)
         kind = max(waits, key=lambda kind: waits[kind], default="requests")
         if waits.get(kind):
             raise self._excess(kind, costs[kind], now, waits[kind])

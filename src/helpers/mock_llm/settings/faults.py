@@ -63,7 +63,7 @@ class Fault(Options):
     ``broken_answer``         the model's own text, or JSON, breaks off, and claims to be finished
     ``400`` ``401`` ``404``   errors that no retry will change
     ``rate_limit_exceeded``   status 429
-    ``insufficient_quota``    status 429, for good
+    ``insufficient_quota``    status 429 that no retry will change; on Anthropic's routes 400
     ``500`` ``503`` ``529``   the server's own errors; 529 is Anthropic's "overloaded"
     ========================= =====================================================================
 

@@ -14,14 +14,21 @@ RetryAfter = Literal["seconds", "date", "ms", "none"]
 class Limits(Options):
     """Rate limits and quota of each key. Raises ValueError for a value that cannot be.
 
-    A bucket begins full and refills continuously. A request takes 1 from the first and its tokens
-    from the second, before it waits for a slot: its prompt and the most that it may answer
-    (``max_tokens``, for each choice), or without such a limit what the answer will take. OpenAI's
-    rate limits guide counts ``max_tokens`` too; its estimate from the number of characters is not
-    published, so ours are the true tokens.
+    Each limit is a bucket that starts full and refills continuously. A request takes 1 from that of
+    the requests, and its tokens, before it waits for a slot.
 
-    Failed requests count: also one that is wrong, or refused for its tokens, takes 1 from the first
-    bucket. One that finds less than 1 there takes nothing.
+    On OpenAI's routes these are its prompt and the most that it may answer (``max_tokens``, for
+    each choice), or without such a limit what the answer will take. OpenAI's rate limits guide
+    counts ``max_tokens`` too; its estimate from the number of characters is not published, so ours
+    are the true tokens.
+
+    On Anthropic's routes it takes its prompt, without the tokens read from the cache, from the
+    bucket for input. The bucket for output must hold a token, and afterwards pays for those
+    generated, if need be on credit; ``max_tokens`` does not count. Source: the Claude API
+    reference, "Rate limits".
+
+    Failed requests count: a request that is wrong, or refused for its tokens, still takes 1 from
+    the bucket of the requests. One that finds less than 1 there takes nothing.
     """
 
     requests_per_minute: Annotated[
@@ -29,6 +36,16 @@ class Limits(Options):
     ] = None
     tokens_per_minute: Annotated[
         float | None, Field(gt=0, description="Tokens per minute."), Wording(flag="tpm")
+    ] = None
+    input_tokens_per_minute: Annotated[
+        float | None,
+        Field(gt=0, description="Anthropic's input tokens per minute; by default those of --tpm."),
+        Wording(flag="itpm"),
+    ] = None
+    output_tokens_per_minute: Annotated[
+        float | None,
+        Field(gt=0, description="Anthropic's output tokens per minute."),
+        Wording(flag="otpm"),
     ] = None
     burst_requests: Annotated[
         float | None, Field(ge=1, description="Requests at once; by default those of a minute.")
