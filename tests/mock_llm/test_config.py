@@ -137,13 +137,13 @@ MISTAKES = {
     # bounds
     "speed: .inf": "speed must be more than 0",
     "speed: .nan": "speed must be more than 0",
-    "speed: 1" + 400 * "0": "speed must be below 2**63, not 1000",
-    "seed: 1" + 30 * "0": "seed must be below 2**63, not 1000",
+    "speed: 1" + 400 * "0": "speed must be at most 1.8e+308, not 1000",
+    "seed: 1" + 400 * "0": "seed must be at most 1.8e+308, not 1000",
     "seed: 1" + 5000 * "0": "Exceeds the limit (4300 digits)",
     "answer_tokens: 99999999999": "answer_tokens must be a whole number from 1 to 1000000",
-    "limits: {quota_tokens: 1" + 400 * "0" + "}": "limits: quota_tokens must be below 2**63",
+    "limits: {quota_tokens: 1" + 400 * "0" + "}": "limits: quota_tokens must be at most 1.8e+308",
     "limits: {tokens_per_minute: 1e400}": "limits: tokens_per_minute must be more than 0",
-    "profile: {context_window: 0x" + 4000 * "f" + "}": "profile: context_window must be below",
+    "profile: {context_window: 0x" + 4000 * "f" + "}": "profile: context_window must be at most",
     # depth and size
     "a: " + 5000 * "[": "the file is nested more than 20 levels deep",
     "a: " + 500 * "{a: " + "1" + 500 * "}": "the file is nested more than 20 levels deep",

@@ -142,7 +142,7 @@ def parse_fault(text: str, options: Collection[str] | None = None) -> Fault:
 
     ``options``: those that it may have, by default all. Raises ValueError.
     """
-    kind, *parts = re.sub(r"\s*=\s*", "=", text).replace(";", " ").split() or [""]
+    kind, *parts = re.split(r"\s*;\s*|\s+", re.sub(r"\s*=\s*", "=", text.strip()))
     known = Fault.model_fields.keys() - {"kind"} if options is None else options
     values: dict[str, Any] = {"kind": kind}
     try:

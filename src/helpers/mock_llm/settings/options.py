@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from reprlib import Repr
@@ -46,7 +47,14 @@ class Wording:
 class Options(BaseModel):
     """Raises ValueError, in one sentence, for an unknown option or a wrong value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        # A profile may be infinitely fast.
+        ser_json_inf_nan="constants",
+    )
 
     def __init__(self, *args: Any, **values: Any) -> None:
         values |= _named(type(self), args, values)
@@ -75,9 +83,9 @@ class Options(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _fits_in_64_bits(cls, value: object) -> object:
-        if isinstance(value, int) and value.bit_length() >= 64:
-            raise PydanticCustomError("too_large", "64 bits")
+    def _is_no_larger_than_a_float(cls, value: object) -> object:
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise PydanticCustomError("too_large", "beyond any float")
         return value
 
 
@@ -150,7 +158,9 @@ def _sentence(options: type[Options], error: ErrorDetails, values: dict[str, Any
     field = options.model_fields[name]
     if error["type"] == "missing":
         return f"needs a {name}, such as `{name}: {(field.examples or [''])[0]}`"
-    must = "below 2**63" if error["type"] == "too_large" else _requirement(field)
+    must = (
+        f"at most {sys.float_info.max:.1e}" if error["type"] == "too_large" else _requirement(field)
+    )
     finite = " and finite" if error["type"] == "finite_number" else ""
     return f"{name} must be {must}{finite}, not {shorten(values[name])}"
 

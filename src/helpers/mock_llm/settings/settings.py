@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from helpers.mock_llm.settings.faults import Fault
 from helpers.mock_llm.settings.limits import Limits
@@ -16,7 +16,7 @@ from helpers.mock_llm.settings.profiles import PROFILES, Profile, find_profile
 class Changes(Options):
     """What can change while the server runs."""
 
-    profile: Annotated[str | Profile, PlainValidator(find_profile)] = Field(
+    profile: Annotated[str | Profile, BeforeValidator(find_profile)] = Field(
         default="instant",
         kw_only=False,
         description=f"How fast the model is: {', '.join(PROFILES)}; in Python and in files also "
