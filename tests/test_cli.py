@@ -10,7 +10,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
@@ -79,6 +78,9 @@ def test_check_says_what_is_wrong_with_a_file(tmp_path: Path, text: str, sentenc
         (["check", "01", "missing.py"], "missing.py"),
         (["serve", "--profile", "huge"], "huge"),
         (["serve", "--speed", "0"], "speed must be more than 0"),
+        (["serve", "--speed", "1e400"], "speed must be more than 0"),
+        (["serve", "--answer-tokens", "99999999999"], "answer_tokens must be a whole number from"),
+        (["serve", "--port", "99999"], "port must be a whole number from 0 to 65535"),
         (["serve", "--burst-tokens", "5"], "burst_tokens needs tokens_per_minute"),
         (["serve", "--fault", "cut shar=1"], "did you mean share?"),
         (["serve", "--config", "missing.yaml"], "missing.yaml: the file cannot be read"),
@@ -159,7 +161,7 @@ def test_serve_reads_a_file_and_options_win_over_it(tmp_path: Path) -> None:
 
 def test_the_help_of_serve_names_every_profile_and_fault() -> None:
     text = call("serve", "--help").stdout
-    options = {field.name for field in fields(Fault)} - {"kind"}
+    options = {*Fault.model_fields} - {"kind"}
     for name in [*PROFILES, *KINDS, *get_args(RetryAfter), *options]:
         assert re.search(rf"\b{name}\b", text), name
     assert text.count("llm-antipatterns serve --") == 4

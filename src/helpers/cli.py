@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
+
+from helpers.mock_llm.settings.faults import KINDS, Fault, parse_fault
+from helpers.mock_llm.settings.limits import Limits
+from helpers.mock_llm.settings.options import Options, wording_of
+from helpers.mock_llm.settings.settings import Changes, Settings
 
 app = typer.Typer(
     help="A course on the mistakes people make when they build on large language models.",
@@ -69,8 +77,7 @@ def _show_progress(done: int, total: int) -> None:
     typer.echo(f"\rcell {done} of {total} ", nl=False, err=True)
 
 
-_MODEL, _LIMITS, _FAULTS = "The model", "Rate limits, per key and model", "Faults"
-_EXAMPLES = """Examples
+_EXAMPLES = f"""Examples
 
 llm-antipatterns serve --profile medium --speed 10
 
@@ -80,19 +87,53 @@ llm-antipatterns serve --fault "503 first=3 retry_after=2" --fault "cut share=0.
 
 llm-antipatterns serve --config provider.yaml --seed 7
 
-Faults: refuse, reset, hang, hang_mid_stream, drip, cut, no_finish, error_event, malformed_json,
-empty_choices, broken_answer, 400, 401, 404, rate_limit_exceeded, insufficient_quota, 500, 503, 529.
+Faults: {", ".join(KINDS)}.
 
-Beside the API the port serves /metrics for Prometheus and, to who has the printed token,
+Besides the API, the port serves /metrics for Prometheus and, with the printed token,
 /_mock/ledger and /_mock/events.
 """
+_SERVE_PORT = 8010
+_PANELS: dict[str | None, type[Options]] = {
+    None: Settings,
+    "The model": Changes,
+    "Rate limits, per key and model": Limits,
+}
+
+
+def _option(name: str, field: FieldInfo, panel: str | None) -> inspect.Parameter:
+    """A field of the settings as an option of the command line."""
+    kind, flag = field.annotation, f"--{wording_of(field).flag or name.replace('_', '-')}"
+    if get_origin(kind) is not Literal:
+        kind = next(iter(get_args(kind)), kind)  # float | None is a float here
+    default = {"port": _SERVE_PORT}.get(name, field.default)
+    option = typer.Option(
+        f"{flag}/{flag.replace('--', '--no-', 1)}" if kind is bool else flag,
+        help=field.description,
+        rich_help_panel=panel,
+        show_default=False if default is None or default is False else str(default),
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+    )
+
+
+def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the fields of the settings as options, before its own."""
+    made = [
+        _option(name, field, panel)
+        for panel, options in _PANELS.items()
+        for name, field in options.model_fields.items()
+        if name not in ("limits", "faults") and not (panel is None and name in Changes.model_fields)
+    ]
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
+    vars(command)["__signature__"] = inspect.Signature([*made, *own])
+    return command
 
 
 @app.command(epilog=_EXAMPLES)
+@_takes_settings
 def serve(
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="0 takes a free one.", show_default="8010")
-    ] = None,
+    *,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -100,115 +141,34 @@ def serve(
             "Options win over it."
         ),
     ] = None,
-    api_key: Annotated[str | None, typer.Option(help="Refuse requests without this key.")] = None,
-    tls: Annotated[
-        bool | None,
-        typer.Option("--tls/--no-tls", help="Take https too; prints the CA certificate's path."),
-    ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_MODEL,
-            help="instant, small, medium, large or reasoning.",
-            show_default="instant",
-        ),
-    ] = None,
-    speed: Annotated[
-        float | None,
-        typer.Option(
-            rich_help_panel=_MODEL,
-            help="Divides the profile's times and the limits' minutes.",
-            show_default="1",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=_MODEL, help="Of answers, jitter and faults.", show_default="0"
-        ),
-    ] = None,
-    answer_tokens: Annotated[
-        int | None, typer.Option(rich_help_panel=_MODEL, help="Length of every answer.")
-    ] = None,
-    finish_abandoned: Annotated[
-        bool | None,
-        typer.Option(
-            "--finish-abandoned/--no-finish-abandoned",
-            rich_help_panel=_MODEL,
-            help="Go on writing, and billing, when a client has left.",
-        ),
-    ] = None,
-    rpm: Annotated[
-        float | None, typer.Option(rich_help_panel=_LIMITS, help="Requests per minute.")
-    ] = None,
-    tpm: Annotated[
-        float | None, typer.Option(rich_help_panel=_LIMITS, help="Tokens per minute.")
-    ] = None,
-    burst_requests: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=_LIMITS, help="At once.", show_default="a minute's"),
-    ] = None,
-    burst_tokens: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=_LIMITS, help="At once.", show_default="a minute's"),
-    ] = None,
-    quota_tokens: Annotated[
-        int | None,
-        typer.Option(rich_help_panel=_LIMITS, help="For ever; then 429 insufficient_quota."),
-    ] = None,
-    retry_after: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_LIMITS,
-            help="How a 429 says when to come back: seconds, date, ms or none.",
-            show_default="seconds",
-        ),
-    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            rich_help_panel=_FAULTS,
-            help="A fault, and of which requests: share=0.1, first=3, every=4, between=5:20 "
-            "(seconds), model=NAME; and after_tokens, interval, retry_after. May be repeated.",
+            rich_help_panel="Faults",
+            help="What goes wrong, such as 'cut share=0.1'; may be repeated. A fault's options: "
+            f"{', '.join(name for name in Fault.model_fields if name != 'kind')}.",
         ),
     ] = None,
+    **options: Any,
 ) -> None:
     """Run the mock LLM server in the foreground until Ctrl-C.
 
     It listens on 127.0.0.1 only and ends with the process that started it.
     """
     from helpers.mock_llm.server import serve_forever
-    from helpers.mock_llm.settings.files import parse_fault, read_config
+    from helpers.mock_llm.settings.files import read_config
 
-    limits = {
-        "requests_per_minute": rpm,
-        "tokens_per_minute": tpm,
-        "burst_requests": burst_requests,
-        "burst_tokens": burst_tokens,
-        "quota_tokens": quota_tokens,
-        "retry_after": retry_after,
-    }
     try:
-        settings = {"port": 8010} | (read_config(config) if config else {})
-        options = {
-            "port": port,
-            "api_key": api_key,
-            "tls": tls,
-            "profile": profile,
-            "speed": speed,
-            "seed": seed,
-            "answer_tokens": answer_tokens,
-            "finish_abandoned": finish_abandoned,
-            "limits": (settings.get("limits") or {}) | _given(limits) or None,
-            "faults": [parse_fault(text) for text in fault] if fault else None,
-        }
-        serve_forever(**settings | _given(options))
+        settings = {"port": _SERVE_PORT} | (read_config(config) if config else {})
+        given = {name: value for name, value in options.items() if value is not None}
+        limits = {name: given.pop(name) for name in Limits.model_fields.keys() & given.keys()}
+        if limits:
+            given["limits"] = dict(settings.get("limits") or {}) | limits
+        if fault:
+            given["faults"] = [parse_fault(text) for text in fault]
+        serve_forever(**Settings(**settings | given).to_json())
     except ValueError as error:
         _fail(error)
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 @app.command()

@@ -23,7 +23,7 @@ def main() -> None:
 
     settings = Settings(**orders["settings"])
     try:
-        serve(settings, orders["port"], orders["token"], ready=lambda: say("ready"))
+        serve(settings, settings.port, orders["token"], ready=lambda: say("ready"))
     except CannotListenError as error:
         say(f"failed: {error}")
         sys.exit(1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
 
+from helpers.mock_llm.anthropic.dialect import ANTHROPIC
 from helpers.mock_llm.anthropic.messages import Messages
 from helpers.mock_llm.anthropic.threads import Threads
 from helpers.mock_llm.asgi import (
@@ -26,12 +27,13 @@ from helpers.mock_llm.control import Control
 from helpers.mock_llm.guard import is_loopback, shorten_key
 from helpers.mock_llm.http.connection import EXTENSION
 from helpers.mock_llm.openai.chat import Chat
+from helpers.mock_llm.openai.dialect import OPENAI
 from helpers.mock_llm.openai.embeddings import Embeddings
 from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.openai.responses import Responses
 from helpers.mock_llm.records.recorder import OpenConnection, Recorder
 from helpers.mock_llm.serving import errors
-from helpers.mock_llm.serving.dialect import ANTHROPIC, OPENAI, Dialect, dialect_of
+from helpers.mock_llm.serving.dialect import Dialect
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
@@ -121,7 +123,7 @@ class App:
         exchange = Exchange(
             record=record,
             recorder=self._recorder,
-            dialect=(route.dialect if route else None) or dialect_of(headers),
+            dialect=(route.dialect if route else None) or _dialect_of(headers),
             route=name,
             request_headers=headers,
             query=scope["query_string"],
@@ -175,6 +177,11 @@ class App:
             raise errors.no_api_key()
         if not hmac.compare_digest(key, self._api_key):
             raise errors.wrong_api_key(key.decode("latin-1"))
+
+
+def _dialect_of(headers: dict[bytes, bytes]) -> Dialect:
+    """The provider that a client expects, where the path does not tell."""
+    return ANTHROPIC if b"anthropic-version" in headers else OPENAI
 
 
 def _check_host(headers: dict[bytes, bytes]) -> None:

@@ -11,52 +11,31 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import IO, Self, TypedDict, cast
+from typing import IO, Any, Self, cast
 
 import anyio
 import httpx
-from typing_extensions import Unpack
 
 from helpers.mock_llm.event_stream import EventReader
 from helpers.mock_llm.records.ledger import Connection, Ledger, Request
-from helpers.mock_llm.settings.faults import Fault
-from helpers.mock_llm.settings.limits import Limits
-from helpers.mock_llm.settings.profiles import Profile, find_profile
-from helpers.mock_llm.settings.settings import Settings
+from helpers.mock_llm.settings.options import takes
+from helpers.mock_llm.settings.settings import Changes, Settings
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 2.0
 _CONTROL_SECONDS = 10.0
 
 
-class Changes(TypedDict, total=False):
-    """What ``MockLLM.configure`` can change."""
-
-    profile: str | Profile
-    speed: float
-    seed: int
-    answer_tokens: int | None
-    limits: Limits | None
-    faults: Sequence[Fault]
-    finish_abandoned: bool
-
-
 class MockLLM:
     """A fake LLM provider in a process of its own, on a port of this machine.
 
-    ``profile`` says how fast the model is (a name in ``PROFILES``, or a ``Profile``); ``speed``
-    divides all its times. With an ``api_key`` requests without it get a 401. ``answer_tokens``
-    fixes the length of answers, else it depends on the prompt. ``limits`` are the rate limits of
-    each key and model; a minute of theirs lasts 60 s / ``speed``. ``faults`` are what goes
-    wrong; a request can ask for one with the header ``x-mock-fault: cut; after_tokens=3``. ``port``
-    0 takes any free one. With ``finish_abandoned`` the model goes on writing, and billing, when its
-    client has left. With ``tls`` the port takes TLS as well, and ``ca_file`` is what clients have
-    to trust.
+    Its options are those of `Settings`; all but the profile must be named. A request can ask for a
+    fault with the header ``x-mock-fault: cut; after_tokens=3``.
 
     Use it with ``with`` or ``async with``, or call ``start`` and ``stop``. It also stops when it is
     garbage collected and when the interpreter exits, however that happens.
@@ -64,34 +43,9 @@ class MockLLM:
     Raises ValueError for a value that cannot be.
     """
 
-    def __init__(
-        self,
-        profile: str | Profile = "instant",
-        *,
-        speed: float = 1.0,
-        seed: int = 0,
-        api_key: str | None = None,
-        answer_tokens: int | None = None,
-        limits: Limits | None = None,
-        faults: Sequence[Fault] = (),
-        finish_abandoned: bool = False,
-        tls: bool = False,
-        port: int = 0,
-    ) -> None:
-        if not isinstance(port, int) or not 0 <= port <= 65535:
-            raise ValueError(f"port must be from 0 (any free one) to 65535, not {port!r}")
-        self._settings = Settings(
-            profile=find_profile(profile),
-            speed=speed,
-            seed=seed,
-            api_key=api_key,
-            answer_tokens=answer_tokens,
-            limits=limits,
-            faults=tuple(faults),
-            finish_abandoned=finish_abandoned,
-            tls=tls,
-        )
-        self._port = port
+    @takes(Settings)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._settings = Settings(*args, **options)
         self._token = secrets.token_urlsafe(16)
         self._lock = threading.Lock()
         self._server: _Server | None = None
@@ -104,7 +58,7 @@ class MockLLM:
         """
         with self._lock:
             if self._server is None:
-                server = _launch(self._settings, self._port, self._token)
+                server = _launch(self._settings, self._token)
                 self._finalizer = weakref.finalize(self, _end_unless_forked, server, os.getpid())
                 self._server = server
         return self
@@ -181,17 +135,16 @@ class MockLLM:
         windows, and the request numbers that shares and jitter depend on."""
         self._control("POST", "reset")
 
-    def configure(self, **changes: Unpack[Changes]) -> None:
-        """Change what `Changes` names from now on, also after a restart.
+    @takes(Changes)
+    def configure(self, *args: Any, **changes: Any) -> None:
+        """Change options of `Changes` from now on, also after a restart.
 
         Limits that are given start with full buckets, faults with their counts at 0.
         Raises ValueError for a value that cannot be.
         """
-        if "profile" in changes:
-            changes["profile"] = find_profile(changes["profile"])
-        settings = replace(self._settings, **changes)  # type: ignore[arg-type]
-        body = settings.to_json()
-        self._control("POST", "configure", json.dumps({name: body[name] for name in changes}))
+        given = Changes(*args, **changes).given()
+        settings = Settings(**{**dict(self._settings), **given})
+        self._control("POST", "configure", json.dumps(settings.to_json(given)))
         self._settings = settings
 
     def __enter__(self) -> Self:
@@ -275,7 +228,7 @@ def _no_answer(server: _Server, error: Exception) -> RuntimeError:
     return RuntimeError(f"the mock server {state} ({error}): call .stop() and .start() again")
 
 
-def _launch(settings: Settings, port: int, token: str) -> _Server:
+def _launch(settings: Settings, token: str) -> _Server:
     # -P: the working directory is the learner's; a file there must not shadow a module of ours.
     # A session (on Windows a group) of its own: an interrupt is meant for the client
     # alone, be it from the keyboard or from a notebook.
@@ -288,7 +241,7 @@ def _launch(settings: Settings, port: int, token: str) -> _Server:
     )
     try:
         stdin = cast(IO[bytes], process.stdin)
-        orders = {"settings": settings.to_json(), "port": port, "token": token}
+        orders = {"settings": settings.to_json(), "token": token}
         with contextlib.suppress(OSError):  # it ended at once; what it said says why
             stdin.write(json.dumps(orders).encode() + b"\n")
             stdin.flush()

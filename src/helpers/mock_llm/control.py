@@ -10,8 +10,6 @@ import asyncio
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
 from helpers.mock_llm.asgi import Reader, Receive, Send, read_body, respond
 from helpers.mock_llm.guard import is_loopback_origin
@@ -19,7 +17,7 @@ from helpers.mock_llm.records.events import Event, Events
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.serving import errors
 from helpers.mock_llm.serving.engine import Engine
-from helpers.mock_llm.settings.settings import Settings
+from helpers.mock_llm.settings.settings import Changes, Settings
 
 _METRICS = "/metrics"
 # More than any event's id has.
@@ -93,11 +91,11 @@ class Control:
 
     def _configure(self, body: bytes) -> None:
         try:
-            changes: dict[str, Any] = json.loads(body)
-            self._settings = replace(self._settings, **changes)
+            changes = Changes(**json.loads(body)).given()
+            self._settings = Settings(**{**dict(self._settings), **changes})
         except (ValueError, TypeError, RecursionError) as error:
             raise errors.ApiError(400, f"Invalid settings: {error}") from None
-        self._engine.configure(self._settings)
+        self._engine.configure(self._settings, changes.keys())
 
 
 async def _stream(events: Events, send: Send, reader: Reader, last_seen: int | None) -> None:

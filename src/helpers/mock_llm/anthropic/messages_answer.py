@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from helpers.mock_llm.anthropic.dialect import ANTHROPIC
 from helpers.mock_llm.anthropic.messages_request import MessageRequest
 from helpers.mock_llm.model.generate import Choice, Text, ToolCall
-from helpers.mock_llm.serving.dialect import ANTHROPIC
 from helpers.mock_llm.serving.engine import Completion
 from helpers.mock_llm.serving.errors import ApiError
 

@@ -15,8 +15,8 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from helpers.mock_llm.asgi import Headers, Message, Receive, Scope, Send, respond
+from helpers.mock_llm.openai.dialect import OPENAI
 from helpers.mock_llm.records.recorder import Recorder
-from helpers.mock_llm.serving.dialect import OPENAI
 from helpers.mock_llm.serving.errors import ApiError
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]

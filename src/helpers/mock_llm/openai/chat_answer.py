@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from helpers.mock_llm.model.generate import Choice, Text, ToolCall
 from helpers.mock_llm.openai.chat_request import ChatRequest, tool_name
-from helpers.mock_llm.serving.dialect import OPENAI
+from helpers.mock_llm.openai.dialect import OPENAI
 from helpers.mock_llm.serving.engine import Completion
 from helpers.mock_llm.serving.errors import ApiError
 

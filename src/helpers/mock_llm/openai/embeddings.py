@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.mock_llm.model.tokens import encode, encoding
 from helpers.mock_llm.model.vectors import vector
+from helpers.mock_llm.openai.dialect import OPENAI
 from helpers.mock_llm.openai.validation import validate
-from helpers.mock_llm.serving.dialect import OPENAI
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange

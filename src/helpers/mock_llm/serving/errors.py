@@ -7,8 +7,6 @@ no codes; where its sentence differs, it is given next to OpenAI's.
 
 from __future__ import annotations
 
-from typing import Literal
-
 
 class ApiError(Exception):
     """Ends a request with an error body."""
@@ -160,53 +158,6 @@ def body_too_large(limit: int) -> ApiError:
 def body_too_slow(seconds: float) -> ApiError:
     return ApiError(
         408, f"The request body did not arrive within {seconds:g} s.", code="request_timeout"
-    )
-
-
-def rate_limited(
-    kind: Literal["requests", "tokens"],
-    model: str,
-    *,
-    limit: str,
-    used: int,
-    requested: int,
-    wait: str,
-    headers: tuple[tuple[bytes, bytes], ...],
-) -> ApiError:
-    """``kind``: of which there are too many."""
-    short = {"requests": "RPM", "tokens": "TPM"}[kind]
-    return ApiError(
-        429,
-        f"Rate limit reached for {model} on {kind} per min ({short}): Limit {limit}, Used "
-        f"{used}, Requested {requested}. Please try again in {wait}.",
-        type=kind,
-        code="rate_limit_exceeded",
-        headers=headers,
-        anthropic=f"This request would exceed your rate limit of {limit} {kind} per minute for "
-        f"{model}. Please try again in {wait}.",
-    )
-
-
-def request_too_large(model: str, limit: int, requested: int) -> ApiError:
-    """The code is that of a limit which passes, but this one never will."""
-    return ApiError(
-        429,
-        f"Request too large for {model} on tokens per min (TPM): Limit {limit}, Requested "
-        f"{requested}. The input or output tokens must be reduced in order to run successfully.",
-        type="tokens",
-        code="rate_limit_exceeded",
-        anthropic=f"This request would exceed your rate limit of {limit} tokens per minute for "
-        f"{model}: it alone takes {requested}. Please reduce the prompt length or max_tokens.",
-    )
-
-
-def insufficient_quota() -> ApiError:
-    return ApiError(
-        429,
-        "You exceeded your current quota, please check your plan and billing details.",
-        type="insufficient_quota",
-        code="insufficient_quota",
-        anthropic="You have reached your specified API usage limits.",
     )
 
 

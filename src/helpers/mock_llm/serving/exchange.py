@@ -108,8 +108,8 @@ class Exchange:
         if self.streaming:
             self.recorder.stream_over(self.record)
         self.recorder.request_over(self.record, self.route)
-        record = self.record
-        self.admission.settle((record.prompt_tokens or 0) + (record.completion_tokens or 0))
+        prompt, completion = self.record.prompt_tokens or 0, self.record.completion_tokens or 0
+        self.admission.settle(prompt + completion, self.dialect.dues(completion))
 
     def _headers(self) -> Headers:
         headers = self.dialect.headers(self.id, perf_counter() - self.record.arrival)

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
-from helpers.mock_llm.serving.dialect import ANTHROPIC
 from helpers.mock_llm.serving.errors import ApiError, unknown_model
 from helpers.mock_llm.serving.exchange import Exchange
 
@@ -66,7 +65,7 @@ def check_embedding_model(name: str) -> str:
 
 
 async def list_models(exchange: Exchange) -> None:
-    if exchange.dialect is ANTHROPIC:
+    if exchange.dialect.provider == "anthropic":
         await exchange.reply(200, _anthropic_page(parse_qs(exchange.query.decode("latin-1"))))
     else:
         cards = [_card(name) for name in _LISTED]
@@ -75,7 +74,7 @@ async def list_models(exchange: Exchange) -> None:
 
 async def show_model(exchange: Exchange) -> None:
     name = exchange.record.path.removeprefix("/v1/models/")
-    if exchange.dialect is ANTHROPIC:
+    if exchange.dialect.provider == "anthropic":
         card = _anthropic_card(check_anthropic_model(name))
     else:
         card = _card(check_model(name))
