@@ -503,11 +503,21 @@ def test_what_does_not_exist_is_a_404(send: Send, parameters: dict[str, Any], pa
 
 
 def test_an_unknown_parameter_is_named(send: Send) -> None:
-    response = send(messages=[])
+    response = send(massages=[])
     error = error_of(response)
     assert response.status_code == 400
-    assert error["message"] == "Unknown parameter: 'messages'."
-    assert (error["param"], error["code"]) == ("messages", "unknown_parameter")
+    assert error["message"] == "Unknown parameter: 'massages'."
+    assert (error["param"], error["code"]) == ("massages", "unknown_parameter")
+
+
+def test_a_parameter_of_chat_is_told_where_it_has_moved(send: Send) -> None:
+    """OpenHands/software-agent-sdk#755"""
+    error = error_of(send(reasoning_effort="low"))
+    assert error["message"].startswith(
+        "Unsupported parameter: 'reasoning_effort'. In the Responses API, this parameter has moved "
+        "to 'reasoning.effort'."
+    )
+    assert (error["param"], error["code"]) == (None, "unsupported_parameter")
 
 
 def test_a_strict_tool_needs_a_strict_schema(send: Send) -> None:
@@ -524,7 +534,7 @@ def test_a_strict_tool_needs_a_strict_schema(send: Send) -> None:
 
 def test_log_probabilities_come_when_included(client: openai.OpenAI) -> None:
     parameters: Any = {
-        "model": MODEL,
+        "model": "gpt-4o",
         "input": "Hello",
         "include": ["message.output_text.logprobs"],
         "top_logprobs": 2,
@@ -586,9 +596,11 @@ def test_every_documented_kind_is_known(union: Any, ours: Any) -> None:
 
 def test_documented_parameters_are_accepted(send: Send) -> None:
     response = send(
+        model="mock-model",
         access_programs={"cyber": "standard"},
         background=False,
         background_options={"completion_window": "soonest"},
+        client_metadata={"session": "a"},
         context_management=[{"type": "compaction"}],
         image={"context_compression": "auto"},
         include=["message.output_text.logprobs"],

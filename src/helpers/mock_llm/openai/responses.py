@@ -51,6 +51,7 @@ class Responses:
             tool_choice=request.tool_wanted,
             parallel_tool_calls=request.parallel_tool_calls is not False,
             called=bool(items) and items[-1]["type"] in ANSWERED.values(),
+            thinking_budget=0 if _rests(request) else None,
             top_logprobs=request.top_logprobs or 0 if request.wants_logprobs else None,
             shows_thinking=_wants_summary(request),
         )
@@ -159,7 +160,7 @@ class Responses:
         before = len(items) - len(request.items)
         start = response["id"].removeprefix("resp_")[:24]
         new = [_listed(item, f"{start}{index:08x}") for index, item in enumerate(items[before:])]
-        body = json.dumps(response).encode()
+        body = json.dumps(response, ensure_ascii=False).encode()
         conversation = [*items[:before], *new, *response["output"]]
         stored = StoredResponse(body, new, conversation, size + len(body))
         self._store.keep(response["id"], stored, len(json.dumps(new)) + len(body))
@@ -209,6 +210,10 @@ def _called(call: dict[str, Any]) -> dict[str, Any]:
     return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
+def _rests(request: ResponseRequest) -> bool:
+    return request.reasoning is not None and request.reasoning.effort == "none"
+
+
 def _wants_summary(request: ResponseRequest) -> bool:
     reasoning = request.reasoning
     return reasoning is not None and bool(reasoning.summary or reasoning.generate_summary)
@@ -223,4 +228,4 @@ def _query(exchange: Exchange, name: str, default: str) -> str:
 
 
 async def _reply(exchange: Exchange, fields: dict[str, Any]) -> None:
-    await exchange.reply(200, json.dumps(fields).encode())
+    await exchange.reply(200, json.dumps(fields, ensure_ascii=False).encode())
