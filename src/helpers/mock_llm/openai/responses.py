@@ -220,7 +220,7 @@ def _wants_summary(request: ResponseRequest) -> bool:
 
 
 def _id(exchange: Exchange) -> str:
-    return exchange.record.path.split("/")[3]
+    return exchange.path.split("/")[3]
 
 
 def _query(exchange: Exchange, name: str, default: str) -> str:

@@ -47,6 +47,8 @@ class OpenAI:
         return openai_headers(statuses)
 
     def api_key(self, headers: dict[bytes, bytes]) -> bytes | None:
+        if key := headers.get(b"api-key", b"").strip():  # Azure's
+            return key
         scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
         return key.strip() if scheme.lower() == b"bearer" and key.strip() else None
 

@@ -239,7 +239,7 @@ class Engine:
 
     def _think(self, generation: GenerationRequest, id: str, profile: Profile) -> Completion:
         window = self.window_of(generation.model)
-        room = window.context - len(generation.prompt)
+        room = window.context - (generation.longest_prompt or len(generation.prompt))
         for limit in (generation.limit, window.answer):
             room = room if limit is None else min(room, limit)
         thinking = _thinking_tokens(generation, profile, room)
@@ -284,7 +284,7 @@ def _longest_answer(generation: GenerationRequest, completion: Completion) -> in
 
 
 def _check_length(generation: GenerationRequest, window: Window) -> None:
-    prompt = len(generation.prompt)
+    prompt = generation.longest_prompt or len(generation.prompt)
     if window.prompt is not None and prompt > window.prompt:
         raise errors.prompt_too_long(window.prompt, prompt)
     if prompt + (generation.limit or 1) > window.context:

@@ -30,6 +30,10 @@ class Exchange:
     route: str
     """Its path as the API's documentation writes it, or "other"."""
     request_headers: dict[bytes, bytes]
+    path: str
+    """The path of the record, as OpenAI itself has it."""
+    deployment: str | None
+    """The model that a path of Azure's names."""
     query: bytes
     """What follows the question mark."""
     reader: Reader
