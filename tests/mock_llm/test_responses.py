@@ -24,7 +24,7 @@ from helpers.mock_llm.openai.responses_request import (
 )
 from helpers.mock_llm.tokens import count_prompt_tokens, encoding
 
-from .conftest import only_request
+from .conftest import eventually, only_request
 
 MODEL = "gpt-5"
 WEATHER: Any = {
@@ -353,6 +353,59 @@ def test_stored_responses_are_read_listed_and_deleted(client: openai.OpenAI) -> 
         client.responses.create(model=MODEL, input="More?", previous_response_id=made.id)
     assert caught.value.code == "previous_response_not_found"
     assert caught.value.param == "previous_response_id"
+
+
+def test_a_background_response_is_queued_and_polled(llm: MockLLM, client: openai.OpenAI) -> None:
+    """ogx-ai/ogx#4751, openai/openai-agents-python#3472, CopilotKit/aimock#170"""
+    llm.configure(profile=Profile(base=0.3, slots=1))
+    parameters: Any = {"model": MODEL, "input": "Hello", "background": True}
+    first = client.responses.create(**parameters)
+    second = client.responses.create(**parameters)
+    assert (first.status, first.output, first.usage) == ("queued", [], None)
+    seen = {client.responses.retrieve(second.id).status}
+
+    def over(id: str) -> bool:
+        status = client.responses.retrieve(id).status
+        seen.add(status)
+        return status == "completed"
+
+    eventually(lambda: over(second.id))
+    assert seen == {"queued", "in_progress", "completed"}
+    done = client.responses.retrieve(second.id)
+    assert (done.background, done.error) == (True, None)
+    synchronous = client.responses.create(model=MODEL, input="Hello")
+    assert done.output_text == synchronous.output_text
+    assert done.usage == synchronous.usage
+    more = client.responses.create(model=MODEL, input="More?", previous_response_id=done.id)
+    assert more.output_text
+    assert llm.ledger().requests[0].status == 200
+
+
+def test_a_background_response_is_cancelled(llm: MockLLM, client: openai.OpenAI) -> None:
+    llm.configure(profile=Profile(base=60))
+    made = client.responses.create(model=MODEL, input="Hello", background=True)
+    assert client.responses.cancel(made.id).status == "cancelled"
+    assert client.responses.retrieve(made.id).status == "cancelled"
+    assert client.responses.cancel(made.id).status == "cancelled"
+    llm.configure(profile="instant")
+    # The slot is free again, and one that is over stays as it is.
+    whole = client.responses.create(model=MODEL, input="Hello", background=True)
+    eventually(lambda: client.responses.retrieve(whole.id).status == "completed")
+    assert client.responses.cancel(whole.id).status == "completed"
+
+
+def test_background_needs_the_store(send: Send) -> None:
+    error = error_of(send(background=True, store=False))
+    assert (error["type"], error["param"]) == ("invalid_request_error", "background")
+
+
+def test_a_background_response_can_fail(llm: MockLLM, http: httpx.Client) -> None:
+    body = {"model": MODEL, "input": "Hello", "background": True}
+    headers = {"x-mock-fault": "error_event"}
+    made = http.post(f"{llm.url}/responses", json=body, headers=headers).json()
+    url = f"{llm.url}/responses/{made['id']}"
+    eventually(lambda: http.get(url).json()["status"] == "failed")
+    assert http.get(url).json()["error"]["code"] == "server_error"
 
 
 def test_nothing_is_stored_unless_wanted(llm: MockLLM, client: openai.OpenAI) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 from helpers.mock_llm.model.generate import GenerationRequest
 from helpers.mock_llm.model.tokens import PRIMING, prompt_tokens
+from helpers.mock_llm.openai.background import Jobs
 from helpers.mock_llm.openai.response_store import StoredResponse
 from helpers.mock_llm.openai.responses_answer import ResponseAnswer
 from helpers.mock_llm.openai.responses_request import (
@@ -34,6 +35,7 @@ class Responses:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._store = engine.responses
+        self._jobs = Jobs(engine, engine.responses)
 
     async def create(self, exchange: Exchange) -> None:
         body = await exchange.body()
@@ -56,10 +58,16 @@ class Responses:
             shows_thinking=_wants_summary(request),
         )
 
-        def write(completion: Completion) -> ResponseAnswer:
-            return ResponseAnswer(completion, request, partial(self._keep, request, items, size))
+        keep = partial(self._keep, request, items, size)
 
-        await self._engine.answer(exchange, generation, write, streamed=bool(request.stream))
+        def write(completion: Completion) -> ResponseAnswer:
+            return ResponseAnswer(completion, request, keep)
+
+        if request.background and not request.stream:
+            prepared = await self._engine.prepare(exchange, generation)
+            await _reply(exchange, self._jobs.start(exchange, prepared, write, keep))
+        else:
+            await self._engine.answer(exchange, generation, write, streamed=bool(request.stream))
 
     async def count(self, exchange: Exchange) -> None:
         body = await exchange.body()
@@ -85,8 +93,8 @@ class Responses:
         await _reply(exchange, {"id": _id(exchange), "object": "response", "deleted": True})
 
     async def cancel(self, exchange: Exchange) -> None:
-        self._store.find(_id(exchange))
-        raise ApiError(400, "Cannot cancel a synchronous response.")
+        self._jobs.cancel(_id(exchange))
+        await exchange.reply(200, self._store.find(_id(exchange)).body)
 
     async def list_input(self, exchange: Exchange) -> None:
         """Newest first, unless asked otherwise."""

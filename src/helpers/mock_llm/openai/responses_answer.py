@@ -13,6 +13,7 @@ from typing import Any
 from helpers.mock_llm.model.generate import Text, ToolCall
 from helpers.mock_llm.openai.chat_answer import PADDING
 from helpers.mock_llm.openai.responses_request import ResponseRequest
+from helpers.mock_llm.serving import errors
 from helpers.mock_llm.serving.engine import Completion
 from helpers.mock_llm.serving.errors import ApiError
 
@@ -62,6 +63,13 @@ class ResponseAnswer:
     @property
     def hidden_tokens(self) -> int:
         return self._completion.reasoning_tokens - len(self._completion.thoughts)
+
+    def pending(self, status: str) -> _Fields:
+        """The response of a job in the background that is not complete, or never will be."""
+        response = self._response(status, [])
+        if status == "failed":
+            response["error"] = {"code": "server_error", "message": errors.internal().message}
+        return response
 
     def whole(self) -> bytes:
         return _json(self._complete).encode()

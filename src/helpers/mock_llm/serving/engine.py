@@ -65,6 +65,16 @@ class Completion:
         return sum([choice.length for choice in self.choices]) + self.reasoning_tokens
 
 
+@dataclass(slots=True)
+class Prepared:
+    """A request that was let in, before it has a slot."""
+
+    generation: GenerationRequest
+    completion: Completion
+    fault: Fault | None
+    """What is to go wrong with the answer."""
+
+
 class Engine:
     def __init__(self, settings: Settings, tokenizer_loaded: asyncio.Event) -> None:
         self._settings = settings
@@ -145,11 +155,19 @@ class Engine:
         *,
         streamed: bool,
     ) -> None:
-        """Answer a wish in the format of ``write``. Raises ApiError, ClientLeftError."""
+        """Answer a request in the format of ``write``.
+
+        Raises ApiError, ClientDisconnectError, AbortedResponseError.
+        """
+        exchange.record.streamed = streamed
+        prepared = await self.prepare(exchange, generation)
+        await self.carry_out(exchange, prepared, write)
+
+    async def prepare(self, exchange: Exchange, generation: GenerationRequest) -> Prepared:
+        """What happens before a request waits for a slot. Raises ApiError, AbortedResponseError."""
         record, profile, settings = exchange.record, self._profile, self._settings
         record.prompt_tokens = len(generation.prompt)
         _check_length(generation, self.window_of(generation.model))
-        record.streamed = streamed
         try:
             if generation.takes_long or (settings.answer_tokens or 0) > _LONG_ANSWER:
                 completion = await asyncio.to_thread(self._think, generation, exchange.id, profile)
@@ -165,7 +183,14 @@ class Engine:
                 self._limiter,
                 completion.prompt_tokens + _longest_answer(generation, completion),
             )
-        fault = self._strike(exchange)
+        return Prepared(generation, completion, self._strike(exchange))
+
+    async def carry_out(
+        self, exchange: Exchange, prepared: Prepared, write: Callable[[Completion], Answer]
+    ) -> None:
+        """Wait for a slot, and send the answer. Raises as ``answer`` does."""
+        record, generation = exchange.record, prepared.generation
+        completion, fault = prepared.completion, prepared.fault
         slot = await self._take_slot(exchange)
         try:
             lookup = self._cache.look_up(generation.model, generation.prompt, generation.marks)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 
@@ -107,6 +108,16 @@ class Exchange:
         """Have every message of the answer sent by ``filter``."""
         self._send = partial(filter, self._send)
 
+    def detached(self) -> Exchange:
+        """A copy for work that goes on in the background: what it sends, nobody reads."""
+        return replace(
+            self,
+            record=replace(self.record),
+            reader=Reader(_never),
+            account=None,
+            _send=_discard,
+        )
+
     def close(self) -> None:
         """The answer is complete, or nobody wants it any more."""
         self.reader.stop_watching()
@@ -122,6 +133,15 @@ class Exchange:
         if self.account is not None:
             headers += self.dialect.limits(self.account.statuses())
         return headers
+
+
+async def _never() -> Message:
+    waiting: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await waiting
+
+
+async def _discard(message: Message) -> None:
+    """In place of sending it."""
 
 
 def _piece(data: bytes, *, more: bool) -> Message:
