@@ -20,6 +20,7 @@ _VALUE = (
 )
 _PLAIN = r"gpt-(3\.5|4|5(\.\d)?-chat)|chatgpt-"
 """Models that do not reason."""
+_WITHOUT_EFFORT = r"gpt-(3\.5|4|5-chat)|chatgpt-"
 REASONING = r"o\d|gpt-[5-9](?!(\.\d)?-chat)"
 _MAY_REASON = r"gpt-(5\.\d|[6-9])(?!-chat)"
 """Those that also work with effort "none", and then take what plain models take."""
@@ -86,7 +87,7 @@ CHAT_MODELS = (
         PARAMETER,
         "langchain-ai/langchain#29704, evalstate/fast-agent#279",
     ),
-    ModelRule(_PLAIN, "reasoning_effort", "none", PARAMETER, "yetone/avante.nvim#1359"),
+    ModelRule(_WITHOUT_EFFORT, "reasoning_effort", "none", PARAMETER, "yetone/avante.nvim#1359"),
     ModelRule(
         _PLAIN,
         "verbosity",
@@ -102,7 +103,7 @@ RESPONSES_MODELS = (
     _sampling("top_p", 1, "danny-avila/LibreChat#10737"),
     _sampling("top_logprobs", 0, "UKGovernmentBEIS/inspect_ai#2739"),
     ModelRule(
-        _PLAIN,
+        _WITHOUT_EFFORT,
         "reasoning.effort",
         "none",
         PARAMETER,
@@ -126,7 +127,7 @@ RESPONSES_MODELS = (
 # and the o-series refuse "none"; it is accepted here so that any model's reasoning can be switched
 # off.
 _EFFORTS = (
-    (r"gpt-[5-9](\.\d)?-chat", ("medium",)),
+    (r"gpt-[5-9]\.\d-chat", ("medium",)),
     (r"gpt-5-pro", ("high",)),
     (r"gpt-[5-9]\.\d-pro", ("medium", "high", "xhigh")),
     (r"gpt-5-codex|gpt-5\.1-codex(?!-max)", ("low", "medium", "high")),
