@@ -24,7 +24,7 @@ from helpers.mock_llm.openai.responses_request import (
 )
 from helpers.mock_llm.tokens import count_prompt_tokens, encoding
 
-from .conftest import only_request
+from .conftest import eventually, only_request
 
 MODEL = "gpt-5"
 WEATHER: Any = {
@@ -355,6 +355,59 @@ def test_stored_responses_are_read_listed_and_deleted(client: openai.OpenAI) -> 
     assert caught.value.param == "previous_response_id"
 
 
+def test_a_background_response_is_queued_and_polled(llm: MockLLM, client: openai.OpenAI) -> None:
+    """ogx-ai/ogx#4751, openai/openai-agents-python#3472, CopilotKit/aimock#170"""
+    llm.configure(profile=Profile(base=0.3, slots=1))
+    parameters: Any = {"model": MODEL, "input": "Hello", "background": True}
+    first = client.responses.create(**parameters)
+    second = client.responses.create(**parameters)
+    assert (first.status, first.output, first.usage) == ("queued", [], None)
+    seen = {client.responses.retrieve(second.id).status}
+
+    def over(id: str) -> bool:
+        status = client.responses.retrieve(id).status
+        seen.add(status)
+        return status == "completed"
+
+    eventually(lambda: over(second.id))
+    assert seen == {"queued", "in_progress", "completed"}
+    done = client.responses.retrieve(second.id)
+    assert (done.background, done.error) == (True, None)
+    synchronous = client.responses.create(model=MODEL, input="Hello")
+    assert done.output_text == synchronous.output_text
+    assert done.usage == synchronous.usage
+    more = client.responses.create(model=MODEL, input="More?", previous_response_id=done.id)
+    assert more.output_text
+    assert llm.ledger().requests[0].status == 200
+
+
+def test_a_background_response_is_cancelled(llm: MockLLM, client: openai.OpenAI) -> None:
+    llm.configure(profile=Profile(base=60))
+    made = client.responses.create(model=MODEL, input="Hello", background=True)
+    assert client.responses.cancel(made.id).status == "cancelled"
+    assert client.responses.retrieve(made.id).status == "cancelled"
+    assert client.responses.cancel(made.id).status == "cancelled"
+    llm.configure(profile="instant")
+    # The slot is free again, and one that is over stays as it is.
+    whole = client.responses.create(model=MODEL, input="Hello", background=True)
+    eventually(lambda: client.responses.retrieve(whole.id).status == "completed")
+    assert client.responses.cancel(whole.id).status == "completed"
+
+
+def test_background_needs_the_store(send: Send) -> None:
+    error = error_of(send(background=True, store=False))
+    assert (error["type"], error["param"]) == ("invalid_request_error", "background")
+
+
+def test_a_background_response_can_fail(llm: MockLLM, http: httpx.Client) -> None:
+    body = {"model": MODEL, "input": "Hello", "background": True}
+    headers = {"x-mock-fault": "error_event"}
+    made = http.post(f"{llm.url}/responses", json=body, headers=headers).json()
+    url = f"{llm.url}/responses/{made['id']}"
+    eventually(lambda: http.get(url).json()["status"] == "failed")
+    assert http.get(url).json()["error"]["code"] == "server_error"
+
+
 def test_nothing_is_stored_unless_wanted(llm: MockLLM, client: openai.OpenAI) -> None:
     unstored = client.responses.create(model=MODEL, input="Hello", store=False)
     stored = client.responses.create(model=MODEL, input="Hello")
@@ -503,11 +556,21 @@ def test_what_does_not_exist_is_a_404(send: Send, parameters: dict[str, Any], pa
 
 
 def test_an_unknown_parameter_is_named(send: Send) -> None:
-    response = send(messages=[])
+    response = send(massages=[])
     error = error_of(response)
     assert response.status_code == 400
-    assert error["message"] == "Unknown parameter: 'messages'."
-    assert (error["param"], error["code"]) == ("messages", "unknown_parameter")
+    assert error["message"] == "Unknown parameter: 'massages'."
+    assert (error["param"], error["code"]) == ("massages", "unknown_parameter")
+
+
+def test_a_parameter_of_chat_is_told_where_it_has_moved(send: Send) -> None:
+    """OpenHands/software-agent-sdk#755"""
+    error = error_of(send(reasoning_effort="low"))
+    assert error["message"].startswith(
+        "Unsupported parameter: 'reasoning_effort'. In the Responses API, this parameter has moved "
+        "to 'reasoning.effort'."
+    )
+    assert (error["param"], error["code"]) == (None, "unsupported_parameter")
 
 
 def test_a_strict_tool_needs_a_strict_schema(send: Send) -> None:
@@ -524,7 +587,7 @@ def test_a_strict_tool_needs_a_strict_schema(send: Send) -> None:
 
 def test_log_probabilities_come_when_included(client: openai.OpenAI) -> None:
     parameters: Any = {
-        "model": MODEL,
+        "model": "gpt-4o",
         "input": "Hello",
         "include": ["message.output_text.logprobs"],
         "top_logprobs": 2,
@@ -586,9 +649,11 @@ def test_every_documented_kind_is_known(union: Any, ours: Any) -> None:
 
 def test_documented_parameters_are_accepted(send: Send) -> None:
     response = send(
+        model="mock-model",
         access_programs={"cyber": "standard"},
         background=False,
         background_options={"completion_window": "soonest"},
+        client_metadata={"session": "a"},
         context_management=[{"type": "compaction"}],
         image={"context_compression": "auto"},
         include=["message.output_text.logprobs"],

@@ -27,6 +27,7 @@ from helpers.mock_llm.control import Control
 from helpers.mock_llm.guard import is_loopback, shorten_key
 from helpers.mock_llm.http.connection import EXTENSION
 from helpers.mock_llm.openai.chat import Chat
+from helpers.mock_llm.openai.completions import Completions
 from helpers.mock_llm.openai.dialect import OPENAI
 from helpers.mock_llm.openai.embeddings import Embeddings
 from helpers.mock_llm.openai.response_store import ResponseStore
@@ -40,6 +41,9 @@ from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import list_models, show_model
 
 _Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
+_DEPLOYMENT = re.compile(
+    r"/openai/deployments/([\w.-]{1,64})/(chat/completions|completions|embeddings)", re.ASCII
+)
 _ITEM = re.compile(r"^(/v1/\w+/)[^/]*")
 
 
@@ -70,12 +74,14 @@ class App:
         messages = Messages(engine, threads)
         self._routes = {
             "/v1/chat/completions": _Route({"POST": Chat(engine).answer}, asks_model=True),
+            "/v1/completions": _Route({"POST": Completions(engine).answer}, asks_model=True),
             "/v1/embeddings": _Route({"POST": Embeddings(engine).answer}, asks_model=True),
             "/v1/messages": _Route({"POST": messages.answer}, dialect=ANTHROPIC, asks_model=True),
             "/v1/messages/count_tokens": _Route({"POST": messages.count}, dialect=ANTHROPIC),
             "/v1/models": _Route({"GET": list_models}, dialect=None),
             "/v1/models/{id}": _Route({"GET": show_model}, dialect=None),
             "/v1/responses": _Route({"POST": stored.create}, asks_model=True),
+            "/v1/responses/compact": _Route({}),
             "/v1/responses/input_tokens": _Route({"POST": stored.count}),
             "/v1/responses/{id}": _Route({"GET": stored.show, "DELETE": stored.delete}),
             "/v1/responses/{id}/cancel": _Route({"POST": stored.cancel}),
@@ -87,7 +93,7 @@ class App:
         if connection is None:  # it closed before its request got here
             return
         path = scope["path"]
-        is_api = path == "/v1" or path.startswith("/v1/")
+        is_api = path == "/v1" or path.startswith(("/v1/", "/openai/"))
         serve = self._serve_api if is_api else self._serve_control
         connection.in_progress += 1
         try:
@@ -118,7 +124,8 @@ class App:
         self, connection: OpenConnection, scope: Scope, receive: Receive, send: Send
     ) -> None:
         record = self._recorder.request_arrived(connection, scope)
-        name, route = self._route(scope["path"])
+        path, deployment = _without_alias(scope["path"])
+        name, route = self._route(path)
         headers = dict(scope["headers"])
         exchange = Exchange(
             record=record,
@@ -126,6 +133,8 @@ class App:
             dialect=(route.dialect if route else None) or _dialect_of(headers),
             route=name,
             request_headers=headers,
+            path=path,
+            deployment=deployment,
             query=scope["query_string"],
             reader=Reader(receive),
             # Taken out: while they hold each other, only the garbage collector would free them.
@@ -160,7 +169,7 @@ class App:
         key = exchange.dialect.api_key(exchange.request_headers)
         exchange.record.key = None if key is None else shorten_key(key)
         _check_host(exchange.request_headers)
-        if route is None:
+        if route is None or not route.handlers:
             raise errors.unknown_url(method, path)
         if method not in route.handlers:
             raise errors.method_not_allowed(method, path, ", ".join(route.handlers))
@@ -182,6 +191,15 @@ class App:
 def _dialect_of(headers: dict[bytes, bytes]) -> Dialect:
     """The provider that a client expects, where the path does not tell."""
     return ANTHROPIC if b"anthropic-version" in headers else OPENAI
+
+
+def _without_alias(path: str) -> tuple[str, str | None]:
+    """A path as OpenAI has it, and the deployment that it names, for Azure's paths."""
+    if path.startswith("/openai/v1/"):
+        return path.removeprefix("/openai"), None
+    if match := _DEPLOYMENT.fullmatch(path):
+        return f"/v1/{match[2]}", match[1]
+    return path, None
 
 
 def _check_host(headers: dict[bytes, bytes]) -> None:

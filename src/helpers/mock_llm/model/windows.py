@@ -55,7 +55,9 @@ _FAMILIES = [
 @lru_cache(maxsize=1024)
 def window_of(model: str, lowered_to: int | None = None) -> Window:
     """``lowered_to``: the context window that the server is configured to have at most."""
-    found = next((window for pattern, window in _FAMILIES if pattern.match(model)), None)
+    found = next(
+        (window for pattern, window in _FAMILIES if pattern.match(model.removeprefix("ft:"))), None
+    )
     if found is None:
         return Window(lowered_to or _UNKNOWN)
     if lowered_to is None or lowered_to >= found.context:

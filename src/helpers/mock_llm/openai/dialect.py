@@ -82,7 +82,8 @@ class OpenAI:
         )
 
     def api_key(self, headers: dict[bytes, bytes]) -> bytes | None:
-        return bearer_key(headers)
+        # Azure has a header of its own.
+        return headers.get(b"api-key", b"").strip() or bearer_key(headers)
 
 
 OPENAI = OpenAI()

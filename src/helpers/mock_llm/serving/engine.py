@@ -71,6 +71,16 @@ class Completion:
         return sum([choice.length for choice in self.choices]) + self.reasoning_tokens
 
 
+@dataclass(slots=True)
+class Prepared:
+    """A request that was let in, before it has a slot."""
+
+    generation: GenerationRequest
+    completion: Completion
+    fault: Fault | None
+    """What is to go wrong with the answer."""
+
+
 class Engine:
     def __init__(self, settings: Settings, tokenizer_loaded: asyncio.Event) -> None:
         self._settings = settings
@@ -147,11 +157,19 @@ class Engine:
         *,
         streamed: bool,
     ) -> None:
-        """Answer in the format of ``write``. Raises ApiError, ClientDisconnectError."""
+        """Answer a request in the format of ``write``.
+
+        Raises ApiError, ClientDisconnectError, AbortedResponseError.
+        """
+        exchange.record.streamed = streamed
+        prepared = await self.prepare(exchange, generation)
+        await self.carry_out(exchange, prepared, write)
+
+    async def prepare(self, exchange: Exchange, generation: GenerationRequest) -> Prepared:
+        """What happens before a request waits for a slot. Raises ApiError, AbortedResponseError."""
         record, profile, settings = exchange.record, self._profile, self._settings
         record.prompt_tokens = len(generation.prompt)
         _check_length(generation, self.window_of(generation.model))
-        record.streamed = streamed
         try:
             if generation.takes_long or (settings.answer_tokens or 0) > _LONG_ANSWER:
                 completion = await asyncio.to_thread(self._think, generation, exchange.id, profile)
@@ -166,7 +184,14 @@ class Engine:
             longest = _longest_answer(generation, completion)
             costs = exchange.dialect.costs(completion.prompt_tokens, lookup.read, longest)
             self._admit(exchange, costs)
-        fault = self._inject_before(exchange)
+        return Prepared(generation, completion, self._inject_before(exchange))
+
+    async def carry_out(
+        self, exchange: Exchange, prepared: Prepared, write: Callable[[Completion], Answer]
+    ) -> None:
+        """Wait for a slot, and send the answer. Raises as ``answer`` does."""
+        record, generation = exchange.record, prepared.generation
+        completion, fault = prepared.completion, prepared.fault
         slot = await self._take_slot(exchange)
         try:
             lookup = self._cache.look_up(generation.model, generation.prompt, generation.marks)
@@ -241,7 +266,7 @@ class Engine:
 
     def _think(self, generation: GenerationRequest, id: str, profile: Profile) -> Completion:
         window = self.window_of(generation.model)
-        room = window.context - len(generation.prompt)
+        room = window.context - (generation.longest_prompt or len(generation.prompt))
         for limit in (generation.limit, window.answer):
             room = room if limit is None else min(room, limit)
         thinking = _thinking_tokens(generation, profile, room)
@@ -286,7 +311,7 @@ def _longest_answer(generation: GenerationRequest, completion: Completion) -> in
 
 
 def _check_length(generation: GenerationRequest, window: Window) -> None:
-    prompt = len(generation.prompt)
+    prompt = generation.longest_prompt or len(generation.prompt)
     if window.prompt is not None and prompt > window.prompt:
         raise errors.prompt_too_long(window.prompt, prompt)
     if prompt + (generation.limit or 1) > window.context:

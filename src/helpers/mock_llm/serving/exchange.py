@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 
@@ -30,6 +31,10 @@ class Exchange:
     route: str
     """Its path as the API's documentation writes it, or "other"."""
     request_headers: dict[bytes, bytes]
+    path: str
+    """The path of the record, as OpenAI itself has it."""
+    deployment: str | None
+    """The model that a path of Azure's names."""
     query: bytes
     """What follows the question mark."""
     reader: Reader
@@ -102,6 +107,16 @@ class Exchange:
         """Have every message of the answer sent by ``filter``."""
         self._send = partial(filter, self._send)
 
+    def detached(self) -> Exchange:
+        """A copy for work that goes on in the background: what it sends, nobody reads."""
+        return replace(
+            self,
+            record=replace(self.record),
+            reader=Reader(_never),
+            admission=Admission(None, b""),
+            _send=_discard,
+        )
+
     def close(self) -> None:
         """The answer is complete, or its client has left."""
         self.reader.stop_watching()
@@ -114,6 +129,15 @@ class Exchange:
     def _headers(self) -> Headers:
         headers = self.dialect.headers(self.id, perf_counter() - self.record.arrival)
         return headers + self.dialect.limits(self.admission.statuses())
+
+
+async def _never() -> Message:
+    waiting: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await waiting
+
+
+async def _discard(message: Message) -> None:
+    """In place of sending it."""
 
 
 def _piece(data: bytes, *, more: bool) -> Message:
