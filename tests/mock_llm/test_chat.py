@@ -244,12 +244,6 @@ def test_tools_are_counted_as_they_were_sent(chat: Chat) -> None:
     assert usage["prompt_tokens"] == count_prompt_tokens(messages, [function])
 
 
-def test_the_content_type_does_not_matter(llm: MockLLM, http: httpx.Client) -> None:
-    body = '{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}'
-    url = f"{llm.url}/chat/completions"
-    assert http.post(url, content=body, headers={"content-type": "text/plain"}).is_success
-
-
 @pytest.mark.parametrize("model", ["gpt-9-turbo", "o7", "o3-mini", "claude-next", "mock-a:b.c"])
 def test_models_of_current_families_exist(llm: MockLLM, http: httpx.Client, model: str) -> None:
     assert http.get(f"{llm.url}/models/{model}").json()["id"] == model

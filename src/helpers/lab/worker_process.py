@@ -19,7 +19,8 @@ import httpx
 import uvicorn
 
 from helpers.lab.stall_meter import learners_traceback
-from helpers.mock_llm.asgi import Receive, Scope, Send, read_body, respond
+from helpers.mock_llm.asgi import Receive, Scope, Send, respond
+from helpers.mock_llm.serving.request_body import read_body
 
 Messages: TypeAlias = list[dict[str, str]]
 Ask: TypeAlias = Callable[[Messages], Coroutine[Any, Any, str]]
@@ -34,7 +35,7 @@ class ChatService:
         self._model = httpx.AsyncClient(timeout=30)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        turn = json.loads(await read_body(receive))
+        turn = json.loads(await read_body(receive, {}))
         try:
             answer = await self._handle(self._ask, turn["session"], turn["text"])
             status, reply = 200, {"answer": answer}

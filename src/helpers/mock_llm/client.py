@@ -73,12 +73,12 @@ class MockLLM:
     @property
     def url(self) -> str:
         """The base URL, ending in ``/v1``; https with ``tls``. RuntimeError before the start."""
-        scheme = "https" if self._settings.tls else "http"
-        return f"{scheme}://127.0.0.1:{self._running().port}/v1"
+        tls_port = self._running().tls_port
+        return self.http_url if tls_port is None else f"https://127.0.0.1:{tls_port}/v1"
 
     @property
     def http_url(self) -> str:
-        """The base URL without TLS, on the same port. Raises RuntimeError before the start."""
+        """The base URL without TLS. Raises RuntimeError before the start."""
         return f"http://127.0.0.1:{self._running().port}/v1"
 
     @property
@@ -220,6 +220,7 @@ class MockLLM:
 class _Server:
     process: subprocess.Popen[bytes]
     port: int
+    tls_port: int | None
     ca_file: Path | None
 
 
@@ -251,20 +252,22 @@ def _launch(settings: Settings, token: str) -> _Server:
         raise
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes]) -> tuple[int, Path | None]:
-    """The port and the CA's certificate, once the server has said that it is ready."""
+def _wait_until_ready(process: subprocess.Popen[bytes]) -> tuple[int, int | None, Path | None]:
+    """The ports and the CA's certificate, once the server has said that it is ready."""
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_start, args=(process, lines), daemon=True).start()
     deadline = monotonic() + _START_SECONDS
-    port, ca_file = 0, None
+    port, tls_port, ca_file = 0, None, None
     for line in _until(deadline, lines):
         word, _, rest = line.decode().strip().partition(" ")
         if word == "listening":
-            port = int(rest.removesuffix("/v1").rpartition(":")[2])
+            http, _, https = rest.partition(" and ")
+            port = _port(http)
+            tls_port = _port(https) if https else None
         elif word == "CA":
             ca_file = Path(rest.removeprefix("certificate "))
         elif word == "ready":
-            return port, ca_file
+            return port, tls_port, ca_file
         elif word == "failed:":
             raise RuntimeError(f"the mock server did not start: it {rest}")
         else:
@@ -273,6 +276,10 @@ def _wait_until_ready(process: subprocess.Popen[bytes]) -> tuple[int, Path | Non
         "the mock server did not start: its process ended before it was ready; run "
         f"`{sys.executable} -P -c 'import helpers.mock_llm.server'` to see why"
     )
+
+
+def _port(url: str) -> int:
+    return int(url.removesuffix("/v1").rpartition(":")[2])
 
 
 def _until(deadline: float, lines: queue.SimpleQueue[bytes]) -> Iterator[bytes]:

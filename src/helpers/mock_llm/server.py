@@ -1,4 +1,4 @@
-"""The server process: binds, serves, and dies with whoever started it."""
+"""The server process: binds, serves, and dies with the process that started it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
-
-import uvicorn
 
 from helpers.mock_llm.anthropic.threads import Threads
 from helpers.mock_llm.app import App
 from helpers.mock_llm.control import Control
-from helpers.mock_llm.http.dispatch import (
-    IDLE_SECONDS,
-    ProtocolDispatcher,
-    close_idle,
-    most_connections,
-)
-from helpers.mock_llm.http.tls import make_context
+from helpers.mock_llm.http.certificates import make_context
+from helpers.mock_llm.http.connection import MAX_CONNECTIONS, HttpOptions
+from helpers.mock_llm.http.server import HOST, HttpServer, most_connections
 from helpers.mock_llm.model.tokens import encoding
 from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.records.recorder import Recorder
@@ -35,28 +29,29 @@ from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.settings.settings import Settings
 from helpers.mock_llm.shutdown import leave, remove_temporary_files, temporary_files
 
-_HOST = "127.0.0.1"
 _PARENT_POLL = 0.5
 
 
 class CannotListenError(OSError):
-    """The port is taken or not allowed; the message says so and what to do."""
+    """The port is taken or not allowed, or too few files may be open; the message says so and what
+    to do."""
 
 
 def serve_forever(*, port: int = 0, **settings: Any) -> NoReturn:
     """Serve in the foreground until Ctrl-C or SIGTERM, then exit with status 0.
 
     ``settings`` are the arguments of `Settings`. Prints ``listening on http://127.0.0.1:PORT/v1``,
-    then the control token, and with ``tls`` the path of the CA's certificate. Raises ValueError for
-    bad settings and SystemExit (status 1, with one sentence) when the port cannot be had. Ends with
-    the process that started it. Call it in the main thread.
+    then the control token. With ``tls`` the first line ends in `` and https://127.0.0.1:PORT/v1``
+    with the given port, and the second names the CA's certificate. Raises ValueError for bad
+    settings and SystemExit (status 1, with one sentence) when the port cannot be had. Ends with the
+    process that started it. Call it in the main thread.
     """
-    told = Settings(**settings)
+    checked = Settings(**settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     token = secrets.token_urlsafe(16)
     try:
-        serve(told, port, token, listening=lambda: say(f"control token {token}"))
+        serve(checked, port, token, listening=lambda: say(f"control token {token}"))
     except CannotListenError as error:
         raise SystemExit(str(error)) from None
     raise SystemExit(0)
@@ -82,30 +77,13 @@ def serve(
 
 
 def say(line: str) -> None:
-    """One line for whoever started the process, who may have gone."""
+    """Print a line for the process that started this one, which may have ended."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
 
 
-def uvicorn_config(app: Callable[..., Any], port: int) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        host=_HOST,
-        port=port,
-        http=ProtocolDispatcher,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=int(IDLE_SECONDS),
-    )
-
-
-class Server(uvicorn.Server):
-    """uvicorn with our protocol at the door, that leaves the signals to us."""
+class Server(HttpServer):
+    """The mock server, until its process ends."""
 
     def __init__(
         self,
@@ -115,42 +93,36 @@ class Server(uvicorn.Server):
         listening: Callable[[], None],
         ready: Callable[[], None],
     ) -> None:
-        self._recorder = ProtocolDispatcher.recorder = Recorder()
-        ProtocolDispatcher.most = most_connections()
-        if settings.tls:
-            ProtocolDispatcher.tls, ca_file = make_context()
-            temporary_files.append(ca_file)
         self._tokenizer_loaded = asyncio.Event()
         self._engine = Engine(settings, self._tokenizer_loaded)
-        ProtocolDispatcher.refuses = self._engine.refuses
-        responses, threads = ResponseStore(), Threads()
-        resets = (self._recorder.reset, self._engine.reset, responses.clear, threads.clear)
-        control = Control(token, settings, self._recorder, self._engine, resets)
-        app = App(self._recorder, self._engine, control, responses, threads, settings.api_key)
-        super().__init__(uvicorn_config(app, port))
+        recorder, responses, threads = Recorder(), ResponseStore(), Threads()
+        resets = (recorder.reset, self._engine.reset, responses.clear, threads.clear)
+        control = Control(token, settings, recorder, self._engine, resets)
+        app = App(recorder, self._engine, control, responses, threads, settings.api_key)
+        options = HttpOptions(recorder, app.error_body, app.refuses, _max_connections())
+        context = None
+        if settings.tls:
+            context, ca_file = make_context()
+            temporary_files.append(ca_file)
+        try:
+            super().__init__(app, options, port=port, tls=context)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise CannotListenError(
+                f"cannot listen on {HOST}:{port}: {reason}. Choose another port, or 0 for any free "
+                "one."
+            ) from error
         self._listening = listening
         self._ready = ready
-        self._background: list[asyncio.Task[None]] = []
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        except SystemExit as failure:  # uvicorn's answer to an OSError
-            raise CannotListenError(
-                f"cannot listen on {_HOST}:{self.config.port}: {_reason(failure)}. Choose another "
-                "port, or 0 for any free one."
-            ) from failure
-        port = self.servers[0].sockets[0].getsockname()[1]
-        say(f"listening on http://{_HOST}:{port}/v1")
+        await super().startup(sockets)
+        https = "" if self.tls_port is None else f" and https://{HOST}:{self.tls_port}/v1"
+        say(f"listening on http://{HOST}:{self.port}/v1{https}")
         for ca_file in temporary_files:
             say(f"CA certificate {ca_file}")
         self._listening()
-        self._background.append(asyncio.create_task(close_idle(self._recorder)))
-        self._background.append(asyncio.create_task(self._load_tokenizer()))
+        self._background.add(asyncio.create_task(self._load_tokenizer()))
 
     async def _load_tokenizer(self) -> None:
         try:
@@ -165,9 +137,11 @@ class Server(uvicorn.Server):
         self._ready()
 
 
-def _reason(failure: SystemExit) -> str:
-    error = failure.__context__
-    return (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "") or "?"
+def _max_connections() -> int:
+    try:
+        return most_connections(MAX_CONNECTIONS)
+    except OSError as error:
+        raise CannotListenError(str(error)) from None
 
 
 def _end_with_parent() -> None:

@@ -155,6 +155,33 @@ def body_too_large(limit: int) -> ApiError:
     )
 
 
+def unsupported_encoding(encoding: str) -> ApiError:
+    return ApiError(
+        415,
+        f"Unsupported content encoding: '{encoding[:100]}'. Send the body as it is, or with gzip "
+        "or deflate.",
+        code="unsupported_content_encoding",
+        headers=((b"accept-encoding", b"gzip, deflate"),),
+    )
+
+
+def broken_encoding(encoding: str) -> ApiError:
+    return ApiError(400, f"The request body is not valid {encoding} data.")
+
+
+def unsupported_content_type(kind: str) -> ApiError:
+    """The sentence is OpenAI's, as quoted in openai/openai-openapi#194."""
+    kind = kind[:200]
+    return ApiError(
+        415,
+        f"Unsupported content type: '{kind}'. This API method only accepts 'application/json' "
+        f"requests, but you specified the header 'Content-Type: {kind}'. Please try again with a "
+        "supported content type.",
+        code="unsupported_content_type",
+        anthropic=f"Content-Type must be application/json, not {kind}",
+    )
+
+
 def body_too_slow(seconds: float) -> ApiError:
     return ApiError(
         408, f"The request body did not arrive within {seconds:g} s.", code="request_timeout"
@@ -188,11 +215,19 @@ def not_loopback() -> ApiError:
     )
 
 
+def foreign_origin() -> ApiError:
+    return ApiError(
+        403,
+        "This server answers no requests that a web page from elsewhere makes.",
+        code="origin_not_allowed",
+    )
+
+
 def control_refused() -> ApiError:
     return ApiError(
         403,
         "The control routes need the header x-mock-token with the token that the process that "
-        "started the server received, and no foreign Origin.",
+        "started the server received.",
         code="invalid_mock_token",
     )
 

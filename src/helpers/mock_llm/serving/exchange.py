@@ -10,13 +10,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 
-from helpers.mock_llm.asgi import Headers, Message, Reader, Receive, Send, head, read_body, respond
-from helpers.mock_llm.http.connection import Wire
+from helpers.mock_llm.asgi import (
+    AbortHandle,
+    Headers,
+    Message,
+    Reader,
+    Receive,
+    Send,
+    head,
+    respond,
+)
 from helpers.mock_llm.records.ledger import Request
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.serving.admission import Admission
 from helpers.mock_llm.serving.dialect import Dialect
 from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.serving.request_body import read_body
 from helpers.mock_llm.settings.faults import Fault
 
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -38,7 +47,7 @@ class Exchange:
     query: bytes
     """What follows the question mark."""
     reader: Reader
-    wire: Wire
+    abort: AbortHandle
     _receive: Receive
     _send: Send
     streaming: bool = False
@@ -53,7 +62,7 @@ class Exchange:
     id: str = field(default_factory=lambda: f"{random.getrandbits(128):032x}")
 
     async def body(self) -> bytes:
-        self._body = await read_body(self._receive)
+        self._body = await read_body(self._receive, self.request_headers)
         return self._body
 
     def named_model(self) -> str:

@@ -27,9 +27,9 @@ def inject_before(exchange: Exchange, fault: Fault, form: RetryAfter) -> None:
     if fault.kind in STATUSES:
         raise _error(fault, exchange.dialect, exchange.record.model or "", form)
     if fault.kind == "reset":
-        _break_off(exchange, exchange.wire.reset)
+        _break_off(exchange, exchange.abort.reset)
     if fault.kind == "refuse":  # by header: the plan's happen earlier, to connections
-        _break_off(exchange, exchange.wire.cut)
+        _break_off(exchange, exchange.abort.cut)
 
 
 async def inject_into(exchange: Exchange, answer: Answer, fault: Fault) -> Answer:
@@ -100,7 +100,7 @@ async def _hang(exchange: Exchange) -> None:
 
 
 async def _cut(exchange: Exchange) -> None:
-    _break_off(exchange, exchange.wire.cut)
+    _break_off(exchange, exchange.abort.cut)
 
 
 def _break_off(exchange: Exchange, how: Callable[[], None]) -> None:
