@@ -207,7 +207,7 @@ class Run:
         return statistics.median(waits) if waits else math.nan
 
     @property
-    def deaf_share(self) -> float:
+    def blocked_share(self) -> float:
         """Share of the window in which the loop was deaf, 0 to 1."""
         start, end = self.window
         overlaps = (min(s.start + s.seconds, end) - max(s.start, start) for s in self.stalls)

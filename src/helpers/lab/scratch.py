@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
 
-_KEEPER = Path(__file__).with_name("keeper.py")
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _STOP_SECONDS = 5.0
 
 
@@ -26,7 +26,7 @@ class Scratch:
     def __init__(self, *command: str) -> None:
         # A session of its own: an interrupt of the notebook is not meant for it.
         self._keeper = subprocess.Popen(
-            [sys.executable, "-I", _KEEPER, *command],
+            [sys.executable, "-I", _SUPERVISOR, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -245,7 +245,7 @@ def _at(column: _Column, span: float, time: float) -> float:
 
 
 def _standard_numbers(run: Run) -> Numbers:
-    deaf = percent(run.deaf_share) if run.backend != "none" else "no loop"
+    deaf = percent(run.blocked_share) if run.backend != "none" else "no loop"
     return (
         (str(run.peak_in_flight), "peak in flight"),
         (deaf, "loop deaf"),

@@ -114,7 +114,7 @@ def _status(snapshot: Snapshot) -> tuple[str, Icon]:
 def _last_status(run: Run) -> tuple[str, Icon]:
     parts = [ending(run)]
     if run.backend != "none":
-        parts.append(f"loop deaf {percent(run.deaf_share)}")
+        parts.append(f"loop deaf {percent(run.blocked_share)}")
     if worst := culprit_in_view(run):
         parts.append(f"{worst.where}: {call(worst.where)}(…)")
     return " · ".join(parts), "done" if run.outcome == "returned" else "alarm"

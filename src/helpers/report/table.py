@@ -171,7 +171,7 @@ _CALLS: tuple[tuple[str, _Cell], ...] = (
 )
 _TIME = ("start to end", _makespan)
 _LOOP: tuple[tuple[str, _Cell], ...] = (
-    ("loop deaf", _loop_only(_spread(lambda run: run.deaf_share, percent))),
+    ("loop deaf", _loop_only(_spread(lambda run: run.blocked_share, percent))),
     ("longest stall", _loop_only(_spread(lambda run: run.longest_stall, seconds))),
     ("heartbeats, of a free loop", _loop_only(_beats)),
     ("guilty line", _loop_only(_guilty)),

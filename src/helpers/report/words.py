@@ -159,7 +159,7 @@ def _answered(run: Run) -> str:
 
 
 def _is_deaf(run: Run) -> bool:
-    return run.deaf_share >= _WORTH_SAYING
+    return run.blocked_share >= _WORTH_SAYING
 
 
 def _deaf(run: Run, terse: bool) -> str:
@@ -167,7 +167,7 @@ def _deaf(run: Run, terse: bool) -> str:
         return ""
     culprit = None if terse else culprit_in_view(run)
     line = f" ({call(culprit.where)}, {culprit.where})" if culprit else ""
-    share = f"{percent(run.deaf_share)} of {seconds(run.makespan)}"
+    share = f"{percent(run.blocked_share)} of {seconds(run.makespan)}"
     return f"left the event loop deaf for {share}{line}"
 
 

@@ -19,11 +19,11 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import cloudpickle
 
-from helpers.lab import arm_process
-from helpers.lab.arm_process import Batch, Beat, Printed, Raised, Returned, Started, Unsendable
+from helpers.lab.arm import child
+from helpers.lab.arm.child import Batch, Beat, Printed, Raised, Returned, Started, Unsendable
+from helpers.lab.cells import locate
 from helpers.lab.noise import noise_floor
 from helpers.lab.run import Block, Comparison, Failure, Run, Snapshot, Stall
-from helpers.lab.source import locate
 from helpers.lab.stall_meter import BlockedStep, Stretch
 from helpers.mock_llm import Connection, Ledger, MockLLM, Request
 
@@ -130,7 +130,7 @@ def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["helpers.lab.arm_process"])
+    context.set_forkserver_preload(["helpers.lab.arm.child"])
     return context
 
 
@@ -142,12 +142,12 @@ class _ArmProcess:
         self._loop = asyncio.get_running_loop()
         self.inbox: asyncio.Queue[Batch | None] = asyncio.Queue()
         """Batches; None when the process is gone."""
-        self._pipe, child_end = context.Pipe(duplex=False)
+        self._pipe, sender = context.Pipe(duplex=False)
         self._process = context.Process(
-            target=arm_process.main, args=(child_end, payload, backend), daemon=True
+            target=child.main, args=(sender, payload, backend), daemon=True
         )
         self._process.start()
-        child_end.close()
+        sender.close()
         self._reader = threading.Thread(target=self._read, name="arm-reader", daemon=True)
         self._reader.start()
 
@@ -321,7 +321,7 @@ class _Record:
             printed="".join(self._printed),
             stalls=self._stalls_so_far(),
             beats=tuple(self._beats),
-            beat_interval=arm_process.BEAT,
+            beat_interval=child.BEAT,
             requests=self._requests(books),
             connections=tuple(_shifted(c, zero, _CONNECTION_TIMES) for c in books.connections),
             peak_in_flight=books.peak_in_flight,
