@@ -178,7 +178,7 @@ def test_a_killed_kernel_leaves_no_worker_no_store_and_no_folder(
     folders = [Path(word) for word in execute(client, STORES).split()]
     assert [folder.is_dir() for folder in folders] == [True, True]
     family = begin(client, manager, "await run(talk, llm, limit=60)", started=5)
-    # The kernel, the mock server, two keepers, Valkey, fork server, resource tracker, arm, workers.
+    # The kernel, the mock server, two supervisors, Valkey, fork server, tracker, arm, workers.
     assert len(family) == 10
     time.sleep(attempt * 0.2)  # the workers start, then they talk
     os.kill(family[0].pid, signal.SIGKILL)
