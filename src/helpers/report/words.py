@@ -98,7 +98,7 @@ def ending(run: Run) -> str:
     if run.outcome == "returned" or run.failure is None:
         return f"{run.outcome} after {seconds(run.seconds)}"
     where = f" at {run.failure.where}" if run.failure.where else f" after {seconds(run.seconds)}"
-    return f"raised {run.failure.type}{where}"
+    return f"{run.failure.verb}{where}"
 
 
 def guilt(culprit: Culprit) -> str:

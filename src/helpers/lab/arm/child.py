@@ -1,4 +1,4 @@
-"""The child's side: run one arm on a fresh event loop and tell the lab what happens.
+"""The arm's process: runs one arm on a fresh event loop and tells the lab what happens.
 
 The arm has the main thread. A second thread sends what was noted every 50 ms, so that the arm's
 loop never waits for the pipe; when the pipe breaks, the lab is gone, and so is this process.
@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
+import functools
 import inspect
 import io
 import os
-import signal
+import pickle
 import sys
 import threading
 import traceback
+import types
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from time import perf_counter
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO
 
 import anyio
 
-# Imported so that the forkserver has them: the first AsyncClient() of a process would otherwise
+# Imported so that the fork server has them: the first AsyncClient() of a process would otherwise
 # spend 0.2 s on these, on the arm's loop.
 import anyio._backends._asyncio
 import cloudpickle
@@ -33,80 +33,35 @@ import h11  # noqa: F401
 import httpcore  # noqa: F401
 import httpx  # noqa: F401
 
-from helpers.lab.stall_meter import (
-    BlockedStep,
-    Frame,
-    StallMeter,
-    Stretch,
-    learners_traceback,
+from helpers.lab.arm.events import (
+    BEAT,
+    Backend,
+    Batch,
+    Beat,
+    Event,
+    Raised,
+    Returned,
+    Setup,
+    Started,
+    Unbuildable,
+    Unsendable,
+    text_of,
 )
+from helpers.lab.stall_meter import BlockedStep, StallMeter, learners_traceback
+from helpers.processes import stay_on_loopback
 
-BEAT = 0.02
-"""Seconds between two beats of the heartbeat."""
 _SEND_EVERY = 0.05
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
-Backend: TypeAlias = Literal["asyncio", "trio", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The arm begins now: 0 on the run's time axis."""
-
-    at: float
-    backend: Backend
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Printed:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    at: float
-    value: bytes
-    """Pickled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    at: float
-    type: str
-    message: str
-    frame: Frame | None
-    traceback: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unsendable:
-    """The arm's argument or result cannot cross the process boundary."""
-
-    reason: str
-
-
-Event: TypeAlias = Started | Beat | Printed | BlockedStep | Stretch | Returned | Raised | Unsendable
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What happened since the last batch, and what the loop is stuck in now."""
-
-    events: list[Event]
-    overdue: BlockedStep | None
 
 
 class Outbox:
-    """Events on their way to the lab. `put` never blocks."""
+    """Events and text on their way to the lab. `put` and `print` never block."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, pipe: int) -> None:
         self._pipe = pipe
+        self._owner = os.getpid()
         self._events: deque[Event] = deque()
+        self._texts: deque[str] = deque()
+        self._sending = threading.Lock()
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._pump, name="outbox", daemon=True)
         self.overdue: Callable[[], BlockedStep | None] = lambda: None
@@ -118,21 +73,34 @@ class Outbox:
     def __exit__(self, *_: object) -> None:
         self._halt.set()
         self._thread.join()
-        self._send()
+        self.send()
 
     def put(self, event: Event) -> None:
         self._events.append(event)
 
+    def print(self, text: str) -> None:
+        self._texts.append(text)
+
+    def send(self) -> None:
+        if os.getpid() != self._owner:  # a fork of the arm
+            return
+        with self._sending:
+            events = [self._events.popleft() for _ in range(len(self._events))]
+            printed = "".join([self._texts.popleft() for _ in range(len(self._texts))])
+            try:
+                self._write(pickle.dumps(Batch(events, printed, self.overdue())))
+            except OSError:
+                os._exit(1)
+
+    def _write(self, data: bytes) -> None:
+        # Not through a buffer, which a fork would have too, and would flush when it ends.
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._pipe, rest) :]
+
     def _pump(self) -> None:
         while not self._halt.wait(_SEND_EVERY):
-            self._send()
-
-    def _send(self) -> None:
-        events = [self._events.popleft() for _ in range(len(self._events))]
-        try:
-            self._pipe.send(Batch(events, self.overdue()))
-        except OSError:
-            os._exit(1)
+            self.send()
 
 
 class _Printer(io.TextIOBase):
@@ -140,50 +108,89 @@ class _Printer(io.TextIOBase):
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
+        self._owner = os.getpid()
 
     def write(self, text: str) -> int:
-        self._outbox.put(Printed(text))
+        if os.getpid() == self._owner:
+            self._outbox.print(str(text))
+        else:  # a process of a pool
+            os.write(1, text.encode(errors="replace"))
         return len(text)
 
     def writable(self) -> bool:
         return True
 
 
-def main(pipe: Connection, payload: bytes, backend: Backend) -> None:
-    """Run the pickled ``(arm, args)``; the last event is Returned, Raised or Unsendable."""
-    _die_with_the_lab()
-    # Jupyter interrupts a kernel's whole process group. The lab hears it too and ends the arm.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Outbox(pipe) as outbox:
+def main(orders: BinaryIO, events: int) -> None:
+    """Run one arm; the last event is Returned, Raised, Unbuildable or Unsendable."""
+    with orders:
+        setup: Setup = pickle.load(orders)  # noqa: S301 - written by the lab
+    _move_in(setup)
+    with Outbox(events) as outbox:
         printer = _Printer(outbox)
         with contextlib.redirect_stdout(printer), contextlib.redirect_stderr(printer):
-            outbox.put(_outcome(payload, backend, outbox))
+            outbox.put(_outcome(setup, outbox))
 
 
-def _die_with_the_lab() -> None:
-    # The outbox notices a dead lab, but not while the arm sits in C code that holds the GIL.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _move_in(setup: Setup) -> None:
+    os.environ.clear()
+    os.environ.update(setup.environment)
+    stay_on_loopback()
+    sys.path[:] = setup.path
+    with contextlib.suppress(OSError):  # the folder may have been removed
+        os.chdir(setup.folder)
+    sys.modules["__main__"] = types.ModuleType("__main__")
 
 
-def _outcome(payload: bytes, backend: Backend, outbox: Outbox) -> Event:
+def _outcome(setup: Setup, outbox: Outbox) -> Event:
     try:
-        arm, args = cloudpickle.loads(payload)
-    except Exception as error:  # noqa: BLE001 - unpickling runs anybody's code
-        return Unsendable(f"could not be rebuilt in its own process: {error}")
+        arm, args = cloudpickle.loads(setup.code)
+    except BaseException as error:  # noqa: BLE001 - unpickling runs anybody's code
+        return Unbuildable(f"could not be rebuilt in its own process: {_described(error)}")
+    for code in (arm, *args):
+        _make_importable(code)
     try:
-        value = _run(arm, args, backend, outbox)
+        value = _run(arm, args, setup.backend, outbox)
     except BaseException as error:  # noqa: BLE001 - whatever it raises is the result
         return _raised(error)
+    return _result(value)
+
+
+def _make_importable(code: Any) -> None:
+    """Process pools pickle a notebook's functions by name: put them where they are looked up."""
+    while isinstance(code, functools.partial):
+        for argument in (*code.args, *code.keywords.values()):
+            _make_importable(argument)
+        code = code.func
+    if inspect.isfunction(code) and code.__module__ == "__main__":
+        known = vars(sys.modules["__main__"])
+        known.update({code.__name__: code} | code.__globals__ | {"__name__": "__main__"})
+
+
+def _result(value: Any) -> Event:
+    at = perf_counter()
+    kind = type(value).__name__
     try:
-        return Returned(perf_counter(), cloudpickle.dumps(value))
-    except Exception as error:  # noqa: BLE001 - pickling runs anybody's code
-        return Unsendable(f"returned a {type(value).__name__}, which cannot be sent back: {error}")
+        pickled = cloudpickle.dumps(value)
+    except BaseException as error:  # noqa: BLE001 - pickling runs anybody's code
+        return Unsendable(at, f"returned a {kind}, which cannot be sent back: {_described(error)}")
+    try:
+        # What raises, or ends the process, when it is unpickled shall do so here.
+        pickle.loads(pickled)  # noqa: S301
+    except BaseException as error:  # noqa: BLE001 - so does unpickling
+        return Unsendable(
+            at, f"returned a {kind}, which cannot be rebuilt in the lab: {_described(error)}"
+        )
+    return Returned(at, pickled)
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {text_of(error)}"
 
 
 def _run(arm: Callable[..., Any], args: tuple[Any, ...], backend: Backend, outbox: Outbox) -> Any:
     if not inspect.iscoroutinefunction(arm):
-        outbox.put(Started(perf_counter(), "none"))
+        _start("none", outbox)
         return arm(*args)
     with StallMeter(outbox.put) as meter:
         outbox.overdue = meter.overdue
@@ -193,7 +200,7 @@ def _run(arm: Callable[..., Any], args: tuple[Any, ...], backend: Backend, outbo
             else {"loop_factory": meter.new_event_loop}
         )
         outcome = anyio.run(
-            _beside_a_heartbeat,
+            _with_a_heartbeat,
             *(arm, args, backend, outbox),
             backend=backend,
             backend_options=options,
@@ -204,6 +211,12 @@ def _run(arm: Callable[..., Any], args: tuple[Any, ...], backend: Backend, outbo
     return outcome
 
 
+def _start(backend: Backend, outbox: Outbox) -> None:
+    # Sent at once, by this thread: the arm may hold the GIL from its first line on.
+    outbox.put(Started(perf_counter(), backend))
+    outbox.send()
+
+
 @dataclass(frozen=True, slots=True)
 class _Error:
     """Carries an exception past the task group, which would wrap it in a group."""
@@ -211,12 +224,12 @@ class _Error:
     error: BaseException
 
 
-async def _beside_a_heartbeat(
+async def _with_a_heartbeat(
     arm: Callable[..., Any], args: tuple[Any, ...], backend: Backend, outbox: Outbox
 ) -> Any:
     async with anyio.create_task_group() as tasks:
         await tasks.start(_heartbeat, outbox)
-        outbox.put(Started(perf_counter(), backend))
+        _start(backend, outbox)
         try:
             return await arm(*args)
         except Exception as error:  # noqa: BLE001 - carried on, not swallowed
@@ -251,7 +264,7 @@ def _raised(error: BaseException) -> Raised:
     more = f" (and {len(leaves) - 1} more)" if len(leaves) > 1 else ""
     frame = learners_traceback(first.__traceback__) or learners_traceback(error.__traceback__)
     text = "".join(traceback.format_exception(error))
-    return Raised(perf_counter(), type(first).__name__, f"{first}{more}", frame, text)
+    return Raised(perf_counter(), type(first).__name__, f"{text_of(first)}{more}", frame, text)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -260,3 +273,10 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
+
+
+if __name__ == "__main__":
+    # Started without a fork server: the pipes are standard input and output.
+    pipe = os.dup(1)
+    os.dup2(2, 1)
+    main(sys.stdin.buffer, pipe)
