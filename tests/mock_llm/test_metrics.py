@@ -96,7 +96,7 @@ def test_times_are_in_the_buckets_of_the_conventions(fresh: MockLLM) -> None:
     waits = [(request.first_token or 0) - request.arrival for request in requests]
     assert metrics(f"{first_token}_sum", **GPT) == pytest.approx(sum(waits))
     assert metrics(f"{first_token}_bucket", le="0.1", **GPT) == 0
-    assert metrics(f"{first_token}_bucket", le="10", **GPT) == 2
+    assert metrics(f"{first_token}_bucket", le="10.0", **GPT) == 2
     assert metrics(f"{first_token}_bucket", le="+Inf", **GPT) == 2
     per_token = "gen_ai_server_time_per_output_token_seconds"
     assert metrics(f"{per_token}_count", **GPT) == 2

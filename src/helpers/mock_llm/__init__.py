@@ -1,9 +1,8 @@
-"""A fake LLM provider, run as a process of its own."""
+"""A fake LLM provider, run as a process of its own. The names are in ``__init__.pyi``.
 
-from helpers.mock_llm.client import MockLLM
-from helpers.mock_llm.records.ledger import Connection, Ledger, Request
-from helpers.mock_llm.settings.faults import Fault
-from helpers.mock_llm.settings.limits import Limits
-from helpers.mock_llm.settings.profiles import PROFILES, Profile
+They are loaded when first used: the server process needs none of what starts and reads it.
+"""
 
-__all__ = ["PROFILES", "Connection", "Fault", "Ledger", "Limits", "MockLLM", "Profile", "Request"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

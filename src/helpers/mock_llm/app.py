@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from helpers.mock_llm.anthropic.messages import Messages
+from helpers.mock_llm.anthropic.threads import Threads
 from helpers.mock_llm.asgi import (
     AbortedResponseError,
     ClientDisconnectError,
@@ -26,6 +27,7 @@ from helpers.mock_llm.guard import is_loopback, shorten_key
 from helpers.mock_llm.http.connection import EXTENSION
 from helpers.mock_llm.openai.chat import Chat
 from helpers.mock_llm.openai.embeddings import Embeddings
+from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.openai.responses import Responses
 from helpers.mock_llm.records.recorder import OpenConnection, Recorder
 from helpers.mock_llm.serving import errors
@@ -50,14 +52,20 @@ class _Route:
 
 class App:
     def __init__(
-        self, recorder: Recorder, engine: Engine, control: Control, api_key: str | None
+        self,
+        recorder: Recorder,
+        engine: Engine,
+        control: Control,
+        responses: ResponseStore,
+        threads: Threads,
+        api_key: str | None,
     ) -> None:
         self._recorder = recorder
         self._engine = engine
         self._control = control
         self._api_key = None if api_key is None else api_key.encode()
-        messages = Messages(engine)
-        responses = Responses(engine)
+        stored = Responses(engine, responses)
+        messages = Messages(engine, threads)
         self._routes = {
             "/v1/chat/completions": _Route({"POST": Chat(engine).answer}, asks_model=True),
             "/v1/embeddings": _Route({"POST": Embeddings(engine).answer}, asks_model=True),
@@ -65,11 +73,11 @@ class App:
             "/v1/messages/count_tokens": _Route({"POST": messages.count}, dialect=ANTHROPIC),
             "/v1/models": _Route({"GET": list_models}, dialect=None),
             "/v1/models/{id}": _Route({"GET": show_model}, dialect=None),
-            "/v1/responses": _Route({"POST": responses.create}, asks_model=True),
-            "/v1/responses/input_tokens": _Route({"POST": responses.count}),
-            "/v1/responses/{id}": _Route({"GET": responses.show, "DELETE": responses.delete}),
-            "/v1/responses/{id}/cancel": _Route({"POST": responses.cancel}),
-            "/v1/responses/{id}/input_items": _Route({"GET": responses.list_input}),
+            "/v1/responses": _Route({"POST": stored.create}, asks_model=True),
+            "/v1/responses/input_tokens": _Route({"POST": stored.count}),
+            "/v1/responses/{id}": _Route({"GET": stored.show, "DELETE": stored.delete}),
+            "/v1/responses/{id}/cancel": _Route({"POST": stored.cancel}),
+            "/v1/responses/{id}/input_items": _Route({"GET": stored.list_input}),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,7 +134,6 @@ class App:
         try:
             await self._answer(exchange, route)
         except ApiError as error:
-            self._engine.count_failed(exchange)
             await exchange.refuse(error)
         except ClientDisconnectError:
             record.client_left = record.client_left or perf_counter()

@@ -1,9 +1,8 @@
-"""The mock server as Python sees it: start it, steer it, read its books, stop it."""
+"""The mock server from Python: start it, configure it, read its ledger, stop it."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import queue
@@ -20,9 +19,10 @@ from types import TracebackType
 from typing import IO, Self, TypedDict, cast
 
 import anyio
+import httpx
 from typing_extensions import Unpack
 
-from helpers.mock_llm.event_reader import EventReader
+from helpers.mock_llm.event_stream import EventReader
 from helpers.mock_llm.records.ledger import Connection, Ledger, Request
 from helpers.mock_llm.settings.faults import Fault
 from helpers.mock_llm.settings.limits import Limits
@@ -165,26 +165,26 @@ class MockLLM:
           dict of the fields of `Request`, its chunks left out.
         - ``opened`` (when it first carries a request, or closes having carried none), ``closed``:
           and the ``connection``, a dict of the fields of `Connection`.
-        - ``reset``: the books were cleared; requests are numbered from 1 again.
+        - ``reset``: the ledger was cleared; requests are numbered from 1 again.
         - ``missed``: you read too slowly, and a ``count`` of events before the next was dropped.
 
         Ends with the server, or when you close it.
         """
         server = self._running()
         try:
-            return EventReader(server.port, self._token)
-        except (OSError, http.client.HTTPException) as error:
+            return EventReader(self._control_client())
+        except httpx.TransportError as error:
             raise _no_answer(server, error) from error
 
     def reset(self) -> None:
-        """Begin anew: the books, the prefix cache, the rate limits, the faults' counts and time
+        """Clear the ledger and the prefix cache; restart rate limits, the faults' counts and time
         windows, and the request numbers that shares and jitter depend on."""
         self._control("POST", "reset")
 
     def configure(self, **changes: Unpack[Changes]) -> None:
         """Change what `Changes` names from now on, also after a restart.
 
-        Limits that are told begin with full buckets, faults with their counts at 0.
+        Limits that are given start with full buckets, faults with their counts at 0.
         Raises ValueError for a value that cannot be.
         """
         if "profile" in changes:
@@ -243,20 +243,24 @@ class MockLLM:
 
     def _control(self, method: str, route: str, body: str | None = None) -> bytes:
         server = self._running()
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=_CONTROL_SECONDS)
         try:
-            connection.request(
-                method, f"/_mock/{route}", body, headers={"x-mock-token": self._token}
-            )
-            response = connection.getresponse()
-            answer = response.read()
-        except (OSError, http.client.HTTPException) as error:
+            with self._control_client() as client:
+                response = client.request(method, route, content=body)
+        except httpx.TransportError as error:
             raise _no_answer(server, error) from error
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise RuntimeError(f"the mock server refused {route}: {answer.decode()}")
-        return answer
+        if response.status_code != 200:
+            raise RuntimeError(f"the mock server refused {route}: {response.text}")
+        return response.content
+
+    def _control_client(self) -> httpx.Client:
+        """A client of its own for each call: a connection kept alive would be seen as open."""
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self._running().port}/_mock/",
+            headers={"x-mock-token": self._token},
+            timeout=_CONTROL_SECONDS,
+            trust_env=False,  # loopback needs no proxy
+            verify=False,  # noqa: S501  # it speaks plain HTTP; loading certificates takes 50 ms
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,32 @@
-"""The routes under ``/_mock/`` by which whoever started the server reads and steers it.
+"""The routes under ``/_mock/``, by which the process that started the server reads and steers it.
 
-And ``/metrics``, which asks for no token, since scrapers have none: it can be read by any program
-of this machine, and by no web page.
+And ``/metrics``, which needs no token, since scrapers have none: any program on this machine can
+read it, but no web page.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from helpers.mock_llm.asgi import Reader, Receive, Send, read_body, respond
 from helpers.mock_llm.guard import is_loopback_origin
+from helpers.mock_llm.records.events import Event, Events
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.serving import errors
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.settings.settings import Settings
 
 _METRICS = "/metrics"
+# More than any event's id has.
 _DIGITS = 19
-"""More than any event's id has."""
+_HEARTBEAT_SECONDS = 5.0
+_HEARTBEAT = b": heartbeat\n\n"
+_STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
 _METHODS = {
     "/_mock/ledger": "GET",
     "/_mock/events": "GET",
@@ -32,14 +37,22 @@ _METHODS = {
 
 
 class Control:
-    def __init__(self, token: str, settings: Settings, recorder: Recorder, engine: Engine) -> None:
+    def __init__(
+        self,
+        token: str,
+        settings: Settings,
+        recorder: Recorder,
+        engine: Engine,
+        resets: Sequence[Callable[[], None]],
+    ) -> None:
         self._token = token.encode()
         self._settings = settings
         self._recorder = recorder
         self._engine = engine
+        self._resets = resets
 
     def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
-        """Raises ApiError: 403 for anyone but the starter of the server, 404 and 405."""
+        """Raises ApiError: 403 without the token, 404 and 405."""
         if path != _METRICS and not path.startswith("/_mock/"):
             raise errors.unknown_url(method, path)
         known = hmac.compare_digest(headers.get(b"x-mock-token", b""), self._token)
@@ -56,12 +69,12 @@ class Control:
     async def answer(
         self, path: str, headers: Mapping[bytes, bytes], receive: Receive, send: Send
     ) -> None:
-        """Raises ApiError, ClientLeftError."""
+        """Raises ApiError, ClientDisconnectError."""
         body = await read_body(receive)
         if path == "/_mock/events":
             heard = headers.get(b"last-event-id", b"")
             number = int(heard) if heard.isdigit() and len(heard) < _DIGITS else None
-            await self._recorder.events.stream(send, Reader(receive), number)
+            await _stream(self._recorder.events, send, Reader(receive), number)
         elif path == "/_mock/ledger":
             await respond(send, 200, self._recorder.to_json(), [])
         elif path == _METRICS:
@@ -73,8 +86,8 @@ class Control:
 
     def _change(self, path: str, body: bytes) -> None:
         if path == "/_mock/reset":
-            self._recorder.reset()
-            self._engine.reset()
+            for reset in self._resets:
+                reset()
         else:
             self._configure(body)
 
@@ -85,3 +98,29 @@ class Control:
         except (ValueError, TypeError, RecursionError) as error:
             raise errors.ApiError(400, f"Invalid settings: {error}") from None
         self._engine.configure(self._settings)
+
+
+async def _stream(events: Events, send: Send, reader: Reader, last_seen: int | None) -> None:
+    """Send events to a listener, as server-sent events, until it leaves.
+
+    Raises ClientDisconnectError.
+    """
+    listener = events.subscribe(last_seen)
+    loop = asyncio.get_running_loop()
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": _STREAM})
+        while True:
+            body = b"".join(map(_server_sent, listener.take())) or _HEARTBEAT
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            timer = loop.call_later(_HEARTBEAT_SECONDS, listener.wake)
+            try:
+                await reader.wait_for(listener.news())
+            finally:
+                timer.cancel()
+    finally:
+        events.unsubscribe(listener)
+
+
+def _server_sent(event: Event) -> bytes:
+    number = b"" if event.number is None else b"id: %d\n" % event.number
+    return b"%sevent: %s\ndata: %s\n\n" % (number, event.name.encode(), event.data)

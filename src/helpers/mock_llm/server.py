@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import uvicorn
 
+from helpers.mock_llm.anthropic.threads import Threads
 from helpers.mock_llm.app import App
 from helpers.mock_llm.control import Control
 from helpers.mock_llm.http.dispatch import (
@@ -28,6 +29,7 @@ from helpers.mock_llm.http.dispatch import (
 )
 from helpers.mock_llm.http.tls import make_context
 from helpers.mock_llm.model.tokens import encoding
+from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.settings.settings import Settings
@@ -121,8 +123,10 @@ class Server(uvicorn.Server):
         self._tokenizer_loaded = asyncio.Event()
         self._engine = Engine(settings, self._tokenizer_loaded)
         ProtocolDispatcher.refuses = self._engine.refuses
-        control = Control(token, settings, self._recorder, self._engine)
-        app = App(self._recorder, self._engine, control, settings.api_key)
+        responses, threads = ResponseStore(), Threads()
+        resets = (self._recorder.reset, self._engine.reset, responses.clear, threads.clear)
+        control = Control(token, settings, self._recorder, self._engine, resets)
+        app = App(self._recorder, self._engine, control, responses, threads, settings.api_key)
         super().__init__(uvicorn_config(app, port))
         self._listening = listening
         self._ready = ready

@@ -15,7 +15,7 @@ from helpers.mock_llm.anthropic.messages_request import (
     check,
     parse,
 )
-from helpers.mock_llm.anthropic.threads import Thread, continuing, resume
+from helpers.mock_llm.anthropic.threads import Thread, Threads, continuing, resume
 from helpers.mock_llm.model.generate import GenerationRequest
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.serving.exchange import Exchange
@@ -23,9 +23,9 @@ from helpers.mock_llm.serving.models import check_anthropic_model
 
 
 class Messages:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, threads: Threads) -> None:
         self._engine = engine
-        self._threads = engine.threads
+        self._threads = threads
 
     async def answer(self, exchange: Exchange) -> None:
         body = await exchange.body()

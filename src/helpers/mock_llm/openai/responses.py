@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from helpers.mock_llm.model.generate import GenerationRequest
 from helpers.mock_llm.model.tokens import PRIMING, prompt_tokens
-from helpers.mock_llm.openai.response_store import StoredResponse
+from helpers.mock_llm.openai.response_store import ResponseStore, StoredResponse
 from helpers.mock_llm.openai.responses_answer import ResponseAnswer
 from helpers.mock_llm.openai.responses_request import (
     ANSWERED,
@@ -30,9 +30,9 @@ _PAGE = 20
 
 
 class Responses:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, store: ResponseStore) -> None:
         self._engine = engine
-        self._store = engine.responses
+        self._store = store
 
     async def create(self, exchange: Exchange) -> None:
         body = await exchange.body()

@@ -44,7 +44,7 @@ class Request:
     client_left: float | None = None
     """The client closed or reset before the last byte was sent."""
     tokens_after_client_left: int = 0
-    """Written, and billed, for nobody: only with ``finish_abandoned``."""
+    """Generated and billed after the client had left: only with ``finish_abandoned``."""
     key: str | None = None
     """The API key it carried, shortened to ``sk-…1234``: never the whole key."""
     chunks: Sequence[float] = ()
@@ -73,7 +73,7 @@ class Connection:
 
 @dataclass(slots=True)
 class Ledger:
-    """A copy of the server's books since the last reset."""
+    """A copy of what the server has recorded since the last reset."""
 
     requests: list[Request] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The server's books: what it writes into while it serves, and hands out as a Ledger."""
+"""Records what the server sees while it serves, and hands it out as a Ledger."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydantic import TypeAdapter
 
 from helpers.mock_llm.records.events import Events
 from helpers.mock_llm.records.ledger import Connection, Ledger, Request
-from helpers.mock_llm.records.metrics import Gauges, Metrics
+from helpers.mock_llm.records.metrics import Metrics
 
+# Records kept of each kind, the newest: some 50 MiB.
 _KEPT = 100_000
-"""Records kept of each kind, the newest: some 50 MiB."""
+# Times of chunks kept, of the newest streams: 2,000 streams of 100 tokens, some 6 MiB.
 _KEPT_CHUNKS = 200_000
-"""Times of chunks kept, the newest streams': 2,000 streams of 100 tokens, some 6 MiB."""
 _ADAPTER = TypeAdapter(Ledger)
 
 
@@ -30,9 +30,9 @@ class OpenConnection:
     in_progress: int = 0
     idle_since: float = 0.0
     control: bool = False
-    """It has only carried control requests, and stays out of the books."""
+    """It has carried nothing but control requests, and is not recorded."""
     announced: bool = False
-    """It is known not to be for control, and listeners have been told of it."""
+    """Listeners know of it: it has carried an API request, or closed having carried none."""
 
 
 class Recorder:
@@ -95,13 +95,13 @@ class Recorder:
         return request
 
     def slot_granted(self, request: Request) -> float:
-        """The time of it."""
+        """Returns the time."""
         request.slot = now = perf_counter()
         self.events.of_request("slot", request)
         return now
 
     def first_token(self, request: Request) -> float:
-        """The time of it."""
+        """Returns the time."""
         request.first_token = now = perf_counter()
         self.events.of_request("first_token", request)
         return now
@@ -112,7 +112,7 @@ class Recorder:
         self.events.of_request("fault", request)
 
     def connection_refused(self) -> None:
-        """A fault of the plan that no request's record tells."""
+        """A fault that no request's record shows."""
         self._metrics.fault("refuse")
 
     def request_over(self, request: Request, route: str) -> None:
@@ -123,7 +123,7 @@ class Recorder:
         self.events.of_request("finished", request)
 
     def stream_began(self, request: Request) -> list[float]:
-        """Where the times of its chunks are to be entered."""
+        """A list for the times of its chunks."""
         self._streams += 1
         self._peak_streams = max(self._peak_streams, self._streams)
         chunks: list[float] = []
@@ -140,7 +140,7 @@ class Recorder:
             oldest.chunks = ()
 
     def reset(self) -> None:
-        """Forget everything but what is still going on."""
+        """Forget everything but the requests and connections still open."""
         self._requests.clear()
         self._closed.clear()
         self._streamed.clear()
@@ -164,4 +164,4 @@ class Recorder:
 
     def to_prometheus(self) -> tuple[bytes, str]:
         """The metrics in Prometheus' text format, and its content type."""
-        return self._metrics.render(Gauges(self._in_flight, self._streams, len(self.open)))
+        return self._metrics.render(self._in_flight, self._streams, len(self.open))

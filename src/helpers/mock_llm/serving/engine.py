@@ -1,4 +1,4 @@
-"""The model behind the routes: it reads a prompt, waits for a slot, and answers at its own pace."""
+"""The model behind the routes: reads a prompt, waits for a slot, answers at its own pace."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
 
-from helpers.mock_llm.anthropic.threads import Threads
 from helpers.mock_llm.model.generate import Choice, GenerationRequest, generate
 from helpers.mock_llm.model.latency import Schedule, Slots
 from helpers.mock_llm.model.prefix_cache import PrefixCache
 from helpers.mock_llm.model.words import answer, digest
-from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.records.ledger import Request
 from helpers.mock_llm.serving import errors
-from helpers.mock_llm.serving import fault_injection as failures
+from helpers.mock_llm.serving import fault_injection
+from helpers.mock_llm.serving.admission import Admission
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.sending import Answer, send_whole, stream
 from helpers.mock_llm.settings.faults import HEADER, Fault, FaultPlan, read_header
@@ -26,15 +25,15 @@ from helpers.mock_llm.settings.profiles import Profile
 from helpers.mock_llm.settings.settings import Settings
 
 _T = TypeVar("_T")
+# Tokens of reasoning when a request asks for it and the profile does not say how many.
 _THOUGHT = 48
-"""Tokens of reasoning of a model that was asked to think, and whose profile does not say more."""
+# Bytes above which a prompt is tokenized in a thread: 2 ms, a tenth of a stream's token gap.
 _LONG_BODY = 20_000
-"""Bytes above which a prompt is tokenised in a thread: 2 ms, a tenth of a stream's token gap."""
 
 
 @dataclass(slots=True)
 class Completion:
-    """An answer that the model has in mind: a route turns it into an `Answer`."""
+    """What the model answers, before a route turns it into an `Answer`."""
 
     id: str
     model: str
@@ -71,15 +70,12 @@ class Engine:
         self._began = perf_counter()
         self._faults = FaultPlan(settings.faults, settings.seed, self._began)
         self._tokenizer_loaded = tokenizer_loaded
-        self.responses = ResponseStore()
-        self.threads = Threads()
-        """Conversations that clients had stored, of both providers."""
 
     def configure(self, settings: Settings) -> None:
         """From now on; requests in progress keep the times they were given.
 
-        Limits begin with full buckets, and faults count anew, whenever they are told, also when
-        they are the same; so do limits at another speed and faults with another seed.
+        Limits that are given start with full buckets and faults with their counts at zero, even
+        if they are the same as before; so do limits at another speed and faults with another seed.
         """
         before, self._settings = self._settings, settings
         if settings.limits is not before.limits or settings.speed != before.speed:
@@ -97,8 +93,6 @@ class Engine:
     def reset(self) -> None:
         self._cache = PrefixCache()
         self._limiter = _limiter(self._settings)
-        self.responses.clear()
-        self.threads.clear()
         self._began = perf_counter()
         self._faults = FaultPlan(self._settings.faults, self._settings.seed, self._began)
 
@@ -108,29 +102,12 @@ class Engine:
 
     def welcome(self, exchange: Exchange, key: bytes) -> None:
         """A request whose key is known, and its model not yet. Raises ApiError (400)."""
-        exchange.key = key
+        exchange.admission = Admission(self._limiter, key)
         if HEADER in exchange.request_headers:
             exchange.fault = read_header(exchange.request_headers[HEADER])
-        if self._limiter is not None:
-            exchange.account = self._limiter.account(key, "")
-
-    def _admit(self, exchange: Exchange, limiter: Limiter, tokens: int) -> None:
-        """Count a request for ``record.model`` against its limits. Raises ApiError (429)."""
-        exchange.admitted = False
-        exchange.account = limiter.account(exchange.key, exchange.record.model or "")
-        exchange.account.admit(tokens)
-        exchange.admitted = True
-
-    def count_failed(self, exchange: Exchange) -> None:
-        """Count a request that got an error before it could be admitted."""
-        if self._limiter is None or exchange.account is None or exchange.admitted is not None:
-            return
-        model = exchange.record.model or exchange.named_model()
-        exchange.account = self._limiter.account(exchange.key, model)
-        exchange.account.count_failed()
 
     async def tokenize(self, read: Callable[[], _T], size: int) -> _T:
-        """What ``read`` finds in a body of ``size`` bytes by tokenising it, with nobody held up."""
+        """Call ``read``, which tokenizes a body of ``size`` bytes, without blocking the loop."""
         if not self._tokenizer_loaded.is_set():
             await self._tokenizer_loaded.wait()
         return await asyncio.to_thread(read) if size > _LONG_BODY else read()
@@ -143,19 +120,16 @@ class Engine:
         *,
         streamed: bool,
     ) -> None:
-        """Answer a wish in the format of ``write``. Raises ApiError, ClientLeftError."""
+        """Answer in the format of ``write``. Raises ApiError, ClientDisconnectError."""
         record, profile = exchange.record, self._profile
         record.prompt_tokens = len(generation.prompt)
         _check_length(generation, profile)
         record.streamed = streamed
         completion = self._think(generation, exchange.id, profile)
-        if self._limiter is not None:
-            self._admit(
-                exchange,
-                self._limiter,
-                completion.prompt_tokens + _longest_answer(generation, completion),
-            )
-        fault = self._strike(exchange)
+        exchange.admission.admit(
+            record.model or "", completion.prompt_tokens + _longest_answer(generation, completion)
+        )
+        fault = self._inject_before(exchange)
         slot = await self._take_slot(exchange)
         try:
             completion.cached_tokens, completion.cache_writes = self._look_up(generation)
@@ -167,7 +141,9 @@ class Engine:
                 thinking_tokens=completion.thinking_tokens - len(completion.thoughts),
             )
             if fault is not None and fault.kind == "broken_answer":
-                completion.choices = [failures.break_off(choice) for choice in completion.choices]
+                completion.choices = [
+                    fault_injection.break_off(choice) for choice in completion.choices
+                ]
             await self._deliver(exchange, write(completion), schedule, fault)
         finally:
             self._slots.give_back()
@@ -175,13 +151,12 @@ class Engine:
     async def read(self, exchange: Exchange, tokens: int, answer: Answer) -> None:
         """Send an answer for which the model only reads ``tokens``.
 
-        Raises ApiError, ClientLeftError.
+        Raises ApiError, ClientDisconnectError.
         """
         record = exchange.record
         record.prompt_tokens, record.cached_tokens = tokens, 0
-        if self._limiter is not None:
-            self._admit(exchange, self._limiter, tokens)
-        fault = self._strike(exchange)
+        exchange.admission.admit(record.model or "", tokens)
+        fault = self._inject_before(exchange)
         slot = await self._take_slot(exchange)
         try:
             schedule = self._plan(record, slot, uncached_tokens=tokens)
@@ -189,20 +164,22 @@ class Engine:
         finally:
             self._slots.give_back()
 
-    def _strike(self, exchange: Exchange) -> Fault | None:
-        """The fault that is to happen to the answer. Raises ApiError, BrokenOffError."""
+    def _inject_before(self, exchange: Exchange) -> Fault | None:
+        """The fault that is to happen to the answer. Raises ApiError, AbortedResponseError."""
         record, limits = exchange.record, self._settings.limits
         fault = self._faults.pick(record.id, record.model or "")
         fault = exchange.fault or fault
         if fault is not None:
-            failures.inject_before(exchange, fault, limits.retry_after if limits else "seconds")
+            fault_injection.inject_before(
+                exchange, fault, limits.retry_after if limits else "seconds"
+            )
         return fault
 
     async def _deliver(
         self, exchange: Exchange, answer: Answer, schedule: Schedule, fault: Fault | None
     ) -> None:
         if fault is not None:
-            answer = await failures.inject_into(exchange, answer, fault)
+            answer = await fault_injection.inject_into(exchange, answer, fault)
         deliver = stream if exchange.record.streamed else send_whole
         await deliver(exchange, answer, schedule, abandoned=self._settings.finish_abandoned)
 

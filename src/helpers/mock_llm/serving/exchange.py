@@ -1,4 +1,4 @@
-"""One API request and its answer, entered in the books as it goes."""
+"""One API request and its answer, recorded as it goes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from helpers.mock_llm.asgi import Headers, Message, Reader, Receive, Send, head,
 from helpers.mock_llm.http.connection import Wire
 from helpers.mock_llm.records.ledger import Request
 from helpers.mock_llm.records.recorder import Recorder
+from helpers.mock_llm.serving.admission import Admission
 from helpers.mock_llm.serving.dialect import Dialect
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.settings.faults import Fault
-from helpers.mock_llm.settings.limits import Account
 
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
@@ -41,11 +41,8 @@ class Exchange:
     """What the request's header asks to go wrong."""
     interruption: Callable[[], Awaitable[None]] | None = None
     """What happens in place of the answer's end; in that of a body's second half."""
-    key: bytes = b""
-    account: Account | None = None
-    """What its headers tell the limits of."""
-    admitted: bool | None = None
-    """Whether its account let it in; None until it was asked."""
+    admission: Admission = field(default_factory=lambda: Admission(None, b""))
+    """Before its key is known to be right, no limit counts it."""
     _body: bytes = b""
     _chunks: list[float] = field(default_factory=list)
     id: str = field(default_factory=lambda: f"{random.getrandbits(128):032x}")
@@ -64,8 +61,8 @@ class Exchange:
 
     async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         self.record.status = status
-        # Before the send: the client may act on the answer before we would look at the clock, and
-        # the books must never have it act before it was answered.
+        # Before the send: the client may act on the answer before we look at the clock again, and
+        # the ledger must never show it act before it was answered.
         self.record.first_byte = now = perf_counter()
         headers = [*self._headers(), *(headers or ())]
         if self.interruption is None:
@@ -77,6 +74,8 @@ class Exchange:
             await self.interruption()
 
     async def refuse(self, error: ApiError) -> None:
+        if not self.admission.decided:
+            self.admission.count_failed(self.record.model or self.named_model())
         body = self.dialect.error_body(error, self.id)
         await self.reply(error.status, body, list(error.headers))
 
@@ -104,20 +103,17 @@ class Exchange:
         self._send = partial(filter, self._send)
 
     def close(self) -> None:
-        """The answer is complete, or nobody wants it any more."""
+        """The answer is complete, or its client has left."""
         self.reader.stop_watching()
         if self.streaming:
             self.recorder.stream_over(self.record)
         self.recorder.request_over(self.record, self.route)
-        if self.admitted and self.account is not None:
-            record = self.record
-            self.account.spend((record.prompt_tokens or 0) + (record.completion_tokens or 0))
+        record = self.record
+        self.admission.settle((record.prompt_tokens or 0) + (record.completion_tokens or 0))
 
     def _headers(self) -> Headers:
         headers = self.dialect.headers(self.id, perf_counter() - self.record.arrival)
-        if self.account is not None:
-            headers += self.dialect.limits(self.account.statuses())
-        return headers
+        return headers + self.dialect.limits(self.admission.statuses())
 
 
 def _piece(data: bytes, *, more: bool) -> Message:

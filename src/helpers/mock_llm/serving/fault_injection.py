@@ -22,7 +22,7 @@ from helpers.mock_llm.settings.limits import RetryAfter, retry_after
 
 
 def inject_before(exchange: Exchange, fault: Fault, form: RetryAfter) -> None:
-    """What goes wrong before the model is asked. Raises ApiError, BrokenOffError."""
+    """What goes wrong before the model is asked. Raises ApiError, AbortedResponseError."""
     exchange.recorder.fault(exchange.record, fault.kind)
     if fault.kind in STATUSES:
         raise _error(fault, exchange.record.model or "", form)
@@ -35,7 +35,7 @@ def inject_before(exchange: Exchange, fault: Fault, form: RetryAfter) -> None:
 async def inject_into(exchange: Exchange, answer: Answer, fault: Fault) -> Answer:
     """What goes wrong in the answer: another one, or what its exchange will do in place of its end.
 
-    Raises ClientLeftError.
+    Raises ClientDisconnectError.
     """
     streamed, after = exchange.record.streamed, fault.after_tokens
     match fault.kind:

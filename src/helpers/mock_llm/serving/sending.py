@@ -1,4 +1,4 @@
-"""How an answer leaves: whole, or token by token when each is due."""
+"""Sending an answer: whole, or token by token, each when it is due."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from helpers.mock_llm.model.latency import Schedule
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
 
+# Seconds: the event loop's timers are this coarse.
 _CLOCK_STEP = 0.0005
-"""Seconds; the event loop's timers are this coarse."""
 
 
 class Answer(Protocol):
@@ -53,7 +53,7 @@ class Answer(Protocol):
 async def send_whole(
     exchange: Exchange, answer: Answer, schedule: Schedule, *, abandoned: bool
 ) -> None:
-    """``abandoned``: go on writing, and billing, for a client that left."""
+    """``abandoned``: keep generating, and billing, after the client has left."""
     record = exchange.record
     times = schedule.times(answer.length)
     end = times[-1] if times else schedule.first_token
@@ -63,7 +63,7 @@ async def send_whole(
         await _wait(exchange, end)
     except ClientDisconnectError:
         if abandoned:
-            await _write_for_nobody(exchange, answer, end)
+            await _finish_abandoned(exchange, answer, end)
         raise
     record.completion_tokens = answer.completion_tokens
     await exchange.reply(200, answer.whole())
@@ -74,7 +74,7 @@ async def stream(
 ) -> None:
     """Send each token when it is due, and in one piece what is due together.
 
-    ``abandoned``: go on writing, and billing, for a client that left.
+    ``abandoned``: keep generating, and billing, after the client has left.
     """
     times = schedule.times(answer.length)
     try:
@@ -82,7 +82,7 @@ async def stream(
         await _send_tokens(exchange, answer, times)
     except ClientDisconnectError:
         if abandoned:
-            await _write_for_nobody(exchange, answer, [schedule.first_token, *times][-1])
+            await _finish_abandoned(exchange, answer, [schedule.first_token, *times][-1])
         raise
 
 
@@ -102,8 +102,8 @@ async def _send_tokens(exchange: Exchange, answer: Answer, times: list[float]) -
     await exchange.write(b"".join([*due_now, answer.closing()]), more=False)
 
 
-async def _write_for_nobody(exchange: Exchange, answer: Answer, end: float) -> None:
-    """The rest of an answer whose client left; the slot stays taken until it is written."""
+async def _finish_abandoned(exchange: Exchange, answer: Answer, end: float) -> None:
+    """Generate the rest of an answer whose client left; it keeps its slot until then."""
     record = exchange.record
     record.client_left = perf_counter()
     written = record.completion_tokens or 0
