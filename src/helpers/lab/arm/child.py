@@ -136,7 +136,7 @@ def _move_in(setup: Setup) -> None:
     os.environ.clear()
     os.environ.update(setup.environment)
     stay_on_loopback()
-    sys.path[:] = setup.path
+    sys.path[:], sys.argv[:] = setup.path, setup.arguments
     with contextlib.suppress(OSError):  # the folder may have been removed
         os.chdir(setup.folder)
     sys.modules["__main__"] = types.ModuleType("__main__")

@@ -21,6 +21,7 @@ class Setup:
     """``(arm, args)``, pickled by value."""
     backend: Backend
     path: list[str]
+    arguments: list[str]
     folder: str
     environment: dict[str, str]
 

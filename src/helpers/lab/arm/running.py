@@ -65,7 +65,7 @@ async def run_arm(
     async with _one_at_a_time():
         if llm:
             await asyncio.to_thread(llm.reset)
-        process = ArmProcess(Setup(code, backend, sys.path, _folder(), dict(os.environ)))
+        process = ArmProcess(Setup(code, backend, *_surroundings()))
         try:
             record = Record(name, limit)
             books = await _follow(process, record, llm, watch)
@@ -106,11 +106,12 @@ async def compare_arms(
     return Comparison({name: tuple(done) for name, done in runs.items()}, noise)
 
 
-def _folder() -> str:
+def _surroundings() -> tuple[list[str], list[str], str, dict[str, str]]:
     try:
-        return os.getcwd()
+        folder = os.getcwd()
     except FileNotFoundError:  # it has been removed
-        return ""
+        folder = ""
+    return sys.path, sys.argv, folder, dict(os.environ)
 
 
 _turn = threading.Lock()

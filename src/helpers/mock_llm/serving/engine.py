@@ -14,8 +14,7 @@ from helpers.mock_llm.model.latency import Schedule, Slots
 from helpers.mock_llm.model.prefix_cache import PrefixCache
 from helpers.mock_llm.model.words import answer, digest
 from helpers.mock_llm.records.ledger import Request
-from helpers.mock_llm.serving import errors
-from helpers.mock_llm.serving import fault_injection
+from helpers.mock_llm.serving import errors, fault_injection
 from helpers.mock_llm.serving.admission import Admission
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.sending import Answer, send_whole, stream
