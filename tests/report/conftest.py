@@ -1,17 +1,18 @@
-import pytest
+from typing import Any
 
-from helpers.report.sheet import Sheet
+import pytest
+from matplotlib.figure import Figure
 
 
 @pytest.fixture
-def sheets(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
-    """Every sheet that is drawn."""
-    drawn: list[Sheet] = []
-    png = Sheet.png
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Every matplotlib figure that is drawn."""
+    figures: list[Figure] = []
+    savefig = Figure.savefig
 
-    def remember(sheet: Sheet) -> bytes:
-        drawn.append(sheet)
-        return png(sheet)
+    def remember(figure: Figure, *args: Any, **options: Any) -> None:
+        savefig(figure, *args, **options)
+        figures.append(figure)
 
-    monkeypatch.setattr(Sheet, "png", remember)
-    return drawn
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return figures

@@ -70,7 +70,7 @@ def flaky(arm: str = "wrong") -> Run:
 
 
 def beats(end: float, stalls: Sequence[Stall] = (), interval: float = 0.02) -> tuple[float, ...]:
-    """A heartbeat that gets no turn while the loop is deaf."""
+    """A heartbeat that gets no turn while the loop is stalled."""
     all_beats = (i * interval for i in range(int(end / interval)))
     return tuple(
         beat for beat in all_beats if not any(s.start < beat < s.start + s.seconds for s in stalls)

@@ -9,10 +9,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from helpers.lab.run import Run, Snapshot, Stall
-from helpers.report import LiveView, live, sinks
-from helpers.report.frame import deaf_shares
-from tests.report.makers import LINE, concurrent, hung, limited, raised, serial
+from helpers.lab.run import Block, Run, Snapshot, Stall, Where
+from helpers.report import LiveView, live, outputs
+from helpers.report.frame import stalled_shares
+from helpers.report.palette import BLOCKED
+from tests.report.makers import LINE, busy, concurrent, flaky, hung, limited, raised, serial
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -46,6 +47,11 @@ def _last(page: str) -> ElementTree.Element:
     encoded = re.search(r"base64,([^\"]+)\"", page)
     assert encoded
     return ElementTree.fromstring(base64.b64decode(encoded[1]))  # noqa: S314 - made above
+
+
+def _words(page: str) -> list[str]:
+    """The texts of a last frame."""
+    return ["".join(text.itertext()) for text in _last(page).iter(f"{SVG}text")]
 
 
 def _finished(run: Run, title: str | None = None) -> tuple[str, str]:
@@ -120,12 +126,13 @@ def test_a_frame_while_the_loop_is_free(clock: Clock) -> None:
     [
         (
             serial(),
-            "peak in flight 1 · answered 12 of 12 · returned after 3.9 s · loop deaf 99 % · "
+            "peak in flight 1 · answered 12 of 12 · returned after 3.9 s · loop blocked 99 % · "
             "cell 5, line 4: httpx.post(…)",
         ),
         (hung(), "answered 3 of 12 · still waiting when the lab gave up after 5 s"),
         (raised(), "answered 2 of 6 · raised ConnectError at cell 5, line 4"),
         (limited(), "answered 8 of 40 · returned after 1 s"),
+        (busy(), "returned after 0.39 s · loop busy 51 %"),
     ],
 )
 def test_the_last_frame_says_how_it_ended(run: Run, said: str) -> None:
@@ -133,6 +140,65 @@ def test_the_last_frame_says_how_it_ended(run: Run, said: str) -> None:
     assert said in text
     assert f'alt="{text}"' in page
     assert said.split(" · ")[-1] in "".join(_last(page).itertext())
+
+
+CLIENT = Where("cell 6", 7, "right", "async with httpx.AsyncClient() as client:")
+
+
+def _delayed(by: float, seconds: float) -> Run:
+    """An arm that stalls the loop from its start, and makes its calls ``by`` seconds later."""
+    run = concurrent(1)
+    requests = tuple(
+        replace(
+            request,
+            arrival=request.arrival + by,
+            slot=(request.slot or 0) + by,
+            first_token=(request.first_token or 0) + by,
+            last_byte=(request.last_byte or 0) + by,
+        )
+        for request in run.requests
+    )
+    made = Stall(0.0, seconds, steps=1, blocks=(Block(0.0, seconds, CLIENT, cpu_share=1.0),))
+    return replace(run, requests=requests, seconds=run.seconds + by, stalls=(made,))
+
+
+def test_a_stall_before_the_first_request_is_drawn_and_named() -> None:
+    page, text = _finished(_delayed(0.12, 0.124))
+    assert f'fill="{BLOCKED}"' in ElementTree.tostring(_last(page), encoding="unicode")
+    assert (
+        "loop blocked 0 % of the calls, 0.12 s before · cell 6, line 7: httpx.AsyncClient" in text
+    )
+
+
+def test_a_stall_after_the_last_answer_is_named() -> None:
+    late = replace(serial(1), seconds=1.0, stalls=(Stall(0.5, 0.4, steps=30),))
+    assert "loop blocked 0 % of the calls, 0.40 s after" in _finished(late)[1]
+
+
+def test_a_status_is_not_cut_off() -> None:
+    late = Stall(0.55, 0.2, steps=1)
+    both = _delayed(0.12, 0.124)
+    both = replace(both, outcome="gave up", seconds=0.8, stalls=(*both.stalls, late))
+    for run in (both, _delayed(0.12, 0.124), serial(), raised(), hung()):
+        assert not any("…" in words.replace("(…)", "") for words in _words(_finished(run)[0]))
+
+
+@pytest.mark.parametrize(
+    ("run", "marks"),
+    [
+        (concurrent(), set()),
+        (concurrent(12, slots=4), {"queued"}),
+        (limited(), {"error answer"}),
+        (flaky(), {"broken off"}),
+        (raised(), {"client left"}),
+        (hung(), {"unanswered"}),
+    ],
+)
+def test_the_legend_explains_the_marks_that_are_drawn(run: Run, marks: set[str]) -> None:
+    always = {"waiting for the first token", "generating", "loop blocked or busy", "heartbeat"}
+    words = set(_words(_finished(run)[0]))
+    every = {"queued", "error answer", "broken off", "client left", "unanswered"}
+    assert words & (every | always) == marks | always
 
 
 def test_every_frame_has_the_same_size(clock: Clock) -> None:
@@ -145,10 +211,10 @@ def test_all_lanes_stay_inside_the_panel(calls: int) -> None:
     tree = _last(_finished(concurrent(calls, slots=16))[0])
     drawn = " ".join(path.get("d", "") for path in tree.iter(f"{SVG}path"))
     points = [(float(x), float(y)) for x, y in re.findall(r"M([\d.]+) ([\d.]+)", drawn)]
-    assert all(0 <= x <= 900 and 0 <= y <= 334 for x, y in points)
+    assert all(0 <= x <= 900 and 0 <= y <= 366 for x, y in points)
 
 
-def test_what_a_learner_wrote_is_escaped(clock: Clock) -> None:
+def test_a_learners_text_is_escaped(clock: Clock) -> None:
     screen = Screen()
     bad = '</text><script>alert("1")</script>'
     view = LiveView(bad, 20.0, sink=screen)
@@ -165,19 +231,19 @@ def test_a_frame_has_no_style_sheet_and_no_script(clock: Clock) -> None:
     screen = Screen()
     LiveView("wrong", 20.0, sink=screen).update(Snapshot(0.3, requests=serial().requests))
     tags = {element.tag for element in ElementTree.fromstring(screen.frames[0][0]).iter()}  # noqa: S314
-    assert tags <= {"div", *(SVG + tag for tag in ("svg", "rect", "path", "text", "circle"))}
+    assert tags <= {"div", *(SVG + tag for tag in ("svg", "g", "rect", "path", "text", "circle"))}
 
 
 def test_no_stall_is_lost_between_bins() -> None:
     stalls = [Stall(3.0001, 0.001, steps=1), Stall(5.0, 1.0, steps=1)]
-    shares = deaf_shares(stalls, span=14.0)
+    shares = stalled_shares(stalls, span=14.0)
     assert shares[30] == pytest.approx(0.01)
     assert shares[50:60] == pytest.approx([1.0] * 10)
     assert sum(shares) == pytest.approx(10.01)
 
 
 def test_overlapping_stalls_do_not_count_twice() -> None:
-    assert max(deaf_shares([Stall(0.0, 1.0, 1), Stall(0.5, 1.0, 1)], span=2.0)) == 1.0
+    assert max(stalled_shares([Stall(0.0, 1.0, 1), Stall(0.5, 1.0, 1)], span=2.0)) == 1.0
 
 
 def test_a_pipe_gets_the_last_line_only(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,11 +253,11 @@ def test_a_pipe_gets_the_last_line_only(clock: Clock, capsys: pytest.CaptureFixt
     view.finish(hung())
     assert capsys.readouterr().out == (
         "wrong · peak in flight 12 · answered 3 of 12 · "
-        "still waiting when the lab gave up after 5 s · loop deaf 0 %\n"
+        "still waiting when the lab gave up after 5 s · loop blocked 0 %\n"
     )
 
 
-def test_a_terminal_sees_one_line_rewritten(
+def test_a_terminal_gets_one_line_that_is_rewritten(
     clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -220,8 +286,8 @@ def test_a_notebook_gets_one_output_that_is_replaced(
     class Shell:
         kernel = object()
 
-    monkeypatch.setattr(sinks, "get_ipython", Shell)
-    monkeypatch.setattr(sinks, "display", display)
+    monkeypatch.setattr(outputs, "get_ipython", Shell)
+    monkeypatch.setattr(outputs, "display", display)
     view = LiveView("wrong", 20.0)
     view.update(Snapshot(0.3))
     clock.now += 1

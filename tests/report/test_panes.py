@@ -18,7 +18,7 @@ class Frames:
         self.texts.append(text)
 
 
-def test_the_last_frame_has_every_text_and_says_how_it_came() -> None:
+def test_the_last_frame_shows_every_text_and_its_timing() -> None:
     frames = Frames()
 
     async def type_out() -> None:

@@ -3,9 +3,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from helpers.lab.run import Comparison
+from helpers.lab.run import Block, Comparison, Stall, Where
 from helpers.report import Table, table
-from tests.report.makers import compare, concurrent, hung, limited, serial
+from tests.report.makers import LINE, compare, concurrent, hung, limited, serial
 
 
 def _cells(made: Table) -> dict[str, tuple[str, ...]]:
@@ -23,9 +23,9 @@ def test_rows_of_two_arms() -> None:
             "3.8 s (3.8 s – 3.9 s), n = 3",
             "0.35 s (0.35 s – 0.36 s), n = 3",
         ),
-        "loop deaf": ("99 % (97 % – 99 %), n = 3", "0 %, n = 3"),
+        "loop blocked or busy": ("99 % (97 % – 99 %), n = 3", "0 %, n = 3"),
         "longest stall": ("0.32 s, n = 3", "0 s, n = 3"),
-        "heartbeats, of a free loop": ("0 of 192", "17 of 18"),
+        "heartbeats (of those due)": ("0 of 192", "17 of 18"),
         "guilty line": (
             'cell 5, line 4: reply = httpx.post(f"{url}/chat/complet… (12 times, 3.8 s in all)',
             "none",
@@ -40,7 +40,7 @@ def test_counts_that_differ_between_runs_show_their_range() -> None:
     assert cells["peak requests in flight"] == ("11 (9 – 12)",)
 
 
-def test_rows_of_a_lessons_own_come_first() -> None:
+def test_a_lessons_own_rows_come_first() -> None:
     runs = tuple(replace(concurrent(), peak_in_flight=peak) for peak in (11, 12_345, 9))
     made = table(
         Comparison({"right": runs}),
@@ -65,7 +65,7 @@ def test_rows_of_a_lessons_own_come_first() -> None:
     assert made.rows[6][0] == "peak requests in flight"
 
 
-def test_only_rows_of_a_lessons_own() -> None:
+def test_only_a_lessons_own_rows() -> None:
     rows = {"status 429": lambda run: run.count(429)}
     made = table(compare(limited(), concurrent()), rows, standard=False)
     assert made.rows == (("status 429", "32", "0"),)
@@ -74,7 +74,7 @@ def test_only_rows_of_a_lessons_own() -> None:
         table(compare(limited(), concurrent()), standard=False)
 
 
-def test_one_run_makes_a_table_too() -> None:
+def test_a_single_run_makes_a_table_too() -> None:
     made = table(limited(), {"status 429": lambda run: run.count(429)}, standard=False)
     assert made.head == ("", "wrong")
     assert made.caption == "Each arm: one run."
@@ -86,19 +86,35 @@ def test_an_arm_that_hung_took_longer_than_its_limit() -> None:
     assert cells["how it ended"][0] == "still waiting when the lab gave up after 5 s"
 
 
-def test_an_arm_without_a_loop_has_no_loop_to_judge() -> None:
+def test_only_stalls_during_the_calls_count() -> None:
+    """As in the figure, which begins with the first request."""
+    client = Where("cell 6", 7, "wrong", "client = httpx.Client()")
+    made = Stall(0.0, 0.045, steps=1, blocks=(Block(0.0, 0.045, client, cpu_share=1.0),))
+    first = Stall(0.0, 0.04, steps=1, blocks=(Block(0.0, 0.04, LINE, cpu_share=0.0),))
+    cells = _cells(table(replace(serial(), stalls=(made, first, *serial().stalls))))
+    assert "(12 times, " in cells["guilty line"][0]
+    cells = _cells(table(replace(concurrent(), stalls=(replace(made, seconds=0.02),))))
+    assert cells["longest stall"] == ("0 s, n = 1",)
+
+
+def test_the_loop_of_an_arm_without_one_is_not_judged() -> None:
     plain = replace(concurrent(), backend="none", beats=())
     cells = _cells(table(compare(serial(), plain)))
-    for name in ("loop deaf", "longest stall", "heartbeats, of a free loop", "guilty line"):
+    for name in (
+        "loop blocked or busy",
+        "longest stall",
+        "heartbeats (of those due)",
+        "guilty line",
+    ):
         assert cells[name][1] == "no event loop"
 
 
 def test_arms_that_send_nothing_have_no_rows_about_requests() -> None:
     names = list(_cells(table(compare(concurrent(0), concurrent(0, "b")))))
-    assert names[:2] == ["start to end", "loop deaf"]
+    assert names[:2] == ["start to end", "loop blocked or busy"]
 
 
-def test_html_is_well_formed_labelled_and_escaped() -> None:
+def test_html_is_well_formed_labeled_and_escaped() -> None:
     arm = "<script>alert(1)</script>"
     data, _ = table(compare(serial(arm=arm), concurrent()))._repr_mimebundle_()
     assert "<script" not in data["text/html"]

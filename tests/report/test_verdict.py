@@ -12,7 +12,7 @@ HOLDING = (
 )
 
 
-def test_pass_lines_hold_the_bound_and_not_the_measurement(
+def test_pass_lines_state_the_bound_and_not_the_measurement(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     verdict(*HOLDING)
@@ -57,12 +57,12 @@ def test_every_claim_is_printed_before_it_raises(capsys: pytest.CaptureFixture[s
         at_least("bound is no number", 1, math.nan),
     ],
 )
-def test_what_was_not_measured_fails(claim: Claim) -> None:
+def test_a_missing_measurement_fails(claim: Claim) -> None:
     assert not claim.holds
     with pytest.raises(VerdictFailed):
         verdict(claim)
 
 
-def test_a_verdict_without_claims_could_not_fail() -> None:
+def test_a_verdict_needs_claims() -> None:
     with pytest.raises(ValueError, match="at least one claim"):
         verdict()

@@ -1,4 +1,4 @@
-"""The map of the course: every lesson, and how far the learner has come."""
+"""The map of the course: every lesson, and the learner's progress."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ class CourseMap:
     """Shows itself as a table in a notebook and as lines of text elsewhere."""
 
     def _repr_html_(self) -> str:
-        head = "".join(
-            f'<th scope="col" style="text-align:left">{name}</th>'
-            for name in ("", "Lesson", "The mistake", "Run", "Exercise")
-        )
-        rows = "".join(_row(lesson) for lesson in LESSONS)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        # Only a notebook has matplotlib for certain, which the report imports.
+        from helpers.report.table import html_table
+
+        head = ("", "Lesson", "The mistake", "Run", "Exercise")
+        return html_table(head, [_row(lesson) for lesson in LESSONS])
 
     def __repr__(self) -> str:
         return "\n".join(_line(lesson) for lesson in LESSONS)
 
 
 def _steps(lesson: Lesson) -> tuple[str, str]:
-    """In words: was the lesson run, is its exercise solved?"""
+    """Whether the lesson was run and its exercise solved, in words."""
     if lesson.name is None:
         return "planned", "planned"
     noted = progress.read(lesson.number)
@@ -32,12 +31,11 @@ def _steps(lesson: Lesson) -> tuple[str, str]:
     return run, "✓ solved" if "exercise" in noted else "○ to do"
 
 
-def _row(lesson: Lesson) -> str:
+def _row(lesson: Lesson) -> tuple[str, ...]:
     title = html.escape(lesson.title)
     if lesson.name:
         title = f'<a href="{lesson.stem}.ipynb">{title}</a>'
-    cells = [lesson.number, title, html.escape(lesson.mistake), *_steps(lesson)]
-    return "<tr>" + "".join(f'<td style="text-align:left">{c}</td>' for c in cells) + "</tr>"
+    return lesson.number, title, html.escape(lesson.mistake), *_steps(lesson)
 
 
 def _line(lesson: Lesson) -> str:

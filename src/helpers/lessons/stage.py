@@ -10,7 +10,7 @@ from helpers.lab import ArmError, Comparison, Run, compare_arms, run_arm
 from helpers.lab.arm import Arm, Watch
 from helpers.mock_llm import MockLLM
 from helpers.report import LiveView
-from helpers.report.sinks import default_sinks
+from helpers.report.outputs import default_sinks
 
 
 async def run(

@@ -7,7 +7,7 @@ import html
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from helpers.report.sinks import showing_in
+from helpers.report.outputs import showing_in
 
 _FITTING = "width: 0; min-width: 100%; overflow-x: auto"
 

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
-from matplotlib.ticker import (
-    FuncFormatter,
-    Locator,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-    SymmetricalLogLocator,
-)
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from helpers.report.palette import FAINT, INK, MUTED, PAPER, PLAIN, Look, looks, series_looks
-from helpers.report.picture import CSS_DPI, Picture, small_png
+from helpers.report.canvas import DPI, STYLE, add_legend, height_of, printable, text_width, wrapped
+from helpers.report.formatting import number, seconds
+from helpers.report.palette import INK, MUTED, PAPER, PLAIN, Look, looks, series_looks
+from helpers.report.picture import Picture
 from helpers.report.prediction import Prediction
-from helpers.report.sheet import Sheet, height_of, text_width, wrapped
-from helpers.report.words import number, seconds
 
 Points: TypeAlias = Sequence[tuple[float, float]]
 
-# Inches on the sheet.
-_WIDTH = 7.2
-_MARGIN = 0.14
+# inches: the chart's width, the height of a panel of lines, the margin, a name's width at most
+_WIDTH, _PANEL, _MARGIN, _NAME = 7.2, 2.9, 0.1, 2.0
+# font size in points
 _TITLE = 12.5
-"""Font size in points."""
+# the name of the series if each name has a single bar
+_ALONE = ""
+_DOTTED: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (1.5, 2))}
+_LEADER = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
 
 
 def bars(
@@ -52,12 +49,25 @@ def bars(
 
     Raises `ValueError` if there is no value or no caption.
     """
-    groups = [(name, _group(name, value)) for name, value in values.items()]
-    if not any(group for _, group in groups):
+    groups = {name: v if isinstance(v, Mapping) else {_ALONE: v} for name, v in values.items()}
+    if not any(groups.values()):
         raise ValueError("There is nothing to draw: `values` is empty.")
-    with style.context("default"):
-        sheet = _draw_bars(groups, unit, prediction, title)
-        return _picture(sheet, caption)
+    known = [v for group in groups.values() for v in group.values() if math.isfinite(v)] or [0.0]
+    series = list(dict.fromkeys(key for group in groups.values() for key in group))
+    shown = _bar_looks(list(groups), series)
+    with style.context(STYLE):
+        chart, axes = _chart(title, x="seconds" if unit == "s" else unit)
+        _set_axis(axes.xaxis, known)
+        axes.set_xlim(*_limits(known, prediction))
+        axes.grid(axis="x")
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        # The value of a bar that points left is between the bar and the names.
+        left = max((text_width(_text(value, unit)) for value in known if value < 0), default=0)
+        axes.tick_params(axis="y", length=0, pad=6 + 72 * left + 8 * (left > 0))
+        height = _draw_bars(axes, groups, shown, unit, prediction)
+        add_legend(chart, [_entry(name, shown[name]) for name in series if name != _ALONE])
+        _fit(chart, axes, height)
+        return Picture.of(chart, caption)
 
 
 def lines(
@@ -82,207 +92,132 @@ def lines(
     finite = {name: _finite(name, points) for name, points in series.items()}
     if not finite:
         raise ValueError("There is nothing to draw: `series` is empty.")
-    with style.context("default"):
-        plot = _Plot(finite, marks or {}, log_x=log_x, log_y=log_y)
-        return _picture(plot.draw(x, y, title), caption)
+    marks = marks or {}
+    points = [point for points in finite.values() for point in points]
+    up = [*(point[1] for point in points), *marks.values()]
+    with style.context(STYLE):
+        chart, axes = _chart(title, x)
+        axes.set_title(printable(y), loc="left")
+        _draw_lines(axes, finite, marks)
+        _set_axis(axes.xaxis, [point[0] for point in points], log_x)
+        _set_axis(axes.yaxis, up, log_y)
+        if not log_y and min(up) >= 0:
+            axes.set_ylim(0, None if max(up) else 1)
+        _name_lines(axes, finite, marks)
+        _fit(chart, axes, _PANEL)
+        return Picture.of(chart, caption)
 
 
-def _picture(sheet: Sheet, caption: str) -> Picture:
-    if not caption.strip():
-        raise ValueError("A picture needs a caption: it is also its alternative text.")
-    return Picture(small_png(sheet.png()), caption, round(_WIDTH * CSS_DPI))
+def _chart(title: str | None, x: str) -> tuple[Figure, Axes]:
+    layout = ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN)
+    chart = Figure(figsize=(_WIDTH, 4), dpi=DPI, layout=layout)
+    if title:
+        heading = wrapped(title, _WIDTH - 2 * _MARGIN, _TITLE, bold=True)
+        chart.suptitle(heading, x=_MARGIN / _WIDTH, ha="left", fontsize=_TITLE, weight="bold")
+    axes = chart.add_subplot()
+    axes.set_xlabel(printable(x))
+    return chart, axes
 
 
-def _heading(sheet_width: float, title: str | None) -> str:
-    return wrapped(title or "", sheet_width - 2 * _MARGIN, _TITLE, bold=True)
+def _fit(chart: Figure, axes: Axes, height: float) -> None:
+    """Make the chart as high as a panel of ``height`` inches needs."""
+    chart.draw_without_rendering()
+    chart.set_figheight(chart.get_figheight() + height - axes.bbox.height / DPI)
+    chart.draw_without_rendering()
 
 
-def _below(title: str) -> float:
-    """Inches from the sheet's top to where the picture begins, below its title."""
-    return _MARGIN + (height_of(title, _TITLE) + 0.1 if title else 0.0)
+def _set_axis(axis: Axis, values: Sequence[float], log: bool = False) -> None:
+    """Scale and ticks: few enough that their numbers fit side by side."""
+    most, set_scale = 6, axis.axes.set_yscale
+    if isinstance(axis, XAxis):
+        widest = max(text_width(number(value)) for value in (min(values), max(values)))
+        most, set_scale = min(6, max(1, int(4 / (widest + 0.3)))), axis.axes.set_xscale
+    positive = [value for value in values if value > 0]
+    if log and len(positive) == len(values):
+        set_scale("log")
+        many = 3 * math.log10(max(positive) / min(positive)) > most
+        axis.set_major_locator(LogLocator(subs=(1,) if many else (1, 2, 5), numticks=most))
+    elif log and positive:
+        set_scale("symlog", linthresh=min(positive), linscale=0.4)
+    else:
+        whole = all(float(value).is_integer() for value in values)
+        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], integer=whole))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 12))))
+    axis.set_minor_locator(NullLocator())
 
 
-# Bars
-
-
-_ALONE = ""
-"""Name of the series where there is only one bar per name."""
-_LABEL = 2.1
-"""Inches that the names may take, on two lines."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Bar:
-    y: float
-    """Inches from the panel's top to the bar's middle."""
-    height: float
-    value: float
-    text: str
-    look: Look | None
-    """None for a prediction."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Label:
-    y: float
-    text: str
-
-
-def _group(name: str, value: float | Mapping[str, float]) -> Mapping[str, float]:
-    return value if isinstance(value, Mapping) else {_ALONE: value}
-
-
-def _draw_bars(
-    groups: list[tuple[str, Mapping[str, float]]],
-    unit: str,
-    prediction: Prediction | None,
-    title: str | None,
-) -> Sheet:
-    series = list(dict.fromkeys(name for _, group in groups for name in group))
-    look = _bar_looks([name for name, _ in groups], series)
-    placed, labels, height = _placed(groups, look, unit, prediction)
-    heading = _heading(_WIDTH, title)
-    top = _below(heading)
-    left = _MARGIN + max(text_width(line) for each in labels for line in each.text.split("\n"))
-    left += 0.1
-    legend = [Patch(**_face(look[name]), label=name) for name in series if name != _ALONE]
-    sheet = Sheet(_WIDTH, top + height + 0.48 + (0.3 if legend else 0.06))
-    sheet.text(_MARGIN, _MARGIN, heading, _TITLE, weight="bold")
-    axes = sheet.axes(left, top, _WIDTH - _MARGIN - left, height)
-    scale = _Scale.of(placed, left, _WIDTH - _MARGIN - left)
-    axes.set_xlim(scale.low, scale.high)
-    axes.set_ylim(height, 0)
-    axes.set_yticks([])
-    axes.axvline(0, color=MUTED, linewidth=0.8)
-    values = [bar.value for bar in placed if math.isfinite(bar.value)]
-    _set_axis(axes.xaxis, values, log=False, width=(scale.most - scale.least) / scale.per_inch)
-    # A tick beyond the longest bar would stand where its value is written.
-    ticks = axes.xaxis.get_major_locator().tick_values(scale.least, scale.most)
-    axes.set_xticks([tick for tick in ticks if scale.least <= tick <= scale.most])
-    for bar in placed:
-        _draw_bar(sheet, axes, bar, scale, top)
-    for each in labels:
-        lines = each.text.split("\n")
-        for i, line in enumerate(lines):
-            y = top + each.y + (i - (len(lines) - 1) / 2) * height_of("-")
-            sheet.label(left - 0.1, y, line, ha="right")
-    centre = left + (_WIDTH - _MARGIN - left) / 2
-    sheet.text(centre, top + height + 0.25, "seconds" if unit == "s" else unit, ha="center")
-    if legend:
-        sheet.legend(legend)
-    return sheet
-
-
-def _bar_looks(names: list[str], series: list[str]) -> dict[str, Look]:
+def _bar_looks(names: Sequence[str], series: Sequence[str]) -> dict[str, Look]:
     """The look of each series; of single bars, each arm has its own, other names share one."""
     if series != [_ALONE]:
         return series_looks(series)
     return looks(names) if {"wrong", "right"} & set(names) else dict.fromkeys(names, PLAIN)
 
 
-def _placed(
-    groups: list[tuple[str, Mapping[str, float]]],
-    look: Mapping[str, Look],
+def _limits(known: Sequence[float], prediction: Prediction | None) -> tuple[float, float]:
+    low, high = min(0.0, *known), max(0.0, *known)
+    # A prediction far beyond does not squeeze what was measured.
+    if prediction and high < prediction.value <= 1.5 * high:
+        high = prediction.value
+    return low, high if high > low else 1.0
+
+
+def _draw_bars(
+    axes: Axes,
+    groups: Mapping[str, Mapping[str, float]],
+    shown: Mapping[str, Look],
     unit: str,
     prediction: Prediction | None,
-) -> tuple[list[_Bar], list[_Label], float]:
-    """The bars from the top down, the names beside them, and the height of it all."""
-    thick = 0.24 if sum(len(group) for _, group in groups) <= 12 else 0.17
-    between = 0.12 if all(len(group) == 1 for _, group in groups) else 0.18
-    placed: list[_Bar] = []
-    labels: list[_Label] = []
-    y = between / 2
-    for name, group in groups:
-        text = wrapped(name, _LABEL)
-        start, least = y, height_of(text)
-        for key, value in group.items():
-            shown = look[name] if key == _ALONE else look[key]
-            placed.append(_Bar(y + thick / 2, thick * 0.9, value, _written(value, unit), shown))
-            y += thick
-        labels.append(_Label((start + max(y, start + least)) / 2, text))
-        y = max(y, start + least)
+) -> float:
+    """Draw the bars from the top down, and return how many inches they take."""
+    thickness = 0.24 if sum(map(len, groups.values())) <= 12 else 0.17
+    gap = 0.12 if all(len(group) == 1 for group in groups.values()) else 0.18
+    names: dict[float, str] = {}
+    y = gap / 2
+    for name, group in groups.items():
+        for i, (key, value) in enumerate(group.items()):
+            look = shown[key if key != _ALONE else name]
+            _draw_bar(axes, y + (i + 0.5) * thickness, 0.9 * thickness, value, unit, look)
+        label = wrapped(name, _NAME)
+        taken = max(len(group) * thickness, height_of(label))
+        names[y + taken / 2] = label
+        y += taken
         if prediction and prediction.arm == name:
-            placed.append(_Bar(y + 0.1, 0.1, prediction.value, str(prediction), None))
+            _draw_prediction(axes, y + 0.1, prediction)
             y += 0.2
-        y += between
-    return placed, labels, y - between / 2
+        y += gap
+    axes.set_ylim(y - gap / 2, 0)
+    axes.set_yticks(list(names), labels=list(names.values()))
+    return y - gap / 2
 
 
-def _written(value: float, unit: str) -> str:
+def _draw_bar(axes: Axes, y: float, thickness: float, value: float, unit: str, look: Look) -> None:
+    low, high = axes.get_xlim()
+    length = value if math.isfinite(value) else 0.0
+    if length:
+        # Visible, however short it is.
+        length = math.copysign(max(abs(length), (high - low) / 400), length)
+    bar = axes.barh(y, length, thickness, **_face(look))
+    axes.bar_label(bar, [_text(value, unit)], padding=4)
+
+
+def _text(value: float, unit: str) -> str:
     return seconds(value) if unit == "s" and value >= 0 else number(value)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """Values to inches; at both ends there is room for what is written at the bars."""
-
-    left: float
-    """Where the panel begins on the sheet."""
-    low: float
-    high: float
-    """The panel's ends."""
-    least: float
-    most: float
-    """The lowest and the highest value with a bar in full."""
-    per_inch: float
-
-    @classmethod
-    def of(cls, placed: list[_Bar], left: float, width: float) -> _Scale:
-        measured = [bar.value for bar in placed if bar.look and math.isfinite(bar.value)]
-        # A prediction far beyond does not squeeze what was measured.
-        near = 1.5 * max(measured, default=0)
-        said = [bar.value for bar in placed if not bar.look and bar.value <= near]
-        low, high = min([0.0, *measured]), max([0.0, *measured, *said])
-        high = high if high > low else 1.0
-        before = max((_room(bar) for bar in placed if bar.value < 0), default=0.0)
-        after = max((_room(bar) for bar in placed if not bar.value < 0), default=0.0)
-        per_inch = (high - low) / (width - before - after)
-        return cls(left, low - before * per_inch, high + after * per_inch, low, high, per_inch)
-
-    def inches(self, value: float) -> float:
-        return self.left + (value - self.low) / self.per_inch
+def _draw_prediction(axes: Axes, y: float, prediction: Prediction) -> None:
+    end = min(prediction.value, axes.get_xlim()[1])
+    text = printable(f"{prediction} →" if prediction.value > end else str(prediction))
+    axes.plot([0, end], [y, y], **_DOTTED)
+    axes.annotate(text, (end, y), (4, 0), textcoords="offset points", va="center")
 
 
-def _room(bar: _Bar) -> float:
-    return text_width(f"{bar.text} →") + 0.1
-
-
-def _draw_bar(sheet: Sheet, axes: Axes, bar: _Bar, scale: _Scale, top: float) -> None:
-    value = bar.value if math.isfinite(bar.value) else 0.0
-    end, text = value, bar.text
-    if bar.look is None:
-        end = min(value, scale.most)
-        text += " →" if value > end else ""
-        axes.plot([0, end], [bar.y, bar.y], color=INK, linewidth=1.2, linestyle=(0, (1.5, 2)))
-    elif value:
-        hair = scale.per_inch / 72  # what is not zero is seen
-        shown = math.copysign(max(abs(value), hair), value)
-        axes.barh(bar.y, shown, bar.height, **_face(bar.look))
-    side = -1 if value < 0 else 1
-    ha = "right" if value < 0 else "left"
-    sheet.label(scale.inches(end) + side * 0.06, top + bar.y, text, ha=ha)
+def _entry(name: str, look: Look) -> Patch:
+    return Patch(**_face(look), label=wrapped(name, _WIDTH - 1))
 
 
 def _face(look: Look) -> dict[str, Any]:
-    return {
-        "facecolor": look.colour,
-        "hatch": look.hatch[:2],  # sparser than in a figure's thin lanes
-        "hatch_linewidth": 0.8,
-        "edgecolor": PAPER,
-        "linewidth": 0,
-    }
-
-
-# Lines
-
-
-_PANEL = 2.9
-"""Height of the panel."""
-_END = 1.9
-"""Inches that a name may take at the end of its line."""
-_BEFORE_NAME = 0.26
-"""Inches from the panel to the names: a leader and the series' marker."""
-_MOST_MARKERS = 12
+    # Half as dense a hatch as in the thin lanes of a figure.
+    return {"facecolor": look.color, "hatch": look.hatch[:2], "edgecolor": PAPER, "linewidth": 0}
 
 
 def _finite(name: str, points: Points) -> list[tuple[float, float]]:
@@ -292,148 +227,58 @@ def _finite(name: str, points: Points) -> list[tuple[float, float]]:
     return kept
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """A name to be written at the right, beside the point it belongs to."""
-
-    text: str
-    point: tuple[float, float]
-    """In inches on the sheet."""
-    look: Look | None
-    """None for a mark."""
-
-
-class _Plot:
-    def __init__(
-        self,
-        series: Mapping[str, list[tuple[float, float]]],
-        marks: Mapping[str, float],
-        *,
-        log_x: bool,
-        log_y: bool,
-    ) -> None:
-        self._series, self._marks = series, marks
-        self._logs = (log_x, log_y)
-        self._looks = series_looks(list(series))
-        self._names = {name: wrapped(name, _END) for name in series}
-        self._mark_names = {
-            name: wrapped(f"{name}: {number(at)}", _END) for name, at in marks.items()
-        }
-
-    def draw(self, x: str, y: str, title: str | None) -> Sheet:
-        heading = _heading(_WIDTH, title)
-        top = _below(heading) + height_of(y) + 0.08
-        sheet = Sheet(_WIDTH, top + _PANEL + 0.52)
-        sheet.text(_MARGIN, _MARGIN, heading, _TITLE, weight="bold")
-        sheet.text(_MARGIN, _below(heading), y)
-        right = _WIDTH - _MARGIN - _BEFORE_NAME - self._widest_name()
-        axes = sheet.axes(1.0, top, right - 1.0, _PANEL)
-        self._draw_series(axes)
-        self._set_axes(axes, right - 1.0)
-        left = _MARGIN + max(map(text_width, _tick_texts(axes.yaxis))) + 0.08
-        sheet.move(axes, left, top, right - left, _PANEL)
-        sheet.text((left + right) / 2, top + _PANEL + 0.25, x, ha="center")
-        self._write_ends(sheet, axes, right, top)
-        return sheet
-
-    def _widest_name(self) -> float:
-        names = [*self._names.values(), *self._mark_names.values()]
-        return max(text_width(line) for name in names for line in name.split("\n"))
-
-    def _draw_series(self, axes: Axes) -> None:
-        for at in self._marks.values():
-            axes.axhline(at, color=INK, linewidth=1, linestyle=(0, (1.5, 2)))
-        for name, points in self._series.items():
-            look = self._looks[name]
-            axes.plot(
-                *zip(*points, strict=True),
-                color=look.colour,
-                linestyle=(0, look.dash) if look.dash else "-",
-                linewidth=1.8,
-                marker=look.marker,
-                markersize=5,
-                markevery=_every(len(points)),
-                clip_on=False,
-                zorder=3,
-            )
-
-    def _set_axes(self, axes: Axes, width: float) -> None:
-        points = [point for points in self._series.values() for point in points]
-        across = [x for x, _ in points]
-        up = [*(y for _, y in points), *self._marks.values()]
-        axes.grid(axis="y", color=FAINT, linewidth=0.7)
-        axes.margins(x=0.02, y=0.06)
-        for axis, values, log in zip(
-            (axes.xaxis, axes.yaxis), (across, up), self._logs, strict=True
-        ):
-            _set_axis(axis, values, log, width)
-        if not self._logs[1] and min(up) >= 0:
-            axes.set_ylim(bottom=0, top=None if max(up) else 1)
-
-    def _write_ends(self, sheet: Sheet, axes: Axes, right: float, top: float) -> None:
-        ends = [
-            _End(self._names[name], sheet.inches(axes, points[-1]), self._looks[name])
-            for name, points in self._series.items()
-        ]
-        edge = axes.get_xlim()[1]
-        ends += [
-            _End(self._mark_names[name], sheet.inches(axes, (edge, at)), None)
-            for name, at in self._marks.items()
-        ]
-        ends.sort(key=lambda end: end.point[1])
-        heights = [height_of(end.text) for end in ends]
-        middles = _apart([end.point[1] for end in ends], heights, top, top + _PANEL)
-        for end, height, middle in zip(ends, heights, middles, strict=True):
-            if right - end.point[0] > 0.2 or abs(middle - end.point[1]) > 0.05:
-                sheet.leader(end.point, (right + 0.1, middle))
-            if end.look:
-                sheet.marker(right + 0.17, middle, end.look)
-            sheet.text(right + _BEFORE_NAME, middle - height / 2, end.text)
+def _draw_lines(axes: Axes, series: Mapping[str, Points], marks: Mapping[str, float]) -> None:
+    for at in marks.values():
+        axes.axhline(at, **_DOTTED)
+    for name, look in series_looks(list(series)).items():
+        points = series[name]
+        # At most twelve markers, one of them at the end.
+        step = -(-len(points) // 12)
+        axes.plot(
+            *zip(*points, strict=True),
+            color=look.color,
+            linestyle=(0, look.dash) if look.dash else "-",
+            linewidth=1.8,
+            marker=look.marker,
+            markersize=5,
+            markevery=((len(points) - 1) % step, step),
+            clip_on=False,
+            zorder=3,
+        )
+    axes.margins(x=0.02, y=0.06)
+    axes.grid(axis="y")
 
 
-def _every(points: int) -> tuple[int, int]:
-    """First marker and step, so that there are few markers and one at the end."""
-    step = -(-points // _MOST_MARKERS)
-    return (points - 1) % step, step
+def _name_lines(axes: Axes, series: Mapping[str, Points], marks: Mapping[str, float]) -> None:
+    """Write each name at the right edge, as near as possible to the end of its line."""
+    shown, edge = series_looks(list(series)), axes.get_xlim()[1]
+    ends: list[tuple[tuple[float, float], str, Look | None]] = [
+        *((points[-1], name, shown[name]) for name, points in series.items()),
+        *(((edge, at), f"{name}: {number(at)}", None) for name, at in marks.items()),
+    ]
+    # Parts of the panel's height, whatever the layout.
+    to_panel = (axes.transScale + axes.transLimits).transform
+    ends.sort(key=lambda end: float(to_panel(end[0])[1]))
+    texts = [wrapped(name, _NAME) for _, name, _ in ends]
+    wanted = [float(to_panel(point)[1]) for point, _, _ in ends]
+    middles = _apart(wanted, [height_of(text) / _PANEL for text in texts])
+    for (point, _, look), text, y in zip(ends, texts, middles, strict=True):
+        axes.annotate("", point, (1.03, y), textcoords="axes fraction", arrowprops=_LEADER)
+        axes.text(1.05, y, text, transform=axes.transAxes, va="center")
+        if look:
+            place: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False, "zorder": 3}
+            axes.scatter(1.03, y, 25, look.color, marker=look.marker, **place)
 
 
-def _set_axis(axis: Axis, values: Sequence[float], log: bool, width: float) -> None:
-    """Scale and ticks for these values. ``width`` is the panel's, in inches."""
-    most = 6
-    if isinstance(axis, XAxis):
-        widest = max(text_width(number(value)) for value in (min(values), max(values)))
-        most = min(most, max(1, int(width / (widest + 0.3))))
-    positive = sorted(value for value in values if value > 0)
-    set_scale = axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale
-    if not log or not positive:
-        whole = all(float(value).is_integer() for value in values)
-        locator: Locator = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], integer=whole)
-    elif len(positive) < len(values):
-        set_scale("symlog", linthresh=positive[0], linscale=0.4)
-        locator = SymmetricalLogLocator(base=10, linthresh=positive[0])
-    else:
-        set_scale("log")
-        many = 3 * math.log10(positive[-1] / positive[0]) > most
-        locator = LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0), numticks=most)
-    axis.set_major_locator(locator)
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 12))))
-    axis.set_minor_locator(NullLocator())
-
-
-def _tick_texts(axis: Axis) -> list[str]:
-    low, high = sorted(axis.get_view_interval())
-    ticks = axis.get_major_locator().tick_values(low, high)
-    return [number(round(float(tick), 12)) for tick in ticks if low <= tick <= high] or [""]
-
-
-def _apart(wanted: list[float], heights: list[float], top: float, bottom: float) -> list[float]:
-    """Middles near the wanted ones (which are in order), so that texts do not overlap."""
+def _apart(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """Middles near the wanted ones, which are in order, so that texts do not overlap."""
     middles = list(wanted)
-    for i in range(len(middles)):
-        above = middles[i - 1] + heights[i - 1] / 2 if i else top - heights[0] / 2
-        middles[i] = max(middles[i], above + heights[i] / 2)
-    for i in reversed(range(len(middles))):
-        last = i == len(middles) - 1
-        below = bottom + heights[i] / 2 if last else middles[i + 1] - heights[i + 1] / 2
-        middles[i] = min(middles[i], below - heights[i] / 2)
+    edge = -heights[0] / 2
+    for i, height in enumerate(heights):
+        middles[i] = max(middles[i], edge + height / 2)
+        edge = middles[i] + height / 2
+    edge = 1 + heights[-1] / 2
+    for i, height in reversed(list(enumerate(heights))):
+        middles[i] = min(middles[i], edge - height / 2)
+        edge = middles[i] - height / 2
     return middles

@@ -11,33 +11,38 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
-from helpers.report.headline import Headline, Numbers, headline
-from helpers.report.palette import INK, Look, looks
-from helpers.report.panels import draw_lanes, draw_loop, legend_entries
-from helpers.report.picture import CSS_DPI, Picture, small_png
-from helpers.report.prediction import Prediction
-from helpers.report.sheet import Sheet, fitted, height_of, text_width, wrapped
-from helpers.report.timeline import Timeline, culprit_in_view, timeline
-from helpers.report.words import (
+from helpers.report.canvas import STYLE, Canvas, add_legend, fitted, height_of, text_width, wrapped
+from helpers.report.formatting import (
     call,
     counted,
     ending,
     guilt,
+    is_stalled,
+    loop_word,
     number,
     percent,
     seconds,
     sentence,
 )
+from helpers.report.headline import Headline, Numbers, headline
+from helpers.report.palette import INK, Look, looks
+from helpers.report.panels import draw_lanes, draw_loop, legend_entries
+from helpers.report.picture import Picture
+from helpers.report.prediction import Prediction
+from helpers.report.timeline import Timeline, culprit_during_calls, timeline
 
+# a label and what is counted or timed: ("TCP connections", lambda run: run.opened)
 Number: TypeAlias = tuple[str, Callable[[Run], object]]
-"""A label and what is counted or timed: ``("TCP connections", lambda run: run.opened)``."""
 
-# Inches on the sheet.
+# inches on the canvas
 _LEFT, _RIGHT, _BETWEEN = 0.72, 0.22, 0.34
+_LOOP = 0.36
+# height of the requests' panel, at most and at least
+_TALLEST, _LOWEST = 3.1, 0.88
+# font sizes, in points as displayed
 _TITLE, _SMALL = 12.5, 9.0
-"""Font sizes, in points as displayed."""
+# columns side by side: with more, a notebook's page would shrink their text below 9 points
 _ABREAST = 3
-"""Columns side by side: with more, a page of a notebook's width would shrink their text."""
 
 
 def figure(
@@ -51,11 +56,11 @@ def figure(
 
     All columns share one axis: seconds since the arm's first request arrived. ``titles`` replaces
     the arms' names above the columns. ``numbers``, three pairs of a label and a function of a
-    `Run`, replaces the big numbers; the sentence under the figure then speaks of them::
+    `Run`, replaces the big numbers and the sentence under the figure::
 
         figure(comparison, numbers=[("TCP connections", lambda run: run.opened), …])
 
-    A prediction in seconds is a line on the time axis, any other a text under its arm's numbers.
+    A prediction in seconds is a line on the time axis, any other a text below its arm's numbers.
     """
     runs = [shown] if isinstance(shown, Run) else [shown[arm] for arm in shown.arms]
     abreast = _abreast(len(runs))
@@ -74,16 +79,14 @@ def figure(
         )
         for i, run in enumerate(runs)
     ]
-    # A lesson may have set a style of its own, a dark one even.
-    with style.context("default"):
-        sheet = _draw([columns[i : i + abreast] for i in range(0, len(columns), abreast)], width)
-        png = small_png(sheet.png())
-    said = sentence(shown) if numbers is None else counted(shown, numbers)
-    return Picture(png, said, round(width * CSS_DPI))
+    with style.context(STYLE):
+        canvas = _draw([columns[i : i + abreast] for i in range(0, len(columns), abreast)], width)
+        caption = sentence(shown) if numbers is None else counted(shown, numbers)
+        return Picture.of(canvas.figure, caption)
 
 
 def _abreast(columns: int) -> int:
-    """Columns in a row of the sheet: four stand two by two, five three and two."""
+    """Columns in a row of the canvas: four are placed two by two, five three and two."""
     rows = -(-columns // _ABREAST)
     return -(-columns // rows)
 
@@ -94,7 +97,7 @@ def _chosen(run: Run, numbers: Sequence[Number]) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One arm, with its texts cut to the column's width."""
+    """One arm, with its texts wrapped to the column's width."""
 
     run: Run
     line: Timeline
@@ -102,17 +105,15 @@ class _Column:
     x: float
     width: float
     title: str
+    # how the arm ended, if it did not return
     notice: str
-    """How the arm ended, if it did not return."""
+    # the guilty line, in words
     callout: str
-    """The guilty line."""
     culprit: Culprit | None
+    # in seconds, drawn on the time axis; or in another unit, written below the numbers
     prediction: Prediction | None
-    """In seconds: drawn on the time axis."""
-    said: str
-    """A prediction in another unit: written under the numbers."""
+    predicted: str
     numbers: Numbers
-    """Each with its label."""
 
 
 def _column(
@@ -127,16 +128,17 @@ def _column(
 ) -> _Column:
     notice = "" if run.outcome == "returned" else wrapped(ending(run), width, bold=True)
     callout = ""
-    worst = culprit_in_view(run)
+    # In a lesson that is not about the loop, a moment's stall is no news.
+    worst = culprit_during_calls(run) if is_stalled(run) else None
     if worst:
-        callout = f"{fitted(guilt(worst), width)}\n{_guilty_line(worst.where, width)}"
+        callout = f"{wrapped(guilt(worst), width)}\n{_guilty_line(worst.where, width)}"
     title = wrapped(title, width, _TITLE, bold=True)
-    said = ""
+    predicted = ""
     if prediction and prediction.unit != "s":
-        said, prediction = wrapped(str(prediction), width), None
+        predicted, prediction = wrapped(str(prediction), width), None
     return _Column(
         *(run, timeline(run), look, x, width, title, notice, callout, worst),
-        *(prediction, said, numbers),
+        *(prediction, predicted, numbers),
     )
 
 
@@ -145,30 +147,33 @@ def _guilty_line(where: Where, width: float) -> str:
     return whole if text_width(whole) <= width else fitted(f"{where}: {call(where)}(…)", width)
 
 
-def _draw(bands: list[list[_Column]], width: float) -> Sheet:
-    """``bands``: the columns that stand side by side, from the top."""
+def _draw(bands: list[list[_Column]], width: float) -> Canvas:
+    """``bands``: the columns that are side by side, from the top."""
     columns = [column for band in bands for column in band]
     heads = headline([column.numbers for column in columns], columns[0].width)
     pitch = min(0.22, _TALLEST / _most_lanes(columns))
     rows: list[_Rows] = []
     for band in bands:
         rows.append(_rows(band, rows[-1].bottom + 0.14 if rows else 0.12, heads, pitch))
-    sheet = Sheet(width, rows[-1].bottom + _LEGEND)
     span = _span(columns)
+    canvas = Canvas(width, rows[-1].bottom)
+    legend = add_legend(canvas.figure, legend_entries([column.line for column in columns], span))
+    canvas.extend(legend + 0.06)
     for band, place in zip(bands, rows, strict=True):
         for column in band:
-            _draw_column(sheet, column, place, heads, span)
-        _margins(sheet, band, place)
-    sheet.legend(legend_entries([column.line for column in columns], span))
-    return sheet
+            _draw_column(canvas, column, place, heads, span)
+        _margins(canvas, band, place)
+    return canvas
 
 
-def _draw_column(sheet: Sheet, column: _Column, rows: _Rows, heads: Headline, span: float) -> None:
-    sheet.text(column.x, rows.top, column.title, _TITLE, color=column.look.colour, weight="bold")
-    heads.draw(sheet, column.x, rows.numbers, column.numbers)
-    sheet.text(column.x, rows.said, column.said, _SMALL)
-    lanes = sheet.axes(column.x, rows.lanes, column.width, rows.callout - rows.lanes - 0.1)
-    loop = sheet.axes(column.x, rows.loop, column.width, _LOOP)
+def _draw_column(
+    canvas: Canvas, column: _Column, rows: _Rows, heads: Headline, span: float
+) -> None:
+    canvas.text(column.x, rows.top, column.title, _TITLE, color=column.look.color, weight="bold")
+    heads.draw(canvas, column.x, rows.numbers, column.numbers)
+    canvas.text(column.x, rows.predicted, column.predicted, _SMALL)
+    lanes = canvas.axes(column.x, rows.lanes, column.width, rows.callout - rows.lanes - 0.1)
+    loop = canvas.axes(column.x, rows.loop, column.width, _LOOP)
     _lanes_panel(lanes, column, rows)
     _loop_panel(loop, column, span)
     ticks = max(3, int(column.width / 0.6))
@@ -177,25 +182,21 @@ def _draw_column(sheet: Sheet, column: _Column, rows: _Rows, heads: Headline, sp
         axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     lanes.tick_params(axis="x", length=0, labelbottom=False)
-    _notice(sheet, column, rows, span)
-    _callout(sheet, column, rows, span)
-    _predicted(sheet, column, rows, span, (lanes, loop))
-
-
-_LOOP = 0.36
-"""Height of the loop's panel."""
-_LEGEND = 0.34
-_TALLEST, _LOWEST = 3.1, 0.88
-"""Height of the requests' panel, at most and at least."""
+    _notice(canvas, column, rows, span)
+    _callout(canvas, column, rows, span)
+    _predicted(canvas, column, rows, span, (lanes, loop))
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Where each row of a band of columns begins, in inches from the sheet's top."""
+    """Where each row of a band of columns begins, in inches from the canvas's top.
+
+    ``pitch`` is the height of one lane, ``most`` how many lanes the panels have room for.
+    """
 
     top: float
     numbers: float
-    said: float
+    predicted: float
     notice: float
     prediction: float
     lanes: float
@@ -203,9 +204,7 @@ class _Rows:
     loop: float
     bottom: float
     pitch: float
-    """Height of one lane."""
     most: int
-    """Lanes that the panels have room for."""
 
 
 def _most_lanes(columns: list[_Column]) -> int:
@@ -216,16 +215,16 @@ def _rows(columns: list[_Column], top: float, heads: Headline, pitch: float) -> 
     most = max(_most_lanes(columns), round(_LOWEST / pitch))
     panel = pitch * most
     numbers = top + max(height_of(column.title, _TITLE) for column in columns) + 0.06
-    said = numbers + heads.height
-    told = max(height_of(column.said) for column in columns)
-    notice = said + (told + 0.08 if told else 0.0)
+    predicted = numbers + heads.height
+    written = max(height_of(column.predicted) for column in columns)
+    notice = predicted + (written + 0.08 if written else 0.0)
     prediction = notice + max(height_of(column.notice) for column in columns)
     lanes = prediction + (0.2 if any(column.prediction for column in columns) else 0.0) + 0.03
     callout = lanes + panel + 0.1
     called = max(height_of(column.callout) for column in columns)
     loop = callout + (called + 0.12 if called else 0.0)
     return _Rows(
-        *(top, numbers, said, notice, prediction, lanes, callout, loop),
+        *(top, numbers, predicted, notice, prediction, lanes, callout, loop),
         bottom=loop + _LOOP + 0.54,
         pitch=pitch,
         most=most,
@@ -235,20 +234,20 @@ def _rows(columns: list[_Column], top: float, heads: Headline, pitch: float) -> 
 def _span(columns: list[_Column]) -> float:
     """Seconds on the shared axis. A prediction far beyond does not squeeze what happened."""
     end = max(column.line.end for column in columns) or 0.1
-    predicted = [column.prediction.value for column in columns if column.prediction]
-    return max([end, *(p for p in predicted if p <= 1.5 * end)]) * 1.04
+    predictions = [column.prediction.value for column in columns if column.prediction]
+    return max([end, *(value for value in predictions if value <= 1.5 * end)]) * 1.04
 
 
 def _at(column: _Column, span: float, time: float) -> float:
-    """Inches from the sheet's left edge."""
+    """Inches from the canvas's left edge."""
     return column.x + column.width * min(max(time / span, 0.0), 1.0)
 
 
 def _standard_numbers(run: Run) -> Numbers:
-    deaf = percent(run.blocked_share) if run.backend != "none" else "no loop"
+    share = percent(run.blocked_share) if run.backend != "none" else "no loop"
     return (
         (str(run.peak_in_flight), "peak in flight"),
-        (deaf, "loop deaf"),
+        (share, f"loop {loop_word(run)}"),
         _answers_after(run),
     )
 
@@ -285,16 +284,16 @@ def _loop_panel(axes: Axes, column: _Column, span: float) -> None:
         draw_loop(axes, column.line, span, column.width)
 
 
-def _notice(sheet: Sheet, column: _Column, rows: _Rows, span: float) -> None:
+def _notice(canvas: Canvas, column: _Column, rows: _Rows, span: float) -> None:
     """How the arm ended, above the line that marks the moment."""
     width = max(text_width(line, bold=True) for line in column.notice.split("\n"))
-    x = _beside(column, _at(column, span, column.line.end) + 0.04, width, "right")
+    x = _near(column, _at(column, span, column.line.end) + 0.04, width, "right")
     y = rows.prediction - height_of(column.notice)
     if column.notice:
-        sheet.text(x, y, column.notice, _SMALL, weight="bold")
+        canvas.text(x, y, column.notice, _SMALL, weight="bold")
 
 
-def _callout(sheet: Sheet, column: _Column, rows: _Rows, span: float) -> None:
+def _callout(canvas: Canvas, column: _Column, rows: _Rows, span: float) -> None:
     """The guilty line, with a pointer down to the longest stretch it caused."""
     worst = column.culprit
     if worst is None:
@@ -305,34 +304,34 @@ def _callout(sheet: Sheet, column: _Column, rows: _Rows, span: float) -> None:
     )
     point = _at(column, span, longest.start + longest.seconds / 2)
     width = max(text_width(line) for line in column.callout.split("\n"))
-    sheet.text(_beside(column, point, width, "left"), rows.callout, column.callout, _SMALL)
+    canvas.text(_near(column, point, width, "left"), rows.callout, column.callout, _SMALL)
     tip = rows.loop + 0.05
-    sheet.pointer(point, tip - 0.15, tip)
+    canvas.pointer(point, tip - 0.15, tip)
 
 
 def _predicted(
-    sheet: Sheet, column: _Column, rows: _Rows, span: float, panels: tuple[Axes, ...]
+    canvas: Canvas, column: _Column, rows: _Rows, span: float, panels: tuple[Axes, ...]
 ) -> None:
     if column.prediction is None:
         return
-    said = column.prediction.value
-    text = f"{column.prediction}" + (" →" if said > span else "")
-    if said <= span:
+    value = column.prediction.value
+    text = f"{column.prediction} →" if value > span else str(column.prediction)
+    if value <= span:
         for axes in panels:
-            axes.axvline(said, color=INK, linewidth=1.2, linestyle=(0, (1.5, 2)))
-    x = _beside(column, _at(column, span, said), text_width(text), "centre")
-    sheet.text(x, rows.prediction + 0.02, text, _SMALL)
+            axes.axvline(value, color=INK, linewidth=1.2, linestyle=(0, (1.5, 2)))
+    x = _near(column, _at(column, span, value), text_width(text), "center")
+    canvas.text(x, rows.prediction + 0.02, text, _SMALL)
 
 
-def _beside(column: _Column, point: float, width: float, side: str) -> float:
+def _near(column: _Column, point: float, width: float, side: str) -> float:
     """Left edge of a text near ``point`` that stays inside the column."""
-    x = point - {"left": 0.08, "centre": width / 2, "right": width}[side]
+    x = point - {"left": 0.08, "center": width / 2, "right": width}[side]
     return min(max(x, column.x), column.x + column.width - width)
 
 
-def _margins(sheet: Sheet, columns: list[_Column], rows: _Rows) -> None:
+def _margins(canvas: Canvas, columns: list[_Column], rows: _Rows) -> None:
     middle = (rows.lanes + rows.callout - 0.1) / 2
-    sheet.label(0.22, middle, "requests, as the\nserver saw them", rotation=90, ha="center")
-    sheet.label(_LEFT - 0.08, rows.loop + _LOOP / 2, "event\nloop", ha="right")
-    centre = (columns[0].x + columns[-1].x + columns[-1].width) / 2
-    sheet.text(centre, rows.loop + _LOOP + 0.24, "seconds since the first request", ha="center")
+    canvas.label(0.22, middle, "requests, as the\nserver saw them", rotation=90, ha="center")
+    canvas.label(_LEFT - 0.08, rows.loop + _LOOP / 2, "event\nloop", ha="right")
+    center = (columns[0].x + columns[-1].x + columns[-1].width) / 2
+    canvas.text(center, rows.loop + _LOOP + 0.24, "seconds since the first request", ha="center")

@@ -9,26 +9,28 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from helpers.lab.run import Stall
-from helpers.report.palette import ALARM, DEAF, FAINT, INK, MUTED, PAPER, Look
-from helpers.report.timeline import Lane, thinned
-from helpers.report.words import shortened
+from helpers.report.formatting import shortened
+from helpers.report.palette import ALARM, BLOCKED, FAINT, INK, MUTED, PAPER, Look
+from helpers.report.timeline import FATE_NAMES, Fate, Lane, thinned
 
 Icon: TypeAlias = Literal["free", "alarm", "done"]
 
-WIDTH, _HEIGHT = 900, 334
+WIDTH, _HEIGHT = 900, 366
 _LEFT, _RIGHT = 62, 872
+# the panel of the lanes
 _TOP, _FLOOR = 44, 212
-"""The lanes' panel."""
 _LOOP_TOP, _LOOP_FLOOR = 224, 252
 _BINS = 140
 _MOST_ROWS = 200
+# characters of the status that fit side by side
+_LINE = 105
 _THICKEST = 24.0
 _TEXT = 'font-family="Helvetica, Arial, sans-serif" font-size="14"'
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What one frame shows. Times in seconds since the arm's start."""
+    """What one frame shows. Times in seconds since the arm's start; ``span`` is the time axis."""
 
     title: str
     look: Look
@@ -40,11 +42,10 @@ class Frame:
     beats: Sequence[float]
     now: float
     span: float
-    """Length of the time axis."""
 
     @property
     def text(self) -> str:
-        """The frame in one line, for a terminal and for people who cannot see it."""
+        """The frame in one line, for terminals and screen readers."""
         return f"{self.title} · {self.counters} · {self.status}"
 
 
@@ -60,14 +61,14 @@ def svg(frame: Frame) -> str:
         *_loop(frame.stalls, frame.beats, frame.span),
         *_now(frame.now, scale),
         *_status(frame),
-        _LEGEND.replace("LIGHT", frame.look.light).replace("SOLID", frame.look.colour),
+        *_legend(frame),
         "</svg>",
     ]
     return "".join(parts)
 
 
 def _heading(frame: Frame) -> tuple[str, str]:
-    title = _text(_LEFT, 26, shortened(frame.title, 48), fill=frame.look.colour, bold=True)
+    title = _text(_LEFT, 26, shortened(frame.title, 48), fill=frame.look.color, bold=True)
     return title, _text(_RIGHT, 26, frame.counters, anchor="end")
 
 
@@ -94,7 +95,7 @@ def _lanes(lanes: Sequence[Lane], look: Look, scale: float) -> list[str]:
     height = pitch * (0.7 if pitch > 4 else 0.9)
     queued, waiting, generating, ends = [], [], [], []
     for i, lane in enumerate(lanes):
-        # More lanes than rows share them; the first of a row may be covered, none is left out.
+        # With more lanes than rows, several share one; none is left out.
         y = _TOP + pitch * (i * rows // len(lanes)) + (pitch - height) / 2
         arrival, slot, first, end = (
             _LEFT + scale * max(time, 0.0)
@@ -104,11 +105,11 @@ def _lanes(lanes: Sequence[Lane], look: Look, scale: float) -> list[str]:
             queued.append(f"M{arrival:.1f} {y + height / 2:.1f}H{slot:.1f}")
         waiting.append(_bar(slot, first, y, height))
         generating.append(_bar(first, end, y, height))
-        ends.append(_end_mark(lane, end, y + height / 2, min(height / 2, 5)))
+        ends.append(_end_mark(lane.fate, end, y + height / 2, min(max(height / 2, 2), 5)))
     return [
-        _path(queued, f'stroke="{look.colour}" stroke-width="{min(1.2, height * 0.3):.1f}"'),
+        _path(queued, f'stroke="{look.color}" stroke-width="{min(1.2, height * 0.3):.1f}"'),
         _path(waiting, f'fill="{look.light}"'),
-        _path(generating, f'fill="{look.colour}"'),
+        _path(generating, f'fill="{look.color}"'),
         _path(ends, f'fill="none" stroke="{INK}" stroke-width="1.3"'),
     ]
 
@@ -119,16 +120,17 @@ def _bar(start: float, end: float, y: float, height: float) -> str:
     return f"M{start:.1f} {y:.1f}h{end - start:.1f}v{height:.1f}H{start:.1f}z"
 
 
-def _end_mark(lane: Lane, x: float, y: float, r: float) -> str:
-    """× for an error answer, ◇ where the client left, > while there is no end."""
-    if lane.fate == "refused":
-        d = 2 * r
+def _end_mark(fate: Fate, x: float, y: float, r: float) -> str:
+    d = 2 * r
+    if fate == "refused":
         return f"M{x - r:.1f} {y - r:.1f}l{d:.1f} {d:.1f}m0 {-d:.1f}l{-d:.1f} {d:.1f}"
-    if lane.fate == "dropped":
-        return f"M{x - r:.1f} {y - r:.1f}h{2 * r:.1f}v{2 * r:.1f}h{-2 * r:.1f}z"
-    if lane.fate == "left":
-        return f"M{x - r:.1f} {y:.1f}l{r:.1f} {-r:.1f}l{r:.1f} {r:.1f}l{-r:.1f} {r:.1f}z"
-    if lane.fate == "open":
+    if fate == "dropped":
+        return f"M{x - r:.1f} {y - r:.1f}h{d:.1f}v{d:.1f}h{-d:.1f}z"
+    if fate == "left":
+        return (
+            f"M{x - r:.1f} {y:.1f}a{r:.1f} {r:.1f} 0 1 0 {d:.1f} 0a{r:.1f} {r:.1f} 0 1 0 {-d:.1f} 0"
+        )
+    if fate == "open":
         return f"M{x + 2:.1f} {y - r:.1f}l{r:.1f} {r:.1f}l{-r:.1f} {r:.1f}"
     return ""
 
@@ -136,24 +138,24 @@ def _end_mark(lane: Lane, x: float, y: float, r: float) -> str:
 def _loop(stalls: Iterable[Stall], beats: Iterable[float], span: float) -> list[str]:
     width = (_RIGHT - _LEFT) / _BINS
     middle, depth = (_LOOP_TOP + _LOOP_FLOOR) / 2, _LOOP_FLOOR - _LOOP_TOP
-    deaf = []
-    for i, share in enumerate(deaf_shares(stalls, span)):
+    blocked = []
+    for i, share in enumerate(stalled_shares(stalls, span)):
         if share:
             height = max(share * depth, 3.0)
             top = _LOOP_FLOOR - height
-            deaf.append(_bar(_LEFT + i * width, _LEFT + (i + 1) * width, top, height))
+            blocked.append(_bar(_LEFT + i * width, _LEFT + (i + 1) * width, top, height))
     scale = (_RIGHT - _LEFT) / span
     alive = thinned((beat for beat in beats if 0 <= beat <= span), span / _BINS)
     ticks = [f"M{_LEFT + beat * scale:.1f} {middle - 6:.1f}v12" for beat in alive]
     return [
         f'<path d="M{_LEFT} {_LOOP_FLOOR + 0.5}H{_RIGHT}" stroke="{MUTED}"/>',
         _path(ticks, f'stroke="{INK}"'),
-        _path(deaf, f'fill="{DEAF}"'),
+        _path(blocked, f'fill="{BLOCKED}"'),
     ]
 
 
-def deaf_shares(stalls: Iterable[Stall], span: float) -> list[float]:
-    """The share of each of 140 equal parts of the axis in which the loop was deaf."""
+def stalled_shares(stalls: Iterable[Stall], span: float) -> list[float]:
+    """For each of 140 equal parts of the axis, the share in which the loop was stalled."""
     shares = [0.0] * _BINS
     for stall in stalls:
         start = max(stall.start / span * _BINS, 0.0)
@@ -175,23 +177,52 @@ _ICONS: dict[Icon, str] = {
 }
 
 
-def _status(frame: Frame) -> tuple[str, str]:
+def _status(frame: Frame) -> list[str]:
+    """The icon and the status, broken at a " · " if it is too long for one line."""
+    lines = [frame.status]
+    if len(frame.status) > _LINE:
+        at = frame.status.rfind(" · ", 0, _LINE)
+        lines = [frame.status[: at + 2], frame.status[at + 3 :]] if at > 0 else lines
     fill = ALARM if frame.icon == "alarm" else INK
-    text = _text(_LEFT + 26, 301, shortened(frame.status, 105), fill=fill, bold=True)
-    return _ICONS[frame.icon], text
+    texts = [
+        _text(_LEFT + 26, 301 + 19 * i, shortened(line, _LINE), fill=fill, bold=True)
+        for i, line in enumerate(lines)
+    ]
+    return [_ICONS[frame.icon], *texts]
 
 
-def _legend() -> str:
-    entries = (
-        (_LEFT, '<path d="M{x} 318h18v10h-18z" fill="LIGHT"/>', "waiting for the first token"),
-        (_LEFT + 236, '<path d="M{x} 318h18v10h-18z" fill="SOLID"/>', "generating"),
-        (_LEFT + 358, f'<path d="M{{x}} 318h18v10h-18z" fill="{DEAF}"/>', "loop deaf"),
-        (_LEFT + 470, f'<path d="M{{x}} 317v12m6-12v12m6-12v12" stroke="{INK}"/>', "heartbeat"),
-    )
-    return "".join(
-        mark.replace("{x}", str(x)) + _text(x + 25, 328, name, fill=MUTED)
-        for x, mark, name in entries
-    )
+def _legend(frame: Frame) -> list[str]:
+    """The marks of every frame and those that are in this one, on as many rows as they need."""
+    parts = []
+    x, y = float(_LEFT), 341
+    for mark, name in _legend_entries(frame):
+        # An estimate: text cannot be measured here.
+        width = 25 + 7.5 * len(name)
+        if x + width > _RIGHT:
+            x, y = _LEFT, y + 19
+        parts.append(f'<g transform="translate({x:g} {y - 5})">{mark}</g>')
+        parts.append(_text(x + 25, y, name, fill=MUTED))
+        x += width + 14
+    return parts
+
+
+def _legend_entries(frame: Frame) -> list[tuple[str, str]]:
+    look, box = frame.look, "M0 -5h18v10h-18z"
+    entries = [
+        (f'<path d="{box}" fill="{look.light}"/>', "waiting for the first token"),
+        (f'<path d="{box}" fill="{look.color}"/>', "generating"),
+        (f'<path d="{box}" fill="{BLOCKED}"/>', "loop blocked or busy"),
+        (f'<path d="M0 -6v12m6 -12v12m6 -12v12" stroke="{INK}"/>', "heartbeat"),
+    ]
+    queued = max((lane.slot - lane.arrival for lane in frame.lanes), default=0.0)
+    if queued * (_RIGHT - _LEFT) / frame.span > 0.5:
+        entries.append((f'<path d="M0 0H18" stroke="{look.color}"/>', "queued"))
+    fates = {lane.fate for lane in frame.lanes}
+    for fate, name in FATE_NAMES.items():
+        if fate in fates:
+            mark = _end_mark(fate, 9, 0, 5)
+            entries.append((_path([mark], f'fill="none" stroke="{INK}" stroke-width="1.3"'), name))
+    return entries
 
 
 def _path(pieces: Iterable[str], look: str) -> str:
@@ -205,6 +236,3 @@ def _text(
     weight = ' font-weight="bold"' if bold else ""
     place = f'x="{x:.1f}" y="{y}" text-anchor="{anchor}" fill="{fill}"{weight}'
     return f"<text {place} {_TEXT}>{html.escape(text)}</text>"
-
-
-_LEGEND = _legend()

@@ -1,4 +1,4 @@
-"""The big numbers over a column, each with its label under it."""
+"""The big numbers above a column, each with its label below it."""
 
 from __future__ import annotations
 
@@ -6,49 +6,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from helpers.report.canvas import Canvas, fitted, height_of, text_width
 from helpers.report.palette import MUTED
-from helpers.report.sheet import Sheet, fitted, height_of, text_width
 
+# number and label, as they are written
 Numbers: TypeAlias = tuple[tuple[str, str], ...]
-"""Number and label, as they are written."""
 
 _SIZES = (15.0, 13.5, 12.0, 10.5)
-_GAP = 0.14
-"""Inches between two numbers, at least; and at most, so that they stay together."""
-_WIDEST_GAP = 0.45
+# inches between two numbers, at least and at most
+_GAP, _WIDEST_GAP = 0.14, 0.45
+# inches from the top of the numbers to the top of the labels
 _LABELS = 0.3
-"""Inches from the numbers' top to their labels'."""
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """How the numbers are set, the same way over every column."""
+    """How the numbers are set, the same way above every column.
+
+    With ``wrap``, labels of several words take two lines.
+    """
 
     size: float
     widths: tuple[float, ...]
     wrap: bool
-    """Labels stand on two lines where they have two words."""
     gap: float
 
     @property
     def height(self) -> float:
         return _LABELS + height_of("\n" if self.wrap else "-") + 0.12
 
-    def draw(self, sheet: Sheet, x: float, y: float, numbers: Numbers) -> None:
+    def draw(self, canvas: Canvas, x: float, y: float, numbers: Numbers) -> None:
         for (number, label), width in zip(numbers, self.widths, strict=True):
             text = _two_lines(label) if self.wrap else label
             lines = [fitted(line, width) for line in text.split("\n")]
             big = fitted(number, width, self.size, bold=True)
-            sheet.text(x, y, big, self.size, weight="bold")
-            sheet.text(x, y + _LABELS, "\n".join(lines), color=MUTED)
+            canvas.text(x, y, big, self.size, weight="bold")
+            canvas.text(x, y + _LABELS, "\n".join(lines), color=MUTED)
             x += width + self.gap
 
 
 def headline(columns: Sequence[Numbers], width: float) -> Headline:
     """The largest setting in which every column's numbers fit into ``width`` inches.
 
-    First on one line under each number, then on two, then in smaller type; what still does not
-    fit is cut.
+    Labels take one line, then two, then the type gets smaller; what still does not fit is cut.
     """
     gaps = len(columns[0]) - 1
     for size, wrap in ((_SIZES[0], False), *((size, True) for size in _SIZES)):
@@ -69,7 +69,7 @@ def _width(number: str, label: str, size: float, wrap: bool) -> float:
 
 
 def _two_lines(label: str) -> str:
-    """The label broken where its two lines are shortest."""
+    """The label, broken where its longer line is shortest."""
     words = label.split()
     broken = [
         "\n".join((" ".join(words[:i]), " ".join(words[i:]))) for i in range(1, len(words))

@@ -11,25 +11,25 @@ from dataclasses import replace
 from time import monotonic
 
 from helpers.lab.run import Run, Snapshot
+from helpers.report.formatting import call, ending, seconds, stalled
 from helpers.report.frame import WIDTH, Frame, Icon, svg
+from helpers.report.outputs import Sink, default_sinks
 from helpers.report.palette import looks
-from helpers.report.sinks import Sink, default_sinks
-from helpers.report.timeline import Lane, culprit_in_view, lanes
-from helpers.report.words import call, ending, percent, seconds
+from helpers.report.timeline import Lane, culprit_during_calls, lanes
 
+# seconds; a snapshot that comes sooner is dropped
 _BETWEEN_FRAMES = 1 / 8
-"""Seconds; a snapshot that comes sooner is dropped."""
+# lengths of the time axis, in seconds: it grows in steps while the arm runs
 _SPANS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Lengths of the time axis, in seconds: it grows in steps while the arm runs."""
 _BOX = f"max-width: {WIDTH}px; width: 100%; height: auto"
 
 
 class LiveView:
-    """Shows an arm while it runs, and stays as the cell's output when it is over.
+    """Shows an arm while it runs, and stays as the cell's output when it has ended.
 
-    ``limit`` is the lab's limit in seconds. Without a ``sink`` the view goes under the running
-    cell, or to the terminal where there is no notebook. A sink is called with each frame as HTML
-    and as a line of plain text.
+    ``limit`` is the lab's limit in seconds. Without a ``sink`` the view goes below the running
+    cell, or to the terminal if there is no notebook. A sink is called with each frame as HTML and
+    as a line of plain text.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class LiveView:
         self._end_with(self._last_frame(run))
 
     def stop(self) -> None:
-        """Draw the newest frame once more: it says that the learner ended the arm."""
+        """Draw the newest frame once more, to say that the learner ended the arm."""
         if self._frame is not None:
             self._end_with(replace(self._frame, status="stopped", icon="done"))
 
     def _end_with(self, frame: Frame) -> None:
-        # As an image it also shows in a notebook that is not trusted: JupyterLab takes <svg> out.
+        # JupyterLab removes <svg> from a notebook that is not trusted; an image is still shown.
         encoded = base64.b64encode(svg(frame).encode()).decode()
         image = f'src="data:image/svg+xml;base64,{encoded}" width="{WIDTH}" style="{_BOX}"'
         self._show_last(f'<img alt="{html.escape(frame.text)}" {image}>', frame.text)
@@ -114,8 +114,9 @@ def _status(snapshot: Snapshot) -> tuple[str, Icon]:
 def _last_status(run: Run) -> tuple[str, Icon]:
     parts = [ending(run)]
     if run.backend != "none":
-        parts.append(f"loop deaf {percent(run.blocked_share)}")
-    if worst := culprit_in_view(run):
+        parts.append(stalled(run))
+    # A block before the first request is drawn, too: without any other, it is named.
+    if worst := culprit_during_calls(run) or next(iter(run.culprits), None):
         parts.append(f"{worst.where}: {call(worst.where)}(…)")
     return " · ".join(parts), "done" if run.outcome == "returned" else "alarm"
 

@@ -1,4 +1,4 @@
-"""The colours of the course (Okabe–Ito, told apart with any colour vision) and each arm's look."""
+"""The colors of the course (Okabe–Ito, distinct with any color vision) and each arm's look."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ INK = "#222222"
 MUTED = "#595959"
 FAINT = "#e4e4e4"
 PAPER = "#ffffff"
-DEAF = "#CC79A7"
+BLOCKED = "#CC79A7"
 ALARM = "#B00020"
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How an arm is drawn: never told apart by colour alone."""
+    """How an arm is drawn: never distinguished by color alone."""
 
-    colour: str
+    color: str
+    # matplotlib's hatch of the waiting part
     hatch: str
-    """matplotlib's hatch of the waiting part."""
     marker: str
+    # lengths of a line's dash and gap, in points; empty for a solid one
     dash: tuple[float, ...] = ()
-    """Lengths of dash and gap of a line, in points; empty for a solid one."""
 
     @property
     def light(self) -> str:
-        """The colour at 30 % on white, opaque: overlapping bars keep one tone."""
-        channels = (int(self.colour[i : i + 2], 16) for i in (1, 3, 5))
+        """The color at 30 % on white, opaque: overlapping bars keep one tone."""
+        channels = (int(self.color[i : i + 2], 16) for i in (1, 3, 5))
         return "#" + "".join(f"{round(255 - 0.3 * (255 - c)):02x}" for c in channels)
 
 
@@ -42,15 +42,16 @@ _OTHERS = (
     Look("#E69F00", "\\\\\\\\", "P", (8, 2)),
 )
 
+# for something that is not an arm
 PLAIN = Look("#56B4E9", "", "o")
-"""Of something that is no arm."""
 _SERIES = (PLAIN, _OTHERS[3], _OTHERS[0], _OTHERS[1])
 
 
 def looks(arms: Sequence[str]) -> dict[str, Look]:
     """Each arm's look. "wrong" and "right" look the same in every figure of the course."""
     others = [arm for arm in arms if arm not in _NAMED]
-    return _NAMED | {arm: _OTHERS[i % len(_OTHERS)] for i, arm in enumerate(others)}
+    known = _NAMED | {arm: _OTHERS[i % len(_OTHERS)] for i, arm in enumerate(others)}
+    return {arm: known[arm] for arm in arms}
 
 
 def series_looks(names: Sequence[str]) -> dict[str, Look]:

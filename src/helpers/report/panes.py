@@ -12,12 +12,12 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
+from helpers.report.formatting import seconds
+from helpers.report.outputs import Sink, default_sinks
 from helpers.report.palette import Look, looks
-from helpers.report.sinks import Sink, default_sinks
-from helpers.report.words import seconds
 
+# seconds; text that comes sooner is shown with the next frame
 _BETWEEN_FRAMES = 1 / 8
-"""Seconds; text that comes sooner is shown with the next frame."""
 _CELL = "text-align: left; vertical-align: top; padding: 6px 12px"
 _TEXT = "white-space: pre-wrap; min-height: 9em"
 
@@ -26,19 +26,18 @@ _TEXT = "white-space: pre-wrap; min-height: 9em"
 class _Pane:
     look: Look
     text: str = ""
+    # seconds from the start to the first text, and to the latest
     first: float | None = None
-    """Seconds after the start when there was something to read."""
     last: float = 0.0
     pieces: list[float] = field(default_factory=list)
 
 
 class Panes:
-    """What readers see of their answers, under the running cell, until the ``with`` block ends.
+    """Shows what readers see of their answers while the ``with`` block runs.
 
-    ``reader(name)`` is how text comes to a pane. The last frame has each answer, when its first and
-    its last text came, and a strip with a mark for each piece, so that it still tells the
-    difference when nothing moves any more. Without a ``sink`` the panes go under the running cell,
-    or to the terminal where there is no notebook.
+    ``reader(name)`` adds text to a pane. The last frame shows each answer, when its first and last
+    text came, and a strip with a mark for each piece, so that the difference stays visible. Without
+    a ``sink`` the panes go below the running cell, or to the terminal if there is no notebook.
     """
 
     def __init__(self, *names: str, sink: Sink | None = None) -> None:
@@ -49,7 +48,7 @@ class Panes:
         self._next_frame = float("-inf")
 
     def reader(self, name: str) -> Callable[[str], Coroutine[Any, Any, None]]:
-        """The ``show`` of a pane: ``await show(text)`` adds text to it."""
+        """Return the ``show`` of a pane: ``await show(text)`` adds text to it."""
         pane = self._panes[name]
 
         async def show(text: str) -> None:
@@ -87,8 +86,8 @@ class Panes:
     def _page(self, end: float) -> str:
         width = 100 / len(self._panes)
         cells = "".join(
-            f'<td style="{_CELL}; width: {width:.0f}%; border-top: 3px solid {pane.look.colour}">'
-            f"<b>{html.escape(name)}</b><br>{html.escape(_told(pane))}{_strip(pane, end)}"
+            f'<td style="{_CELL}; width: {width:.0f}%; border-top: 3px solid {pane.look.color}">'
+            f"<b>{html.escape(name)}</b><br>{html.escape(_timing(pane))}{_strip(pane, end)}"
             f'<div style="{_TEXT}">{html.escape(pane.text)}</div></td>'
             for name, pane in self._panes.items()
         )
@@ -98,10 +97,10 @@ class Panes:
         )
 
     def _summary(self) -> str:
-        return "; ".join(f"{name}: {_told(pane)}" for name, pane in self._panes.items())
+        return "; ".join(f"{name}: {_timing(pane)}" for name, pane in self._panes.items())
 
 
-def _told(pane: _Pane) -> str:
+def _timing(pane: _Pane) -> str:
     if pane.first is None:
         return "nothing to read yet"
     pieces = "1 piece" if len(pane.pieces) == 1 else f"{len(pane.pieces)} pieces"
@@ -109,11 +108,11 @@ def _told(pane: _Pane) -> str:
 
 
 def _strip(pane: _Pane, end: float) -> str:
-    """The time from the start until now, with a mark where text came."""
+    """The time from the start until now, with a mark for each moment when text came."""
     places = sorted({round(100 * at / max(end, 1e-9)) for at in pane.pieces})
     marks = "".join(
         f'<div style="position: absolute; left: {min(place, 99)}%; width: 1%; height: 100%; '
-        f'background: {pane.look.colour}"></div>'
+        f'background: {pane.look.color}"></div>'
         for place in places
     )
     return (

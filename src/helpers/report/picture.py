@@ -1,4 +1,4 @@
-"""A finished figure: small, with alternative text, shown by JupyterLab, GitHub and nbconvert."""
+"""A finished figure: small, with alternative text, for JupyterLab, GitHub and nbconvert."""
 
 from __future__ import annotations
 
@@ -8,20 +8,32 @@ import io
 from dataclasses import dataclass, field
 from typing import Any
 
+from matplotlib.figure import Figure
 from PIL import Image
 
-CSS_DPI = 96
-"""A browser's pixels per inch."""
+# a browser's pixels per inch
+_CSS_DPI = 96
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG and the sentence that says what it shows."""
+    """A PNG and the sentence that says what it shows.
+
+    ``width`` is in CSS pixels: the PNG has more, for high-resolution screens.
+    """
 
     png: bytes = field(repr=False)
     alt: str
     width: int
-    """In CSS pixels: the PNG has more, for sharp screens."""
+
+    @classmethod
+    def of(cls, figure: Figure, caption: str) -> Picture:
+        """Draw matplotlib's figure. Raises `ValueError` if the caption is empty."""
+        if not caption.strip():
+            raise ValueError("A picture needs a caption: it is also its alternative text.")
+        out = io.BytesIO()
+        figure.savefig(out, format="png", metadata={"Software": None})
+        return cls(_small(out.getvalue()), caption, round(figure.get_figwidth() * _CSS_DPI))
 
     def __repr__(self) -> str:
         return self.alt
@@ -31,7 +43,7 @@ class Picture:
     ) -> tuple[dict[str, str], dict[str, Any]]:
         encoded = base64.b64encode(self.png).decode()
         alt = html.escape(self.alt)
-        # JupyterLab shows no alternative text for image/png, so it gets the figure as HTML.
+        # JupyterLab ignores the alternative text of image/png, so it gets the figure as HTML.
         page = (
             f'<figure style="margin: 0; width: {self.width}px; max-width: 100%">'
             f'<img alt="{alt}" src="data:image/png;base64,{encoded}" width="{self.width}" '
@@ -42,8 +54,8 @@ class Picture:
         return data, {"image/png": {"alt": self.alt, "width": self.width}}
 
 
-def small_png(png: bytes) -> bytes:
-    """The same image with a palette of 128 colours: a third of the bytes, and no visible loss."""
+def _small(png: bytes) -> bytes:
+    """The same image with a palette of 128 colors: a third of the bytes, and no visible loss."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
         flat = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)

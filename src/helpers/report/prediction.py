@@ -1,17 +1,17 @@
-"""What a learner said before the arms were run, for figures to show."""
+"""What a learner predicted before the arms were run, for figures to show."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from helpers.report.words import quantity
+from helpers.report.formatting import quantity
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """``arm`` will come to ``value``.
+    """``arm`` will reach ``value``.
 
-    In seconds (``unit="s"``) it is the time from the arm's first request to its last answer.
+    With ``unit="s"`` it is the time from the arm's first request to its last answer, in seconds.
     """
 
     arm: str

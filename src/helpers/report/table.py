@@ -1,32 +1,33 @@
-"""A comparison in figures: what was counted and timed, one column per arm."""
+"""A comparison in numbers: what was counted and timed, one column per arm."""
 
 from __future__ import annotations
 
 import html
 import re
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, TypeAlias
 
 from helpers.lab.run import Comparison, Run
-from helpers.report.words import ending, number, percent, seconds, shortened, times
+from helpers.report.formatting import ending, number, percent, seconds, shortened, times
+from helpers.report.timeline import culprit_during_calls, timeline
 
 _Cell: TypeAlias = Callable[[Comparison, str], str]
 _BORDER = "border-bottom: 1px solid #999999; padding: 4px 12px 4px 0"
+# within a line of code; not within a number, nor before a remark in parentheses
 _MAY_BREAK = re.compile(r"(?<=[/_(.={])(?<! \()(?=[A-Za-z{])")
-"""Within a line of code. Not within a number, nor in front of a remark in brackets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text, shown as HTML in a notebook and as aligned text anywhere else."""
+    """Rows of text, shown as HTML in a notebook and as aligned text elsewhere."""
 
     caption: str
     head: tuple[str, ...]
+    # each begins with its own heading
     rows: tuple[tuple[str, ...], ...]
-    """Each begins with its own heading."""
 
     def __str__(self) -> str:
         # A terminal is narrower than a page.
@@ -46,16 +47,33 @@ class Table:
         return {"text/html": self._html(), "text/plain": str(self)}, {}
 
     def _html(self) -> str:
-        head = "".join(_cell("th", cell, "col") for cell in self.head)
-        rows = "".join(
-            f"<tr>{_cell('th', name, 'row')}{''.join(_cell('td', cell) for cell in cells)}</tr>"
-            for name, *cells in self.rows
-        )
-        return (
-            '<table style="border-collapse: collapse">'
-            f'<caption style="caption-side: bottom; text-align: left">{html.escape(self.caption)}'
-            f"</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        )
+        rows = [[_breakable(cell) for cell in row] for row in self.rows]
+        return html_table([_breakable(name) for name in self.head], rows, html.escape(self.caption))
+
+
+def html_table(head: Iterable[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """A table of cells that are HTML already. The first cell of a row is its heading."""
+    top = "".join(_cell("th", name, "col") for name in head)
+    lines = "".join(
+        f"<tr>{_cell('th', name, 'row')}{''.join(_cell('td', cell) for cell in cells)}</tr>"
+        for name, *cells in rows
+    )
+    below = f'<caption style="caption-side: bottom; text-align: left">{caption}</caption>'
+    return (
+        f'<table style="border-collapse: collapse">{below if caption else ""}'
+        f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
+    )
+
+
+def _cell(tag: str, content: str, scope: str = "") -> str:
+    scoped = f' scope="{scope}"' if scope else ""
+    return f'<{tag}{scoped} style="text-align: left; {_BORDER}">{content}</{tag}>'
+
+
+def _breakable(text: str) -> str:
+    # A learner's line may be one long word, and a page at 200 % zoom is narrow. A style would not
+    # do: JupyterLab removes those it does not know from a notebook that is not trusted.
+    return "<wbr/>".join(map(html.escape, _MAY_BREAK.split(text)))
 
 
 def table(
@@ -65,10 +83,11 @@ def table(
 ) -> Table:
     """The arms side by side, with the spread of the repeats; or one run.
 
-    ``rows`` come before the standard ones, which ``standard=False`` leaves out: a heading and what
-    is counted or timed, a number or a text: ``{"TCP connections": lambda run: run.opened}``.
+    ``rows`` maps a heading to what is counted or timed, a number or a text:
+    ``{"TCP connections": lambda run: run.opened}``. They come before the standard rows, which
+    ``standard=False`` omits.
 
-    Raises `ValueError` if no row is left.
+    Raises `ValueError` if there are no rows.
     """
     comparison = Comparison({shown.arm: (shown,)}) if isinstance(shown, Run) else shown
     arms = list(comparison.arms)
@@ -76,7 +95,7 @@ def table(
     if standard:
         cells += _rows(comparison)
     if not cells:
-        raise ValueError("A table without the standard rows needs rows of its own: rows={…}.")
+        raise ValueError("A table without the standard rows needs its own: rows={…}.")
     lines = tuple((name, *(cell(comparison, arm) for arm in arms)) for name, cell in cells)
     return Table(_caption(comparison, standard), ("", *arms), lines)
 
@@ -95,14 +114,6 @@ def _caption(comparison: Comparison, standard: bool) -> str:
     return text
 
 
-def _cell(tag: str, text: str, scope: str = "") -> str:
-    scoped = f' scope="{scope}"' if scope else ""
-    # A learner's line may be one long word, and a page at 200 % zoom is narrow. Not by style:
-    # in a notebook that is not trusted JupyterLab takes out what it does not know.
-    words = "<wbr/>".join(map(html.escape, _MAY_BREAK.split(text)))
-    return f'<{tag}{scoped} style="text-align: left; {_BORDER}">{words}</{tag}>'
-
-
 def _spread(measure: Callable[[Run], float], write: Callable[[float], str]) -> _Cell:
     def cell(comparison: Comparison, arm: str) -> str:
         low, median, high = comparison.spread(arm, measure)
@@ -114,7 +125,7 @@ def _spread(measure: Callable[[Run], float], write: Callable[[float], str]) -> _
 
 
 def _measured(measure: Callable[[Run], object]) -> _Cell:
-    """Numbers as median and range; texts as they are, each different one once."""
+    """Numbers as median and range; texts as they are, without repetitions."""
 
     def cell(comparison: Comparison, arm: str) -> str:
         values = [measure(run) for run in comparison.arms[arm]]
@@ -129,12 +140,17 @@ def _measured(measure: Callable[[Run], object]) -> _Cell:
 
 
 def _loop_only(cell: _Cell) -> _Cell:
-    """For an arm that is a plain function there is no loop to speak of."""
+    """An arm that is a plain function has no loop."""
 
-    def answer(comparison: Comparison, arm: str) -> str:
+    def guarded(comparison: Comparison, arm: str) -> str:
         return "no event loop" if comparison[arm].backend == "none" else cell(comparison, arm)
 
-    return answer
+    return guarded
+
+
+def _longest_stall(run: Run) -> float:
+    line = timeline(run)
+    return max((length for _, length in (*line.blocked, *line.busy)), default=0.0)
 
 
 def _beats(comparison: Comparison, arm: str) -> str:
@@ -143,10 +159,9 @@ def _beats(comparison: Comparison, arm: str) -> str:
 
 
 def _guilty(comparison: Comparison, arm: str) -> str:
-    culprits = comparison[arm].culprits
-    if not culprits:
+    worst = culprit_during_calls(comparison[arm])
+    if worst is None:
         return "none"
-    worst = culprits[0]
     cost = f"{times(worst.times)}, {seconds(worst.seconds)} in all"
     return f"{worst.where}: {shortened(worst.where.code, 40)} ({cost})"
 
@@ -171,9 +186,9 @@ _CALLS: tuple[tuple[str, _Cell], ...] = (
 )
 _TIME = ("start to end", _makespan)
 _LOOP: tuple[tuple[str, _Cell], ...] = (
-    ("loop deaf", _loop_only(_spread(lambda run: run.blocked_share, percent))),
-    ("longest stall", _loop_only(_spread(lambda run: run.longest_stall, seconds))),
-    ("heartbeats, of a free loop", _loop_only(_beats)),
+    ("loop blocked or busy", _loop_only(_spread(lambda run: run.blocked_share, percent))),
+    ("longest stall", _loop_only(_spread(_longest_stall, seconds))),
+    ("heartbeats (of those due)", _loop_only(_beats)),
     ("guilty line", _loop_only(_guilty)),
     ("how it ended", _ended),
 )

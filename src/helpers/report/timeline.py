@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Literal, TypeAlias
 
 from helpers.lab.run import DROPPING, Block, Culprit, Run, Stall
@@ -11,14 +12,23 @@ from helpers.mock_llm import Request
 
 Fate: TypeAlias = Literal["answered", "refused", "dropped", "left", "open"]
 """How a request ended: with an answer, with an error status, with its connection broken off by the
-server, without its client, or not at all."""
+server, abandoned by its client, or not at all."""
+
+# for legends; an answered request needs no mark
+FATE_NAMES: dict[Fate, str] = {
+    "refused": "error answer",
+    "dropped": "broken off",
+    "left": "client left",
+    "open": "unanswered",
+}
+
+# start and length, in seconds
 Stretch: TypeAlias = tuple[float, float]
-"""Start and length, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One request. Queue up to ``slot``, waiting up to ``first``, generating up to ``end``."""
+    """One request. Queued until ``slot``, waiting until ``first``, generating until ``end``."""
 
     arrival: float
     slot: float
@@ -29,16 +39,18 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A run in seconds since its first request arrived."""
+    """A run in seconds since its first request arrived.
+
+    ``blocks`` are the long steps within the ``blocked`` stretches. ``end`` is the last answer or,
+    for an arm that did not return, the end of the run.
+    """
 
     lanes: tuple[Lane, ...]
     blocked: tuple[Stretch, ...]
     busy: tuple[Stretch, ...]
     blocks: tuple[Block, ...]
-    """The long steps within the blocked stretches; only those in view."""
     beats: tuple[float, ...]
     end: float
-    """The last answer; for an arm that did not return, its end."""
 
 
 def timeline(run: Run) -> Timeline:
@@ -48,31 +60,32 @@ def timeline(run: Run) -> Timeline:
         lanes=lanes(run.requests, start, run.seconds),
         blocked=_stretches(run.stalls, "blocked", start, end),
         busy=_stretches(run.stalls, "busy", start, end),
-        blocks=tuple(replace(block, start=block.start - start) for block in blocks_in_view(run)),
+        blocks=tuple(replace(block, start=block.start - start) for block in _blocks(run)),
         beats=tuple(beat - start for beat in run.beats if start <= beat <= start + end),
         end=end,
     )
 
 
-def blocks_in_view(run: Run) -> tuple[Block, ...]:
-    """The run's blocks during its calls: making a client beforehand is another story."""
-    start, end = run.window
-    return tuple(b for b in run.blocks if b.start < end and b.start + b.seconds > start)
-
-
-def culprit_in_view(run: Run) -> Culprit | None:
-    """The line that blocked the loop most during the calls."""
-    inside = Stall(0.0, 0.0, None, blocks_in_view(run))
+def culprit_during_calls(run: Run) -> Culprit | None:
+    """The line that blocked the loop most during the calls: making a client does not count."""
+    inside = Stall(0.0, 0.0, None, _blocks(run))
     return next(iter(replace(run, stalls=(inside,)).culprits), None)
+
+
+def stalled_seconds(run: Run, start: float, end: float) -> float:
+    """How long the loop was blocked or busy between two times of the run."""
+    overlaps = (min(s.start + s.seconds, end) - max(s.start, start) for s in run.stalls)
+    return sum(overlap for overlap in overlaps if overlap > 0)
 
 
 def lanes(requests: Iterable[Request], zero: float, now: float) -> tuple[Lane, ...]:
     """The requests in order of arrival, in seconds since ``zero``; open ones last until ``now``."""
-    return tuple(_lane(request, zero, now) for request in sorted(requests, key=_arrival))
+    in_order = sorted(requests, key=attrgetter("arrival"))
+    return tuple(_lane(request, zero, now) for request in in_order)
 
 
 def thinned(beats: Iterable[float], gap: float) -> list[float]:
-    """Beats at least ``gap`` seconds apart: drawn closer, they would run into a black bar."""
+    """Beats at least ``gap`` seconds apart: closer ones would merge into a black bar."""
     kept: list[float] = []
     for beat in beats:
         if not kept or beat - kept[-1] >= gap:
@@ -80,8 +93,9 @@ def thinned(beats: Iterable[float], gap: float) -> list[float]:
     return kept
 
 
-def _arrival(request: Request) -> float:
-    return request.arrival
+def _blocks(run: Run) -> tuple[Block, ...]:
+    start, end = run.window
+    return tuple(b for b in run.blocks if b.start < end and b.start + b.seconds > start)
 
 
 def _lane(request: Request, zero: float, now: float) -> Lane:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 
-class VerdictFailed(Exception):  # noqa: N818 - what a lesson says, not a programming error
-    """At least one claim does not hold."""
+class VerdictFailed(Exception):  # noqa: N818 - a lesson's result, not a programming error
+    """Raised by `verdict` if at least one claim does not hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A statement about a measurement, and whether it holds."""
 
+    # without the measurement: the same text on every machine
     statement: str
-    """What is claimed, without the measurement: the same text on every machine."""
     measured: str
     holds: bool
 
@@ -45,8 +45,8 @@ def at_most(what: str, measured: object, bound: float) -> Claim:
 def verdict(*claims: Claim) -> None:
     """Print one PASS or FAIL line per claim.
 
-    Raises `VerdictFailed` if a claim fails, `ValueError` without any claim: such a verdict could
-    not fail.
+    Raises `VerdictFailed` if a claim fails, and `ValueError` if there are no claims: such a verdict
+    could not fail.
     """
     if not claims:
         raise ValueError("A verdict needs at least one claim: without one it could not fail.")

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from numbers import Real
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
-from helpers.report.timeline import culprit_in_view
+from helpers.report.timeline import culprit_during_calls, stalled_seconds, timeline
 
-_WORTH_SAYING = 0.05
-"""A loop that was deaf for a smaller share of the time is not worth a clause."""
+# a loop that was blocked for a smaller share of the time is not worth mentioning
+_WORTH_MENTIONING = 0.05
+# times closer than this ratio are "about as soon"
 _SAME = 1.1
-"""Times closer than this ratio are "about as soon"."""
 
 
 def seconds(length: float) -> str:
@@ -29,7 +29,7 @@ def seconds(length: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share from 0 to 1: "98 %", and "< 1 %" for a little that is not nothing."""
+    """A share from 0 to 1: "98 %", and "< 1 %" for anything small above zero."""
     if not math.isfinite(share):
         return "–"
     return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
@@ -38,7 +38,7 @@ def percent(share: float) -> str:
 def number(value: object) -> str:
     """A count in full, a measurement to three digits: "12,480", "0.0521", "1,320"; text as it is.
 
-    "–" where there is nothing to say (None, NaN).
+    "–" for a missing value (None, NaN).
     """
     if value is None:
         return "–"
@@ -101,6 +101,34 @@ def ending(run: Run) -> str:
     return f"{run.failure.verb}{where}"
 
 
+def loop_word(run: Run) -> str:
+    """What the loop mostly was while it answered nothing: "blocked" or "busy" (see `Stall`)."""
+    line = timeline(run)
+    blocked, busy = (sum(length for _, length in kind) for kind in (line.blocked, line.busy))
+    return "busy" if busy > blocked else "blocked"
+
+
+def stalled(run: Run) -> str:
+    """How much of a whole run the loop was stalled: "loop blocked 99 %".
+
+    The share is that of the calls. What happened outside of them is said as well, for it is drawn:
+    "loop blocked 0 % of the calls, 0.12 s before".
+    """
+    start, end = run.window
+    before, after = stalled_seconds(run, 0.0, start), stalled_seconds(run, end, run.seconds)
+    # less is too short to be seen
+    visible = run.seconds / 100
+    outside = f", {seconds(before)} before" if before > visible else ""
+    outside += f", {seconds(after)} after" if after > visible else ""
+    calls = f" of the calls{outside}" if outside else ""
+    return f"loop {loop_word(run)} {percent(run.blocked_share)}{calls}"
+
+
+def is_stalled(run: Run) -> bool:
+    """Whether the loop was stalled for a share of the calls that is worth mentioning."""
+    return run.blocked_share >= _WORTH_MENTIONING
+
+
 def guilt(culprit: Culprit) -> str:
     """What a line did to the loop: "blocked 0.31 s here, 12 times (waiting)"."""
     each = seconds(culprit.seconds / culprit.times)
@@ -122,7 +150,7 @@ def sentence(shown: Comparison | Run) -> str:
 
 
 def counted(shown: Comparison | Run, numbers: Sequence[tuple[str, Callable[[Run], object]]]) -> str:
-    """The sentence of a figure with numbers of its own: "wrong: 40 TCP connections; right: 1 …"."""
+    """The sentence of a figure with its own numbers: "wrong: 40 TCP connections; right: 1 …"."""
     runs = [shown] if isinstance(shown, Run) else [shown[arm] for arm in shown.arms]
     clauses = []
     for run in runs:
@@ -134,15 +162,15 @@ def counted(shown: Comparison | Run, numbers: Sequence[tuple[str, Callable[[Run]
 
 
 def _phrase(label: str, value: object) -> str:
-    """ "40 TCP connections"; with a text that brings its own unit "last answer 1.9 s"."""
+    """ "40 TCP connections"; with a text that has its own unit, "last answer 1.9 s"."""
     if isinstance(value, Real) and not isinstance(value, bool):
         return quantity(float(value), label)
     return f"{label} {number(value)}"
 
 
 def _clause(run: Run, *, noun: bool, terse: bool) -> str:
-    """``noun``: "12 requests in flight". ``terse``: three arms have to share one sentence."""
-    parts = [_in_flight(run, noun), _answered(run), _deaf(run, terse), _end(run, terse)]
+    """``noun``: "12 requests in flight". ``terse``: three arms share one sentence."""
+    parts = [_in_flight(run, noun), _answered(run), _stalled(run, terse), _end(run, terse)]
     return f"{run.arm} {_listed([part for part in parts if part])}"
 
 
@@ -158,17 +186,15 @@ def _answered(run: Run) -> str:
     return f"got {run.answered} of {asked} answered" if run.answered < asked else ""
 
 
-def _is_deaf(run: Run) -> bool:
-    return run.blocked_share >= _WORTH_SAYING
-
-
-def _deaf(run: Run, terse: bool) -> str:
-    if not _is_deaf(run):
+def _stalled(run: Run, terse: bool) -> str:
+    if not is_stalled(run):
         return ""
-    culprit = None if terse else culprit_in_view(run)
-    line = f" ({call(culprit.where)}, {culprit.where})" if culprit else ""
     share = f"{percent(run.blocked_share)} of {seconds(run.makespan)}"
-    return f"left the event loop deaf for {share}{line}"
+    if loop_word(run) == "busy":
+        return f"kept the event loop busy for {share}"
+    culprit = None if terse else culprit_during_calls(run)
+    line = f" ({call(culprit.where)}, {culprit.where})" if culprit else ""
+    return f"blocked the event loop for {share}{line}"
 
 
 def _end(run: Run, terse: bool) -> str:
@@ -176,14 +202,14 @@ def _end(run: Run, terse: bool) -> str:
         return f"did not finish within {seconds(run.limit)}" if terse else f"was {ending(run)}"
     if run.outcome == "raised":
         return ending(run)
-    return "" if _is_deaf(run) else f"finished in {seconds(run.makespan)}"
+    return "" if is_stalled(run) else f"finished in {seconds(run.makespan)}"
 
 
 def _sooner(comparison: Comparison, first: str, arm: str) -> str:
     if not all(comparison[a].outcome == "returned" for a in (first, arm)):
         return ""
     was, now = (comparison.spread(a, lambda run: run.makespan).median for a in (first, arm))
-    done = ", done " if _is_deaf(comparison[arm]) else ", "
+    done = ", done " if is_stalled(comparison[arm]) else ", "
     if min(was, now) <= 0:
         return ""
     if abs(was - now) <= comparison.noise or max(was, now) / min(was, now) < _SAME:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from helpers.lab.run import Comparison, Failure, Run, Where
-from helpers.report.words import (
+from helpers.report.formatting import (
     call,
     counted,
     ending,
@@ -118,7 +118,7 @@ def test_call(code: str, named: str) -> None:
 
 def test_sentence_of_two_arms() -> None:
     assert sentence(compare(serial(), concurrent())) == (
-        "wrong kept 1 request in flight and left the event loop deaf for 99 % of 3.8 s "
+        "wrong kept 1 request in flight and blocked the event loop for 99 % of 3.8 s "
         "(httpx.post, cell 5, line 4); right had 12 in flight and finished in 0.35 s, "
         "10.8 times sooner."
     )
@@ -127,12 +127,12 @@ def test_sentence_of_two_arms() -> None:
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (serial(), "wrong kept 1 request in flight and left the event loop deaf for 99 % of 3.8 s"),
+        (serial(), "wrong kept 1 request in flight and blocked the event loop for 99 % of 3.8 s"),
         (concurrent(), "right had 12 requests in flight and finished in 0.35 s."),
         (hung(), "got 3 of 12 answered and was still waiting when the lab gave up after 5 s."),
         (raised(), "got 2 of 6 answered and raised ConnectError at cell 5, line 4."),
         (limited(), "had 8 requests in flight, got 8 of 40 answered and finished in 0.90 s."),
-        (busy(), "left the event loop deaf for 51 % of 0.35 s."),
+        (busy(), "kept the event loop busy for 51 % of 0.35 s."),
         (concurrent(0), "right sent no request and finished in 60 ms."),
         (compare(concurrent(0), concurrent(arm="b")), "b had 12 requests in flight"),
         (compare(concurrent(), serial()), "done 10.8 times later."),
@@ -149,7 +149,7 @@ def test_an_arm_that_hung_is_not_called_slower_or_faster() -> None:
     assert "later" not in said
 
 
-def test_a_difference_within_the_machines_noise_is_none() -> None:
+def test_a_difference_within_the_noise_is_not_reported() -> None:
     arms = concurrent(3), concurrent(3, "b", slower=1.5)
     assert "1.3 times later" in sentence(compare(*arms, noise=0.01))
     assert "about as soon" in sentence(compare(*arms, noise=0.1))

@@ -1,4 +1,4 @@
-"""Where the live view's frames go: under the running cell, or to the terminal."""
+"""Where the live view's frames go: below the running cell, or to the terminal."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Any, TypeAlias
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+# takes a frame as HTML and as a line of plain text
 Sink: TypeAlias = Callable[[str, str], None]
-"""Takes a frame as HTML and as a line of plain text."""
-
 
 _chosen: ContextVar[Sink | None] = ContextVar("sink", default=None)
 
 
 @contextmanager
 def showing_in(sink: Sink) -> Iterator[None]:
-    """Every live view made meanwhile shows itself in this sink: a panel is no running cell."""
+    """Every live view made in the ``with`` block uses this sink: a panel is not a running cell."""
     token = _chosen.set(sink)
     try:
         yield
@@ -29,7 +28,7 @@ def showing_in(sink: Sink) -> Iterator[None]:
 
 
 def default_sinks() -> tuple[Sink, Sink]:
-    """The sink for the frames, and the one for the last frame."""
+    """Return the sink for all frames but the last, and the one for the last."""
     if chosen := _chosen.get():
         return chosen, chosen
     if hasattr(get_ipython(), "kernel"):
@@ -39,7 +38,7 @@ def default_sinks() -> tuple[Sink, Sink]:
 
 
 def _cell_output() -> Sink:
-    """An output of the running cell. The first frame makes it, the others replace it."""
+    """An output of the running cell: the first frame creates it, the others replace it."""
     handle: Any = None  # IPython's own functions have no types
     new_output: Any = display
 
@@ -55,12 +54,12 @@ def _cell_output() -> Sink:
 
 
 def _rewrite_line(page: str, text: str) -> None:
-    # \x1b[K clears what a longer line left behind.
+    # \x1b[K clears the rest of a longer line.
     print(f"\r{text}\x1b[K", end="", flush=True)
 
 
 def _nowhere(page: str, text: str) -> None:
-    """A file or a pipe gets the last frame only."""
+    """A file or a pipe gets only the last frame."""
 
 
 def _last_line(page: str, text: str) -> None:

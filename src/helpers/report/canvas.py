@@ -1,9 +1,8 @@
-"""A sheet of paper measured in inches from its top left corner, on which matplotlib draws."""
+"""A canvas measured in inches from its top left corner, on which matplotlib draws."""
 
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -12,20 +11,50 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 
-from helpers.report.palette import FAINT, INK, MUTED, PAPER, Look
-from helpers.report.words import shortened
+from helpers.report.formatting import shortened
+from helpers.report.palette import FAINT, INK, MUTED, PAPER
 
 DPI = 144
+# height of a line of text, in font sizes
 LINE = 1.3
-"""Height of a line of text, in font sizes."""
 _FONT = "DejaVu Sans"
+# of all figures: a lesson may have set a style of its own, even a dark one
+STYLE: list[str | dict[str, Any]] = [
+    "default",
+    {
+        "font.family": _FONT,
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "axes.labelsize": 9,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
+        "legend.fontsize": 9,
+        "legend.frameon": False,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        # A learner's line may hold two dollar signs.
+        "text.parse_math": False,
+        "axes.edgecolor": MUTED,
+        "axes.spines.left": False,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.axisbelow": True,
+        "grid.color": FAINT,
+        "grid.linewidth": 0.7,
+        "hatch.linewidth": 0.8,
+        "figure.facecolor": PAPER,
+    },
+]
 Box: TypeAlias = tuple[float, float, float, float]
 
 
-class Sheet:
+class Canvas:
     """Made without pyplot: nothing global is kept, and nothing has to be closed."""
 
     def __init__(self, width: float, height: float) -> None:
@@ -33,8 +62,13 @@ class Sheet:
         self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
         FigureCanvasAgg(self.figure)
 
+    def extend(self, height: float) -> None:
+        """Make room at the bottom. What is there already keeps its distance from the bottom."""
+        self.height += height
+        self.figure.set_figheight(self.height)
+
     def text(self, x: float, y: float, text: str, size: float = 9, **look: Any) -> None:
-        """Lines of text below y. They stand on their baselines, so neighbours line up."""
+        """Lines of text below y, placed by their baselines so that neighbors align."""
         for i, line in enumerate(text.split("\n") if text else ()):
             baseline = y + (0.93 + i * LINE) * size / 72
             self._place(x, baseline, line, size, va="baseline", **look)
@@ -44,56 +78,18 @@ class Sheet:
         self._place(x, y, text, 9, va="center", **look)
 
     def _place(self, x: float, y: float, text: str, size: float, **look: Any) -> None:
-        # parse_math: a learner's line may hold two dollar signs.
-        self.figure.text(
-            x / self.width,
-            1 - y / self.height,
-            printable(text),
-            fontsize=size,
-            fontfamily=_FONT,
-            parse_math=False,
-            **({"color": INK} | look),
-        )
+        x, y = x / self.width, 1 - y / self.height
+        self.figure.text(x, y, printable(text), fontsize=size, **look)
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        """Axes without a frame whose top left corner is at x, y."""
+        """Axes whose top left corner is at x, y."""
         axes = self.figure.add_axes(self._box(x, y, width, height))
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(MUTED)
-        axes.tick_params(labelsize=9, colors=INK, labelfontfamily=_FONT)
-        axes.grid(axis="x", color=FAINT, linewidth=0.7)
-        axes.set_axisbelow(True)
+        axes.grid(axis="x")
         return axes
-
-    def move(self, axes: Axes, x: float, y: float, width: float, height: float) -> None:
-        """Put the axes' top left corner at x, y."""
-        axes.set_position(self._box(x, y, width, height))
 
     def _box(self, x: float, y: float, width: float, height: float) -> Box:
         bottom = 1 - (y + height) / self.height
         return x / self.width, bottom, width / self.width, height / self.height
-
-    def inches(self, axes: Axes, point: tuple[float, float]) -> tuple[float, float]:
-        """Where a point of the axes' data lies on the sheet."""
-        across, up = axes.transData.transform(point) / DPI
-        return float(across), self.height - float(up)
-
-    def leader(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """A fine line from a point to what is written about it."""
-        self.figure.add_artist(
-            Line2D(
-                [start[0] / self.width, end[0] / self.width],
-                [1 - start[1] / self.height, 1 - end[1] / self.height],
-                color=MUTED,
-                linewidth=0.6,
-            )
-        )
-
-    def marker(self, x: float, y: float, look: Look) -> None:
-        """The marker of a line's points."""
-        at = [x / self.width], [1 - y / self.height]
-        mark = Line2D(*at, linestyle="", marker=look.marker, markersize=5, color=look.colour)
-        self.figure.add_artist(mark)
 
     def pointer(self, x: float, top: float, tip: float) -> None:
         """A small arrow that points down."""
@@ -110,27 +106,23 @@ class Sheet:
             )
         )
 
-    def legend(self, entries: Sequence[Artist]) -> None:
-        """A legend along the bottom, on as many rows as it needs."""
-        for columns in range(len(entries), 0, -1):
-            legend = self.figure.legend(
-                handles=list(entries),
-                loc="lower center",
-                ncols=columns,
-                frameon=False,
-                prop={"family": _FONT, "size": 9},
-                columnspacing=1.6,
-                handletextpad=0.5,
-                borderaxespad=0.2,
-            )
-            if legend.get_window_extent().width <= self.figure.bbox.width:
-                return
-            legend.remove()
 
-    def png(self) -> bytes:
-        out = io.BytesIO()
-        self.figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
-        return out.getvalue()
+def add_legend(figure: Figure, entries: Sequence[Artist]) -> float:
+    """Add a legend along the bottom, and return its height in inches; 0 if there are no entries."""
+    for columns in range(len(entries), 0, -1):
+        legend = figure.legend(
+            handles=list(entries),
+            loc="outside lower center",
+            ncols=columns,
+            columnspacing=1.6,
+            handletextpad=0.5,
+            borderaxespad=0.2,
+        )
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            return float(box.height) / DPI
+        legend.remove()
+    return 0.0
 
 
 def text_width(text: str, size: float = 9, *, bold: bool = False) -> float:
@@ -141,7 +133,7 @@ def text_width(text: str, size: float = 9, *, bold: bool = False) -> float:
 
 
 def wrapped(text: str, width: float, size: float = 9, *, bold: bool = False, most: int = 2) -> str:
-    """The text on at most ``most`` lines of ``width`` inches, with … where that is not enough."""
+    """The text on at most ``most`` lines of ``width`` inches; … replaces what does not fit."""
     lines: list[str] = []
     words = text.split()
     while words and len(lines) < most:
@@ -155,6 +147,7 @@ def wrapped(text: str, width: float, size: float = 9, *, bold: bool = False, mos
 
 def fitted(text: str, width: float, size: float = 9, *, bold: bool = False) -> str:
     """As much of one line as ``width`` inches hold."""
+    text = printable(text)
     most = len(text)
     while most > 1 and text_width(shortened(text, most), size, bold=bold) > width:
         most -= 1
@@ -167,7 +160,7 @@ def height_of(text: str, size: float = 9) -> float:
 
 
 def printable(text: str) -> str:
-    """The text with a box for each character that the font lacks; matplotlib would warn."""
+    """The text with a box for each character that the font lacks: matplotlib would warn."""
     known = _characters()
     return "".join(c if c == "\n" or ord(c) in known else "□" for c in text)
 
