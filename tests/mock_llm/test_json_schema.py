@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.mock_llm.model.json_schema import SchemaError, check_schema, instance, subschemas
+from helpers.mock_llm.model.json_schema import check_form, check_schema, instance
 from helpers.mock_llm.model.patterns import PatternError, matching
+from helpers.mock_llm.model.schema_form import SchemaError, subschemas
 from helpers.mock_llm.model.words import WORDS
 
 PATTERNS = [
@@ -229,6 +230,25 @@ def odd_schemas(draw: st.DrawFn) -> dict[str, Any]:
 def test_a_senseless_schema_is_refused_or_answered(schema: dict[str, Any]) -> None:
     with contextlib.suppress(SchemaError):
         json.dumps(instance(schema, random.Random(0)), allow_nan=False)
+
+
+FORMS = jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA)
+
+
+@settings(max_examples=300, deadline=None)
+@given(schema=odd_schemas())
+def test_what_is_well_formed_is_what_the_library_says(schema: dict[str, Any]) -> None:
+    """And in its words, where there is one mistake only."""
+    sentences = [f"{error.message}." for error in FORMS.iter_errors(schema)]
+    problem = ""
+    try:
+        check_form(schema)
+    except SchemaError as error:
+        problem = error.message
+    if "a number is" in problem or "too many parts" in problem or "…" in problem:
+        return  # limits of ours, or a long value that was shortened
+    assert bool(problem) == bool(sentences)
+    assert not problem or problem in sentences
 
 
 def doubling(depth: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.mock_llm.model.words import WORDS, answer, digest
+from helpers.mock_llm.model.words import WORDS, answer, prompt_digest
 from helpers.mock_llm.tokens import count_prompt_tokens, encode, encoding
 
 
@@ -68,6 +68,6 @@ def test_words_are_one_token_each_wherever_they_stand() -> None:
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 24, 500, None])
 def test_answers_are_as_many_tokens_as_pieces(length: int | None) -> None:
     for choice in range(50):
-        pieces = answer(digest([1, 2, 3], 0, choice), length)
+        pieces = answer(prompt_digest([1, 2, 3], 0, choice), length)
         assert len(encode("".join(pieces))) == len(pieces)
         assert length is None or len(pieces) == length

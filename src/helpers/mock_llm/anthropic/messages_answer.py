@@ -55,7 +55,7 @@ class MessageAnswer:
     ) -> None:
         """``hour_end``: up to which token the prompt is cached for an hour.
 
-        ``keep`` is given the answer's id and content just before it is sent, or its end.
+        ``keep`` stores the answer's id and content when it is complete, just before it is sent.
         """
         self._completion = completion
         self._hour_end = hour_end
@@ -75,7 +75,7 @@ class MessageAnswer:
         return self._completion.reasoning_tokens - len(self._completion.thoughts)
 
     def whole(self) -> bytes:
-        content = self._content()
+        content = [piece.whole() for piece in self._pieces]
         return json.dumps(self._message(content, **self._end(), usage=self._usage())).encode()
 
     def opening(self) -> bytes:
@@ -96,9 +96,12 @@ class MessageAnswer:
                 before = ""
             before += _stop(index, piece)
 
-    def closing(self) -> bytes:
+    def finish(self) -> None:
         if self._keep is not None:
-            self._content()
+            content = [piece.whole() for piece in self._pieces]
+            self._keep(f"msg_{self._completion.id}", content)
+
+    def closing(self) -> bytes:
         end = self._closing(self._end())
         if not self._pieces:
             return end
@@ -116,12 +119,6 @@ class MessageAnswer:
         if streamed:
             return self.opening() + self._closing(end)
         return json.dumps(self._message([], **end, usage=self._usage())).encode()
-
-    def _content(self) -> list[_Fields]:
-        content = [piece.whole() for piece in self._pieces]
-        if self._keep is not None:
-            self._keep(f"msg_{self._completion.id}", content)
-        return content
 
     def _closing(self, end: dict[str, str | None]) -> bytes:
         delta = _event({"type": "message_delta", "delta": end, "usage": self._usage()})

@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from helpers.mock_llm.model.generate import Tool
-from helpers.mock_llm.model.json_schema import SchemaError, check_schema
+from helpers.mock_llm.model.json_schema import check_schema
+from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.validation import validate
 
@@ -280,7 +281,7 @@ _Request = TypeVar("_Request", bound=CountRequest)
 def parse(model: type[_Request], body: bytes, headers: dict[bytes, bytes]) -> _Request:
     """What a request says by itself. Raises ApiError (400) in the provider's words."""
     _check_version(headers.get(b"anthropic-version"))
-    return validate(model, body, refuse=_refusal)
+    return validate(model, body, _refusal)
 
 
 def check(request: CountRequest) -> None:
@@ -404,7 +405,7 @@ def _check_schema(schema: _Object, where: str) -> None:
     try:
         check_schema(schema)
     except SchemaError as error:
-        raise _bad(f"{where}: JSON schema is invalid: {error.problem}") from None
+        raise _bad(f"{where}: JSON schema is invalid: {error.message}") from None
 
 
 def _check_marks(request: CountRequest) -> None:

@@ -1,26 +1,30 @@
-"""What the model says, before any route writes it down in its provider's format.
+"""What the model answers, before a route puts it into its provider's format.
 
-It answers in text, in JSON where a schema is asked for, or with calls of the tools it was given.
-With ``tool_choice`` "auto" it calls a tool when the last message is the user's, and answers once it
-has a result: an agent's loop always runs, and always ends.
+It answers in text, in JSON if a schema is given, or with calls of the tools it was given. With
+``tool_choice`` "auto" it calls a tool when the last message is the user's, and answers once it has
+a result: an agent's loop always runs, and always ends.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from helpers.mock_llm.model.json_schema import instance
+from helpers.mock_llm.model.json_schema import Budget, instance
+from helpers.mock_llm.model.logprobs import token_logprobs
 from helpers.mock_llm.model.prefix_cache import Marks
 from helpers.mock_llm.model.tokens import pieces
-from helpers.mock_llm.model.words import answer, digest
+from helpers.mock_llm.model.words import answer, prompt_digest
 
-_MOST_CALLS = 3
-"""Tools called at once, where a request lets the model call several."""
+_MAX_CALLS = 3
+"""Tools called at once, if a request allows several."""
 _INPUT_LENGTHS = range(4, 13)
 """Tokens of the text for a tool that takes text."""
+_USUAL_LENGTH = 64
+_MAX_TOKENS = 400_000
+"""Tokens of a request's answers, and of the alternatives to them, in all."""
 _ANY_OBJECT: dict[str, Any] = {
     "type": "object",
     "additionalProperties": {"type": ["string", "integer", "boolean"]},
@@ -37,12 +41,12 @@ class Tool:
 
 @dataclass(slots=True, kw_only=True)
 class GenerationRequest:
-    """What a request wants of the model, whichever route it came by."""
+    """What a request asks of the model, whichever route it came by."""
 
     model: str
     prompt: list[int]
     limit: int | None = None
-    """Most tokens of the answer, hidden reasoning included."""
+    """Maximum tokens of the answer, hidden reasoning included."""
     seed: int = 0
     choices: int = 1
     stop: tuple[str, ...] = ()
@@ -57,10 +61,18 @@ class GenerationRequest:
     called: bool = False
     """The last message already is a tool's result."""
     thinking_budget: int | None = None
-    """Most tokens of reasoning, where the request asks for it; None leaves it to the profile."""
+    """Maximum tokens of reasoning, if the request says so; None leaves it to the profile."""
     shows_thinking: bool = False
+    top_logprobs: int | None = None
+    """Alternatives to each token of a text; None for no log probabilities at all."""
     marks: Marks | None = None
     """What the client wants cached; None where the provider decides."""
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether writing the answers may take more than a few milliseconds."""
+        many = self.choices > 8 or self.top_logprobs is not None
+        return many or self.schema is not None or self.calls_tools
 
     @property
     def calls_tools(self) -> bool:
@@ -72,6 +84,8 @@ class GenerationRequest:
 @dataclass(slots=True)
 class Text:
     tokens: list[str]
+    logprobs: list[str] = field(default_factory=list)
+    """For each token the JSON of its log probability, if they are asked for."""
 
 
 @dataclass(slots=True)
@@ -85,6 +99,10 @@ class ToolCall:
     """The arguments' JSON, or the text for a tool that takes one, token by token."""
 
 
+class TooLongError(ValueError):
+    """An answer with more tokens than the server can be asked to write at once."""
+
+
 @dataclass(slots=True)
 class Choice:
     """One answer: text, or calls of tools. Never without a part."""
@@ -92,7 +110,7 @@ class Choice:
     parts: list[Text | ToolCall]
     finish: Literal["stop", "length", "tool_calls"]
     stop_sequence: str | None = None
-    """Which of the wish's sequences ended the text."""
+    """Which of the request's stop sequences ended the text."""
 
     @property
     def length(self) -> int:
@@ -103,48 +121,71 @@ class Choice:
 def generate(
     generation: GenerationRequest, *, room: int, seed: int, length: int | None
 ) -> list[Choice]:
-    """The answers of a model that may write ``room`` tokens. ``length``: what the server was told
-    a text should have.
+    """The answers of a model that may write ``room`` tokens. ``length``: tokens of a text, as the
+    server is configured.
 
-    The same wish and seed give the same answers. Raises SchemaError for a schema that nothing fits.
+    The same request and seed give the same answers. Raises SchemaError for a schema that nothing
+    fits, and TooLongError.
     """
-    return [
-        _choice(generation, room, digest(generation.prompt, seed + generation.seed, index), length)
+    _check_size(generation, min(length or _USUAL_LENGTH, room) * generation.choices)
+    budget = Budget(values=20_000, characters=400_000, steps=1_000_000)
+    choices = [
+        _choice(
+            generation,
+            room,
+            prompt_digest(generation.prompt, seed + generation.seed, index),
+            length,
+            budget,
+        )
         for index in range(generation.choices)
     ]
+    if generation.top_logprobs is not None:
+        _check_size(generation, sum(choice.length for choice in choices))
+        for part in (part for choice in choices for part in choice.parts):
+            if isinstance(part, Text):
+                part.logprobs = token_logprobs(part.tokens, generation.top_logprobs)
+    return choices
 
 
-def _choice(generation: GenerationRequest, room: int, of: bytes, length: int | None) -> Choice:
+def _check_size(generation: GenerationRequest, tokens: int) -> None:
+    if tokens * (2 + (generation.top_logprobs or 0)) > _MAX_TOKENS:
+        raise TooLongError
+
+
+def _choice(
+    generation: GenerationRequest, room: int, digest: bytes, length: int | None, budget: Budget
+) -> Choice:
     if generation.calls_tools:
-        return _calls(generation, room, of)
+        return _calls(generation, room, digest, budget)
     if generation.schema is None:
-        tokens = answer(of, length)
+        tokens = answer(digest, length, room)
     else:
-        tokens = _json(generation.schema or _ANY_OBJECT, random.Random(of))  # noqa: S311
+        rng = random.Random(digest)  # noqa: S311
+        tokens = _json(generation.schema or _ANY_OBJECT, rng, budget)
     finish: Literal["stop", "length"] = "stop" if len(tokens) <= room else "length"
-    tokens = tokens[:room]
-    return (
-        _stopped(generation.stop, tokens, finish)
-        if generation.stop
-        else Choice([Text(tokens)], finish)
-    )
+    text, stop_sequence = _stopped(generation.stop, tokens[:room])
+    if stop_sequence is not None:
+        finish = "stop"
+    return Choice([Text(text)], finish, stop_sequence)
 
 
-def _stopped(stop: tuple[str, ...], tokens: list[str], finish: Literal["stop", "length"]) -> Choice:
-    """The text up to the sequence that is complete first."""
+def _stopped(stop: tuple[str, ...], tokens: list[str]) -> tuple[list[str], str | None]:
+    """The text up to the sequence that is complete first, and that sequence."""
+    if not stop:
+        return tokens, None
     text = "".join(tokens)
     found = [(at + len(end), at, end) for end in stop if end and (at := text.find(end)) >= 0]
     if not found:
-        return Choice([Text(tokens)], finish)
+        return tokens, None
     _, at, end = min(found)
-    return Choice([Text(pieces(text[:at]))], "stop", end)
+    return pieces(text[:at]), end
 
 
-def _calls(generation: GenerationRequest, room: int, of: bytes) -> Choice:
-    rng = random.Random(of)  # noqa: S311
+def _calls(generation: GenerationRequest, room: int, digest: bytes, budget: Budget) -> Choice:
+    rng = random.Random(digest)  # noqa: S311
     parts: list[Text | ToolCall] = []
     for tool in _chosen(generation, rng):
-        id, tokens = f"{rng.getrandbits(96):024x}", _arguments(tool, rng)
+        id, tokens = f"{rng.getrandbits(96):024x}", _arguments(tool, rng, budget)
         if room > 0:
             parts.append(ToolCall(id, tool.name, tokens[:room]))
         room -= len(tokens)
@@ -155,16 +196,16 @@ def _chosen(generation: GenerationRequest, rng: random.Random) -> list[Tool]:
     tools = generation.tools
     if generation.tool_choice not in ("auto", "required"):
         return [tool for tool in tools if tool.name == generation.tool_choice][:1]
-    most = min(len(tools), _MOST_CALLS) if generation.parallel_tool_calls else 1
+    most = min(len(tools), _MAX_CALLS) if generation.parallel_tool_calls else 1
     return [tools[k] for k in sorted(rng.sample(range(len(tools)), rng.randint(1, most)))]
 
 
-def _arguments(tool: Tool, rng: random.Random) -> list[str]:
+def _arguments(tool: Tool, rng: random.Random, budget: Budget) -> list[str]:
     if tool.parameters is None:
         return answer(rng.randbytes(16), rng.choice(_INPUT_LENGTHS))
-    return _json({"type": "object", **tool.parameters}, rng)
+    return _json({"type": "object", **tool.parameters}, rng, budget)
 
 
-def _json(schema: dict[str, Any], rng: random.Random) -> list[str]:
-    """ASCII, so that every token is a whole piece of the text."""
-    return pieces(json.dumps(instance(schema, rng), separators=(",", ":")))
+def _json(schema: dict[str, Any], rng: random.Random, budget: Budget) -> list[str]:
+    value = instance(schema, rng, budget)
+    return pieces(json.dumps(value, separators=(",", ":"), ensure_ascii=False))

@@ -14,43 +14,59 @@ import json
 import math
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, reduce
-from typing import Any, NamedTuple, TypeAlias
+from itertools import chain
+from typing import Any, NamedTuple
 
 from helpers.mock_llm.model.patterns import PatternError, matching
+from helpers.mock_llm.model.schema_form import (
+    Path,
+    Schema,
+    SchemaError,
+    check_parts,
+    has_type,
+    shorten,
+)
 from helpers.mock_llm.model.words import WORDS
-from helpers.mock_llm.serving.errors import ApiError
 
-Schema: TypeAlias = dict[str, Any]
-Context: TypeAlias = tuple[str | int, ...]
-
-_DEEPEST = 64
+_MAX_DEPTH = 64
 """Steps from a schema into its parts, references included, beyond which no value is looked for."""
 _USUAL_DEPTH = 12
 """The same for values that need not be deeper."""
-_MOST = 5_000
-"""Values in one answer, and items or characters in one value."""
+_MAX_ITEMS = 5_000
+"""Items of an array, properties of an object, characters that a text must have."""
 _SPARE = 30
 """Things in an answer that could be left out: recursive schemas stay readable."""
-_LONG = 20_000
-"""Characters of a schema whose check is not remembered."""
+_MAX_LENGTH = 250_000
+"""Characters of a schema."""
+_MAX_REMEMBERED = 20_000
+"""Characters of a schema whose check is remembered."""
 _TRIES = 100
 """For a text of the right length, or an item unlike the others."""
 
 
-class SchemaError(ApiError):
-    """A schema that is malformed, or that no value fits.
+@dataclass(slots=True)
+class Budget:
+    """What one answer may cost, so that a small request cannot occupy the server for seconds."""
 
-    ``problem`` says so in the provider's words, without whose schema it is: a route adds that.
-    """
+    values: int = 5_000
+    characters: int = 200_000
+    """Those of texts that did not fit are counted too."""
+    steps: int = 150_000
+    """Parts of the schema that are looked at."""
 
-    def __init__(self, problem: str, context: Context | None = None) -> None:
-        if context is not None:
-            problem = f"In context={tuple(map(str, context))}, {problem}"
-        super().__init__(400, f"Invalid schema: {problem}")
-        self.problem = problem
+    def spend(self, *, values: int = 0, characters: int = 0, steps: int = 0) -> None:
+        """Raises SchemaError when it is used up."""
+        self.values -= values
+        self.characters -= characters
+        self.steps -= steps
+        if self.values < 0 or self.characters < 0:
+            raise SchemaError("its values are too large.")
+        if self.steps < 0:
+            raise SchemaError("the schema is too complicated.")
 
 
 def check_schema(schema: Schema) -> None:
@@ -60,22 +76,24 @@ def check_schema(schema: Schema) -> None:
 
 def check_form(schema: Schema) -> None:
     """Raises SchemaError for what is no JSON schema."""
-    _with_text(schema, _check_form, lambda: _check_parts(schema))
+    _with_text(schema, _check_form, lambda: check_parts(schema))
 
 
-def instance(schema: Schema, rng: random.Random) -> Any:
+def instance(schema: Schema, rng: random.Random, budget: Budget | None = None) -> Any:
     """A value that fits. Raises SchemaError."""
     check_form(schema)
-    return _Writer(schema, rng).write()
+    return _Writer(schema, rng, budget or Budget()).write()
 
 
 def _with_text(
-    schema: Schema, remembered: Callable[[str], None], anew: Callable[[], object]
+    schema: Schema, remembered: Callable[[str], None], afresh: Callable[[], object]
 ) -> None:
     """Checks are remembered by the schema's text: clients send it with every request."""
     text = _text_of(schema)
-    if len(text) > _LONG:
-        anew()
+    if len(text) > _MAX_LENGTH:
+        raise SchemaError("the schema is too large.")
+    if len(text) > _MAX_REMEMBERED:
+        afresh()
     else:
         remembered(text)
 
@@ -87,18 +105,11 @@ def _check_answer(text: str) -> None:
 
 @lru_cache(maxsize=512)
 def _check_form(text: str) -> None:
-    _check_parts(json.loads(text))
+    check_parts(json.loads(text))
 
 
 def _answer(schema: Schema) -> Any:
     return instance(schema, random.Random(0))  # noqa: S311
-
-
-def _check_parts(schema: Any) -> None:
-    for count, (_, part) in enumerate(subschemas(schema)):
-        _check_part(part)
-        if count > _MOST:
-            raise SchemaError("the schema has too many parts.")
 
 
 def _text_of(schema: Schema) -> str:
@@ -108,123 +119,27 @@ def _text_of(schema: Schema) -> str:
         raise SchemaError("a number is not finite, or has too many digits.") from None
 
 
-_PARTS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
-_LISTS_OF_PARTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_PARTS = ("items", "additionalProperties", "propertyNames")
 _ANNOTATIONS = {"title", "description", "default", "examples", "$comment", "$defs", "definitions"}
-
-
-def subschemas(schema: Any) -> Iterator[tuple[Context, Any]]:
-    """The schema and every schema in it, each with its path. References are not followed."""
-    todo: list[tuple[Context, Any]] = [((), schema)]
-    while todo:
-        context, part = todo.pop()
-        yield context, part
-        if isinstance(part, dict):
-            todo += reversed([((*context, *path), inner) for path, inner in _parts(part)])
-
-
-def _parts(schema: Schema) -> Iterator[tuple[Context, Any]]:
-    for keyword, value in schema.items():
-        if keyword in _PARTS_BY_NAME and isinstance(value, dict):
-            yield from (((keyword, name), part) for name, part in value.items())
-        elif isinstance(value, list) and keyword in (*_LISTS_OF_PARTS, "items"):
-            yield from (((keyword, index), part) for index, part in enumerate(value))
-        elif keyword in _PARTS:
-            yield (keyword,), value
-
-
-_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
-_FORMS: dict[str, tuple[str, ...]] = {
-    "properties": ("object",),
-    "patternProperties": ("object",),
-    "$defs": ("object",),
-    "definitions": ("object",),
-    "anyOf": ("array",),
-    "oneOf": ("array",),
-    "allOf": ("array",),
-    "prefixItems": ("array",),
-    "required": ("array",),
-    "enum": ("array",),
-    "pattern": ("string",),
-    "format": ("string",),
-    "$ref": ("string",),
-    "minimum": ("number",),
-    "maximum": ("number",),
-    "exclusiveMinimum": ("number", "boolean"),
-    "exclusiveMaximum": ("number", "boolean"),
-    "multipleOf": ("number",),
-    "uniqueItems": ("boolean",),
-}
-_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
-
-
-def _check_part(schema: Any) -> None:
-    """Raises SchemaError in the words of the validator that the provider seems to use."""
-    if isinstance(schema, bool):
-        return
-    if not isinstance(schema, dict):
-        raise SchemaError(f"{_short(schema)} is not of type 'object', 'boolean'.")
-    for keyword, types in _FORMS.items():
-        if keyword in schema and not any(_is(schema[keyword], name) for name in types):
-            names = ", ".join(map(repr, types))
-            raise SchemaError(f"{_short(schema[keyword])} is not of type {names}.")
-    for keyword in _COUNTS:
-        count = schema.get(keyword, 0)
-        if not isinstance(count, int) or isinstance(count, bool):
-            raise SchemaError(f"{_short(count)} is not of type 'integer'.")
-        if count < 0:
-            raise SchemaError(f"{count} is less than the minimum of 0.")
-    if schema.get("multipleOf", 1) <= 0:
-        raise SchemaError("multipleOf is not more than 0.")
-    names = schema.get("type", "string")
-    for name in names if isinstance(names, list) and names else [names]:
-        if name not in _TYPES:
-            raise SchemaError(f"{_short(name)} is not valid under any of the given schemas.")
-    if not all(isinstance(name, str) for name in schema.get("required", ())):
-        raise SchemaError("'required' is not an array of strings.")
-
-
-def _short(value: object) -> str:
-    text = repr(value)[:100]
-    return text if len(text) < 100 else text + "…"
-
-
-def _is(value: Any, name: str) -> bool:
-    """Whether a JSON value has a type of JSON schema's."""
-    match name:
-        case "null":
-            return value is None
-        case "boolean":
-            return isinstance(value, bool)
-        case "string":
-            return isinstance(value, str)
-        case "array":
-            return isinstance(value, list)
-        case "object":
-            return isinstance(value, dict)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return name == "number" or isinstance(value, int) or value.is_integer()
 
 
 class _Writer:
     """One value for one schema."""
 
-    def __init__(self, root: Schema, rng: random.Random) -> None:
+    def __init__(self, root: Schema, rng: random.Random, budget: Budget) -> None:
         self._root = root
         self._rng = rng
+        self._budget = budget
         self._spare = _SPARE
-        self._left = _MOST
         self._checked: set[int] = {id(root)}
         self._known: dict[tuple[int, int], bool] = {}
+        # By the id of a schema.
         self._simplified: dict[int, list[Any] | None] = {}
-        """By the id of a schema."""
+        self._members: dict[int, list[tuple[Any, int]]] = {}
+        # Schemas whose ids are known: some are made on the way, and no id may be used again.
         self._alive: list[Any] = []
-        """Schemas whose ids are known: some are made on the way, and no id may be used again."""
 
     def write(self) -> Any:
-        depth = _USUAL_DEPTH if self._fits(self._root, _USUAL_DEPTH) else _DEEPEST
+        depth = _USUAL_DEPTH if self._fits(self._root, _USUAL_DEPTH) else _MAX_DEPTH
         return self._value(self._root, depth, ())
 
     # What fits
@@ -242,6 +157,7 @@ class _Writer:
         return self._known[key]
 
     def _find_out(self, schema: Schema, depth: int) -> bool:
+        self._budget.spend(steps=1 + len(schema.get("required", ())))
         if "const" in schema or "enum" in schema:
             return True
         if (simpler := self._simpler(schema)) is not None:
@@ -254,6 +170,7 @@ class _Writer:
         if name == "array":
             least = schema.get("minItems", 0)
             parts = _first_items(schema, least)
+            self._budget.spend(steps=len(parts))
             return len(parts) == least and all(self._fits(part, depth - 1) for part in parts)
         return "pattern" not in schema or name != "string" or _is_supported(schema["pattern"])
 
@@ -261,8 +178,6 @@ class _Writer:
         """The schemas of which one must fit, where this one is a reference or a combination."""
         key = id(schema)
         if key not in self._simplified:
-            if len(self._simplified) > _MOST:
-                raise SchemaError("the schema is too complicated.")
             self._alive.append(schema)
             self._simplified[key] = self._simplify(schema)
         return self._simplified[key]
@@ -273,10 +188,27 @@ class _Writer:
             return None
         rest = {k: v for k, v in schema.items() if k != keyword and k not in _ANNOTATIONS}
         if keyword == "$ref":
-            return [_all([rest, self._target(schema["$ref"])])]
+            return [self._all([rest, self._target(schema["$ref"])])]
         if keyword == "allOf":
-            return [_all([rest, *schema["allOf"]])]
-        return [_all([rest, branch]) for branch in schema[keyword]]
+            return [self._all([rest, *schema["allOf"]])]
+        return [self._all([rest, branch]) for branch in schema[keyword]]
+
+    def _all(self, schemas: list[Any]) -> Any:
+        """One schema in place of several that must all fit."""
+        if False in schemas:
+            return False
+        parts = [part for part in schemas if part not in ({}, True)]
+        if len(parts) < 2:
+            return parts[0] if parts else {}
+        by_keyword: dict[str, list[Any]] = {}
+        for part in parts:
+            for keyword, value in part.items():
+                by_keyword.setdefault(keyword, []).append(value)
+                self._budget.spend(steps=len(value) if isinstance(value, list | dict) else 1)
+        return {
+            keyword: values[0] if len(values) == 1 else _merged(keyword, values)
+            for keyword, values in by_keyword.items()
+        }
 
     def _target(self, reference: str) -> Any:
         target: Any = self._root
@@ -289,10 +221,10 @@ class _Writer:
                 target = target[int(step) if isinstance(target, list) else step]
         except (KeyError, IndexError, TypeError, ValueError):
             raise SchemaError(
-                f"reference {_short(reference)} does not point to a schema."
+                f"reference {shorten(reference)} does not point to a schema."
             ) from None
         if id(target) not in self._checked:  # it may stand where no keyword leads
-            _check_parts(target)
+            check_parts(target)
             self._checked.add(id(target))
         return target
 
@@ -304,34 +236,30 @@ class _Writer:
 
     # Writing
 
-    def _value(self, schema: Any, depth: int, context: Context) -> Any:
-        self._left -= 1
-        if self._left < 0:
-            raise SchemaError("its values are too large.")
+    def _value(self, schema: Any, depth: int, path: Path) -> Any:
+        self._budget.spend(values=1)
         if depth <= 0 or schema is False:
-            raise SchemaError("no value fits, or only one nested too deeply.", context)
+            raise SchemaError("no value fits, or only one nested too deeply.", path)
         if not isinstance(schema, dict):
             return self._words(1)
-        if "const" in schema:
-            return schema["const"]
-        if "enum" in schema:
-            return self._member(schema, context)
+        if "const" in schema or "enum" in schema:
+            return self._member(schema, path)
         if (simpler := self._simpler(schema)) is not None:
-            return self._value(self._branch(simpler, depth), depth - 1, context)
+            return self._value(self._branch(simpler, depth), depth - 1, path)
         match name := self._type(schema, depth):
             case "object":
-                return self._object(schema, depth, context)
+                return self._object(schema, depth, path)
             case "array":
-                return self._array(schema, depth, context)
+                return self._array(schema, depth, path)
             case "string":
-                return self._string(schema, context)
+                return self._string(schema, path)
             case "boolean":
                 return self._rng.random() < 0.5
             case "null":
                 return None
             case "":
-                raise SchemaError("no type fits all of its parts.", context)
-        return self._number(schema, whole=name == "integer", context=context)
+                raise SchemaError("no type fits all of its parts.", path)
+        return self._number(schema, whole=name == "integer", path=path)
 
     def _type(self, schema: Schema, depth: int) -> str:
         names = _types(schema)
@@ -339,28 +267,34 @@ class _Writer:
             names = [name for name in names if self._type_fits(schema, name, depth)] or names
         return self._rng.choice(names) if names else ""
 
-    def _member(self, schema: Schema, context: Context) -> Any:
-        names = _types(schema) if "type" in schema else list(_TYPES)
-        members = [m for m in schema["enum"] if any(_is(m, name) for name in names)]
+    def _member(self, schema: Schema, path: Path) -> Any:
+        if id(schema) not in self._members:
+            self._alive.append(schema)
+            self._members[id(schema)] = _members(schema)
+        members = self._members[id(schema)]
         if not members:
-            raise SchemaError("enum has no value of the type.", context)
-        return self._rng.choice(members)
+            raise SchemaError("enum has no value of the type.", path)
+        member, size = members[0] if "const" in schema else self._rng.choice(members)
+        self._budget.spend(characters=size)
+        return member
 
     def _branch(self, branches: list[Any], depth: int) -> Any:
+        self._budget.spend(steps=len(branches))
         fitting = [branch for branch in branches if self._fits(branch, depth - 1)]
         if len(fitting) > 1 and not self._spend():
             return min(fitting, key=self._least_depth)
         return self._rng.choice(fitting or branches or [False])
 
     def _least_depth(self, schema: Any) -> int:
-        return next((d for d in range(_DEEPEST) if self._fits(schema, d)), _DEEPEST)
+        return next((d for d in range(_MAX_DEPTH) if self._fits(schema, d)), _MAX_DEPTH)
 
     def _spend(self) -> bool:
         self._spare -= 1
         return self._spare >= 0
 
-    def _object(self, schema: Schema, depth: int, context: Context) -> dict[str, Any]:
+    def _object(self, schema: Schema, depth: int, path: Path) -> dict[str, Any]:
         required = self._required(schema)
+        self._budget.spend(steps=len(required) + len(schema.get("properties", ())))
         parts = {
             name: part
             for name, part in schema.get("properties", {}).items()
@@ -371,9 +305,10 @@ class _Writer:
         for name in [name for name in parts if name not in required]:
             if len(parts) > most:
                 del parts[name]
-        self._add_properties(schema, parts, depth, context)
+        self._add_properties(schema, parts, depth, path)
+        self._budget.spend(characters=sum(map(len, parts)))
         return {
-            name: self._value(part, depth - 1, (*context, "properties", name))
+            name: self._value(part, depth - 1, (*path, "properties", name))
             for name, part in parts.items()
         }
 
@@ -382,7 +317,7 @@ class _Writer:
         return self._fits(part, depth - 1) and self._rng.random() < 0.7 and self._spend()
 
     def _add_properties(
-        self, schema: Schema, parts: dict[str, Any], depth: int, context: Context
+        self, schema: Schema, parts: dict[str, Any], depth: int, path: Path
     ) -> None:
         """Those that the schema does not name: if it says what they are, or to make up the least
         number."""
@@ -395,25 +330,25 @@ class _Writer:
         free = isinstance(others, dict) and self._fits(others, depth - 1)
         count = max(least, min(len(parts) + self._rng.randint(1, 2), most) if free else 0)
         if len(parts) < least and (others is False or (not free and isinstance(others, dict))):
-            raise SchemaError("it has fewer properties than minProperties.", context)
-        if count > _MOST:
-            raise SchemaError("its values are too large.", context)
+            raise SchemaError("it has fewer properties than minProperties.", path)
+        if count > _MAX_ITEMS:
+            raise SchemaError("its values are too large.", path)
         while len(parts) < count and (len(parts) < least or self._spend()):
-            name = self._name(schema.get("propertyNames", {}), len(parts), depth, context)
+            name = self._name(schema.get("propertyNames", {}), len(parts), depth, path)
             if name not in named:
                 parts.setdefault(name, {} if others is None else others)
 
-    def _name(self, schema: Any, others: int, depth: int, context: Context) -> str:
-        """For a property that the schema does not name, beside ``others``."""
+    def _name(self, schema: Any, others: int, depth: int, path: Path) -> str:
+        """For a property that the schema does not name, in addition to ``others``."""
         if not schema or schema is True:
             return self._words(1 + others // len(WORDS), "_")
-        return str(self._value({"type": "string", "allOf": [schema]}, depth, context))
+        return str(self._value({"type": "string", "allOf": [schema]}, depth, path))
 
-    def _array(self, schema: Schema, depth: int, context: Context) -> list[Any]:
+    def _array(self, schema: Schema, depth: int, path: Path) -> list[Any]:
         least = schema.get("minItems", 0)
         most = schema.get("maxItems", max(least, 3))
-        if not 0 <= least <= most or least > _MOST:
-            raise SchemaError(f"no array has {least} to {most} items.", context)
+        if least > most or least > _MAX_ITEMS:
+            raise SchemaError(f"no array has {least} to {most} items.", path)
         count = max(least, min(most, self._rng.randint(1, 3)))
         items: list[Any] = []
         seen: set[str] = set()
@@ -422,37 +357,39 @@ class _Writer:
             if index >= least and not (self._fits(part, depth - 1) and self._spend()):
                 break
             for _ in range(_TRIES if unique else 1):
-                item = self._value(part, depth - 1, (*context, "items"))
+                item = self._value(part, depth - 1, (*path, "items"))
                 if not unique or (key := _key(item)) not in seen:
                     seen.add(key if unique else "")
                     items.append(item)
                     break
             else:
                 if len(items) < least:
-                    raise SchemaError("there are fewer different items than minItems.", context)
+                    raise SchemaError("there are fewer different items than minItems.", path)
                 break
         if len(items) < least:
-            raise SchemaError("there are fewer items than minItems.", context)
+            raise SchemaError("there are fewer items than minItems.", path)
         return items
 
-    def _string(self, schema: Schema, context: Context) -> str:
+    def _string(self, schema: Schema, path: Path) -> str:
         least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-        if not 0 <= least <= most or least > _MOST:
-            raise SchemaError(f"no string has {least} to {most} characters.", context)
+        if least > most or least > _MAX_ITEMS:
+            raise SchemaError(f"no string has {least} to {most} characters.", path)
         if "pattern" not in schema and schema.get("format") not in _FORMATS:
             return self._text(least, most)
-        longest = int(min(most, 2 * least, _MOST)) + 1
+        longest = int(min(most, 2 * least, _MAX_ITEMS)) + 1
         spares = (range(7), range(2), range(longest), range(least, longest))
         try:
             for attempt in range(_TRIES):
                 text = self._attempt(schema, spares[attempt % 4])
+                # Reading a pattern takes as long as writing a text.
+                self._budget.spend(characters=len(text) + len(schema.get("pattern", "")))
                 if "pattern" in schema and "$" not in schema["pattern"]:  # more may follow
                     text = text.ljust(least, "s")
                 if least <= len(text) <= most:
                     return text
         except PatternError:
             return self._text(least, most)
-        raise SchemaError("no string has both this pattern or format and this length.", context)
+        raise SchemaError("no string has both this pattern or format and this length.", path)
 
     def _attempt(self, schema: Schema, spare: range) -> str:
         if "pattern" in schema:
@@ -460,6 +397,7 @@ class _Writer:
         return _FORMATS[schema["format"]](self._rng)
 
     def _text(self, least: int, most: float) -> str:
+        self._budget.spend(characters=least)
         text = self._words(self._rng.randint(1, 3))
         while len(text) < least:
             text += " " + self._words(1)
@@ -472,7 +410,7 @@ class _Writer:
     def _words(self, count: int, between: str = " ") -> str:
         return between.join(self._rng.choices(WORDS, k=count))
 
-    def _number(self, schema: Schema, *, whole: bool, context: Context) -> int | float:
+    def _number(self, schema: Schema, *, whole: bool, path: Path) -> int | float:
         low, high = _bounds(schema)
         step = Fraction(str(schema["multipleOf"])) if "multipleOf" in schema else Fraction(0)
         if whole:  # whole multiples of a fraction are multiples of its numerator
@@ -486,7 +424,7 @@ class _Writer:
                 low = Limit(high.value - width)
         if high is None:
             high = Limit(low.value + width)
-        return self._multiple(schema, step, low, high, whole=whole, context=context)
+        return self._multiple(schema, step, low, high, whole=whole, path=path)
 
     def _multiple(
         self,
@@ -496,7 +434,7 @@ class _Writer:
         high: Limit,
         *,
         whole: bool,
-        context: Context,
+        path: Path,
     ) -> int | float:
         first, last = math.ceil(low.value / step), math.floor(high.value / step)
         first += low.excluded and first * step == low.value
@@ -505,9 +443,10 @@ class _Writer:
             middle = (low.value + high.value) / 2
             excluded = low.value == high.value and (low.excluded or high.excluded)
             if whole or "multipleOf" in schema or low.value > high.value or excluded:
-                raise SchemaError("no number is within its bounds.", context)
+                raise SchemaError("no number is within its bounds.", path)
             return _written(middle)
         for _ in range(_TRIES):
+            self._budget.spend(characters=30)
             value = _written(self._rng.randint(first, last) * step)
             if "multipleOf" not in schema or _divides(step, value):
                 return value
@@ -515,7 +454,7 @@ class _Writer:
 
 
 def _types(schema: Schema) -> list[str]:
-    """Those a value may have; what the other keywords are about, where no type is given."""
+    """The types a value may have; without one, the type that the other keywords are about."""
     names = schema.get("type")
     if names is not None:
         return names if isinstance(names, list) else [names]
@@ -533,47 +472,40 @@ def _first_items(schema: Schema, count: int) -> list[Any]:
     """The schemas of an array's first items; fewer where it can have no more."""
     items = schema.get("items", {})
     first = list(schema.get("prefixItems", ()))
-    if isinstance(items, list):
-        first, items = items, {}
-    count = min(count, _MOST + 1)
+    count = min(count, _MAX_ITEMS + 1)
     return first[:count] if items is False else (first + [items] * (count - len(first)))[:count]
 
 
-def _all(schemas: list[Any]) -> Any:
-    """One schema in place of several that must all fit."""
-    if False in schemas:
+def _merged(keyword: str, values: list[Any]) -> Any:
+    """The value of a keyword for what fits several schemas that have it."""
+    if keyword == "properties":
+        parts: dict[str, list[Any]] = {}
+        for properties in values:
+            for name, part in properties.items():
+                parts.setdefault(name, []).append(part)
+        return {
+            n: all_of[0] if len(all_of) == 1 else {"allOf": all_of} for n, all_of in parts.items()
+        }
+    if keyword == "required":
+        return list(dict.fromkeys(chain(*values)))
+    if keyword == "enum":
+        return _common_values(values)
+    if keyword == "type":
+        return reduce(_common_types, values)
+    if keyword == "allOf":
+        return list(chain(*values))
+    if keyword.startswith(("min", "exclusiveMin")):
+        return max(values)
+    if keyword.startswith(("max", "exclusiveMax")):
+        return min(values)
+    if keyword == "additionalProperties" and False in values:
         return False
-    parts = [part for part in schemas if part not in ({}, True)]
-    if not parts:
-        return {}
-    return parts[0] if len(parts) == 1 else reduce(_both, parts)
+    return values[-1]
 
 
-def _both(one: Schema, other: Schema) -> Schema:
-    """A schema for what fits two."""
-    merged = {**one, **other}
-    for keyword in one.keys() & other.keys():
-        a, b = one[keyword], other[keyword]
-        if keyword == "properties":
-            merged[keyword] = {
-                **a,
-                **{n: {"allOf": [a[n], p]} if n in a else p for n, p in b.items()},
-            }
-        elif keyword == "required":
-            merged[keyword] = list(dict.fromkeys([*a, *b]))
-        elif keyword == "enum":
-            merged[keyword] = [value for value in a if value in b]
-        elif keyword == "type":
-            merged[keyword] = _common_types(a, b)
-        elif keyword in ("allOf", "$defs"):
-            merged[keyword] = [*a, *b] if keyword == "allOf" else {**a, **b}
-        elif keyword.startswith(("min", "exclusiveMin")):
-            merged[keyword] = max(a, b)
-        elif keyword.startswith(("max", "exclusiveMax")):
-            merged[keyword] = min(a, b)
-        elif keyword == "additionalProperties" and False in (a, b):
-            merged[keyword] = False
-    return merged
+def _common_values(enums: list[list[Any]]) -> list[Any]:
+    first, *others = [{_key(value): value for value in enum} for enum in enums]
+    return [value for key, value in first.items() if all(key in other for other in others)]
 
 
 def _common_types(one: Any, other: Any) -> list[str]:
@@ -591,23 +523,25 @@ class Limit(NamedTuple):
 
 def _bounds(schema: Schema) -> tuple[Limit | None, Limit | None]:
     """Lowest and highest number."""
-    lows = _limits(schema, "minimum", "exclusiveMinimum")
-    highs = _limits(schema, "maximum", "exclusiveMaximum")
+    lows, highs = (
+        [
+            Limit(Fraction(str(schema[keyword])), keyword.startswith("exclusive"))
+            for keyword in keywords
+            if keyword in schema
+        ]
+        for keywords in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
+    )
     low = max(lows, default=None)
     high = min(highs, key=lambda limit: (limit.value, not limit.excluded), default=None)
     return low, high
 
 
-def _limits(schema: Schema, plain: str, exclusive: str) -> Iterator[Limit]:
-    beside = schema.get(exclusive)
-    if plain in schema:  # draft 4 has a boolean beside the bound
-        yield Limit(Fraction(str(schema[plain])), beside is True)
-    if beside is not None and not isinstance(beside, bool):
-        yield Limit(Fraction(str(beside)), True)
-
-
 def _written(value: Fraction) -> int | float:
-    return int(value) if value.denominator == 1 else float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise SchemaError("a number is not finite, or has too many digits.") from None
+    return int(value) if value.denominator == 1 else number
 
 
 def _divides(step: Fraction, value: int | float) -> bool:
@@ -620,12 +554,22 @@ def _divides(step: Fraction, value: int | float) -> bool:
         return False
 
 
+@lru_cache(maxsize=1024)
 def _is_supported(pattern: str) -> bool:
     try:
         matching(pattern, random.Random(0), range(1))  # noqa: S311
     except PatternError:
         return False
     return True
+
+
+def _members(schema: Schema) -> list[tuple[Any, int]]:
+    """The values that a const or an enum allows, each with its characters as JSON."""
+    values = [schema["const"]] if "const" in schema else schema["enum"]
+    if "enum" in schema and "type" in schema and "const" not in schema:
+        names = _types(schema)
+        values = [value for value in values if any(has_type(value, name) for name in names)]
+    return [(value, len(json.dumps(value))) for value in values]
 
 
 def _key(value: Any) -> str:

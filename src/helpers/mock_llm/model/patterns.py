@@ -20,9 +20,11 @@ _CLASSES = {
     "s": " ",
 }
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "0": "\0"}
-_MOST = 2_000
-"""Characters of a pattern, and repetitions in a text."""
-_DEEPEST = 50
+_MAX_PATTERN = 2_000
+"""Characters of a pattern, and the least number of repetitions of a part."""
+_MAX_TEXT = 10_000
+"""Repetitions and repeated characters in a text, in all."""
+_MAX_GROUPS = 50
 """Groups within groups."""
 
 
@@ -35,7 +37,7 @@ def matching(pattern: str, rng: random.Random, spare: range = range(7)) -> str:
 
     ``spare``: how many repetitions there may be beyond the least.
     """
-    if len(pattern) > _MOST:
+    if len(pattern) > _MAX_PATTERN:
         raise PatternError("it is too long")
     parser = _Parser(pattern, spare)
     make = parser.alternatives()
@@ -49,7 +51,7 @@ class _Parser:
         self._pattern = pattern
         self._spare = spare
         self._depth = 0
-        self._left = _MOST
+        self._left = _MAX_TEXT
         self._at = 0
 
     def rest(self) -> str:
@@ -97,7 +99,7 @@ class _Parser:
 
     def _group(self) -> _Make:
         self._depth += 1
-        if self._depth > _DEEPEST:
+        if self._depth > _MAX_GROUPS:
             raise PatternError("too many groups within groups")
         if self._peek() == "?":
             self._take()
@@ -150,17 +152,18 @@ class _Parser:
         least, most = self._bounds()
         if (least, most) == (1, 1):
             return make
-        if least > _MOST:
+        if least > _MAX_PATTERN:
             raise PatternError("too many repetitions")
 
         def repeat(rng: random.Random) -> str:
             count = least + rng.choice(self._spare)
             text = ""
             for _ in range(count if most is None else min(count, most)):
-                self._left -= 1
+                piece = make(rng)
+                self._left -= 1 + len(piece)
                 if self._left < 0:
                     raise PatternError("its texts are too long")
-                text += make(rng)
+                text += piece
             return text
 
         return repeat

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from binascii import a2b_base64
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.resources import files
@@ -89,8 +90,15 @@ def encode(text: str) -> list[int]:
 
 
 def pieces(text: str) -> list[str]:
-    """The tokens of an ASCII text, as text."""
-    return [token.decode() for token in encoding().decode_tokens_bytes(encode(text))]
+    """The tokens of a text, as text.
+
+    A character that takes several tokens comes with its last one; those before it are empty.
+    """
+    tokens = encoding().decode_tokens_bytes(encode(text))
+    if text.isascii():
+        return [token.decode() for token in tokens]
+    decode = getincrementaldecoder("utf-8")().decode
+    return [decode(token) for token in tokens]
 
 
 def count_prompt_tokens(

@@ -32,24 +32,29 @@ WORDS = _LIST.split()
 
 
 _LENGTHS = range(24, 65)
-"""Tokens of an answer when nobody asked for another length."""
+"""Tokens of an answer, where no other length is asked for."""
 _SENTENCE = range(6, 14)
 """Tokens of a sentence, with its full stop."""
 _INSIDE = [" " + word for word in WORDS]
 _FIRST = [" " + word.title() for word in WORDS]
 
 
-def digest(tokens: list[int], seed: int, choice: int = 0) -> bytes:
+def prompt_digest(tokens: list[int], seed: int, choice: int = 0) -> bytes:
     """What an answer depends on: the prompt, the server's seed and which choice it is."""
     data = struct.pack(f"<qq{len(tokens)}i", seed % 2**63, choice, *tokens)
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def answer(of: bytes, length: int | None = None) -> list[str]:
-    """The tokens of an answer: ``length`` of them, or a number that depends on the digest."""
-    count = _LENGTHS[of[0] % len(_LENGTHS)] if length is None else length
+def answer(digest: bytes, length: int | None = None, room: int | None = None) -> list[str]:
+    """The tokens of an answer: ``length`` of them, or a number that depends on the digest.
+
+    ``room``: where an answer that is longer will be cut. Little more than that is written.
+    """
+    count = _LENGTHS[digest[0] % len(_LENGTHS)] if length is None else length
+    if room is not None:
+        count = min(count, room + _SENTENCE.stop)
     # Every byte of a hash as long as the answer picks one of the 256 words.
-    choice = hashlib.shake_128(of).digest(count)
+    choice = hashlib.shake_128(digest).digest(count)
     tokens = [_INSIDE[byte] for byte in choice]
     start, end = 0, _SENTENCE[choice[0] % len(_SENTENCE)] - 1
     while end < count - 2:

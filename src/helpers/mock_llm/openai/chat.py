@@ -17,6 +17,7 @@ from helpers.mock_llm.openai.chat_rules import parse
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import check_text_model
+from helpers.mock_llm.serving.validation import read
 
 
 class Chat:
@@ -25,7 +26,7 @@ class Chat:
 
     async def answer(self, exchange: Exchange) -> None:
         body = await exchange.body()
-        request = parse(body)
+        request = await read(parse, body)
         exchange.record.model = check_text_model(request.model, "v1/chat/completions")
         exchange.record.messages = len(request.messages)
         tools = [*(request.tools or ()), *(request.functions or ())]
@@ -40,6 +41,7 @@ class Chat:
             choices=request.n or 1,
             stop=request.stops,
             schema=_schema(request),
+            top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
             thinking_budget=0 if request.reasoning_effort == "none" else None,
         )
         if tools:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
 from helpers.mock_llm.model.generate import Choice, Text, ToolCall
-from helpers.mock_llm.model.logprobs import token_logprobs
 from helpers.mock_llm.openai.chat_request import ChatRequest, tool_name
 from helpers.mock_llm.serving.dialect import OPENAI
 from helpers.mock_llm.serving.engine import Completion
@@ -75,6 +74,9 @@ class ChatAnswer:
         for step in zip_longest(*tokens):
             events = [event for event in step if event is not None]
             yield len(events), "".join(events).encode()
+
+    def finish(self) -> None:
+        """Nothing is stored."""
 
     def closing(self) -> bytes:
         last = self._events(
@@ -206,19 +208,15 @@ class _AnyAnswer(ChatAnswer):
         return "tool_calls" if self._request.functions is None else "function_call"
 
     def _logprobs(self, choice: Choice) -> str:
-        listed = self._token_logprobs(choice.parts[0])
+        text = choice.parts[0]
+        listed = text.logprobs[: len(text.tokens)] if isinstance(text, Text) else []
         return f'{{"content":[{",".join(listed)}],"refusal":null}}' if listed else "null"
-
-    def _token_logprobs(self, part: Text | ToolCall) -> list[str]:
-        if not self._request.logprobs or isinstance(part, ToolCall):
-            return []
-        return token_logprobs(part.tokens, self._request.top_logprobs or 0)
 
     def _tokens(self, index: int, choice: Choice) -> Iterable[str]:
         if isinstance(text := choice.parts[0], Text):
-            listed = self._token_logprobs(text)
-            for token, entry in zip_longest(text.tokens, listed):
-                logprobs = "null" if entry is None else f'{{"content":[{entry}],"refusal":null}}'
+            entries = text.logprobs or [""] * len(text.tokens)
+            for token, entry in zip(text.tokens, entries, strict=False):
+                logprobs = "null" if not entry else f'{{"content":[{entry}],"refusal":null}}'
                 yield self._event(index, f'"content":{_quoted(token)}', logprobs, len(token))
             return
         for number, call in enumerate(choice.parts):
@@ -256,7 +254,7 @@ class _AnyAnswer(ChatAnswer):
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _is_named(request: ChatRequest) -> bool:

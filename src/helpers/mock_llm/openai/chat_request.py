@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Field, WrapValidator, with_config
 from typing_extensions import TypedDict
 
+from helpers.mock_llm.serving.validation import FailFastList
+
 _Object = dict[str, Any]
 _CLOSED = ConfigDict(strict=True, extra="forbid")
 _OPEN = ConfigDict(strict=True, extra="allow")
@@ -19,6 +21,7 @@ def _only_check(value: Any, check: Callable[[Any], Any]) -> Any:
     return value
 
 
+_Few = Field(min_length=1, max_length=128)
 _AsSent = WrapValidator(_only_check)
 """Keeps what was sent, in its order: its tokens are counted as the client counts them."""
 
@@ -112,10 +115,11 @@ class ChatMessage(TypedDict):
     """Further keys are let through: clients send whole answers back, with all their fields."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: NotRequired[str | list[Part] | None]
+    content: NotRequired[str | FailFastList[Part] | None]
     name: NotRequired[Annotated[str, Field(pattern=r"^[^\s<|\\/>]+$", max_length=64)] | None]
     tool_calls: NotRequired[
-        Annotated[list[Annotated[Call, _AsSent]], Field(min_length=1, max_length=128)] | None
+        Annotated[FailFastList[Annotated[Call, _AsSent]], Field(min_length=1, max_length=128)]
+        | None
     ]
     function_call: NotRequired[CalledFunction | None]
     tool_call_id: NotRequired[str]
@@ -191,7 +195,7 @@ NamedTool = Annotated[NamedFunction | NamedCustom, Field(discriminator="type")]
 @with_config(_CLOSED)
 class AllowedTools(TypedDict):
     mode: Literal["auto", "required"]
-    tools: list[NamedTool]
+    tools: FailFastList[NamedTool]
 
 
 @with_config(_CLOSED)
@@ -244,7 +248,7 @@ class Audio(TypedDict):
 @with_config(_CLOSED)
 class Prediction(TypedDict):
     type: Literal["content"]
-    content: str | list[TextPart]
+    content: str | FailFastList[TextPart]
 
 
 @with_config(_CLOSED)
@@ -312,19 +316,20 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
 
     model: str
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[FailFastList[ChatMessage], Field(min_length=1)]
     audio: Audio | None = None
     frequency_penalty: _Penalty | None = None
     function_call: Literal["none", "auto"] | Named | None = None
     functions: (
-        Annotated[list[Annotated[Function, _AsSent]], Field(min_length=1, max_length=128)] | None
+        Annotated[FailFastList[Annotated[Function, _AsSent]], Field(min_length=1, max_length=128)]
+        | None
     ) = None
     logit_bias: dict[str, Annotated[int, Field(ge=-100, le=100)]] | None = None
     logprobs: bool | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     metadata: _Metadata | None = None
-    modalities: Annotated[list[Literal["text", "audio"]], Field(min_length=1)] | None = None
+    modalities: Annotated[FailFastList[Literal["text", "audio"]], Field(min_length=1)] | None = None
     moderation: Moderation | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     parallel_tool_calls: bool | None = None
@@ -340,14 +345,15 @@ class ChatRequest(BaseModel):
     safety_identifier: Annotated[str, Field(max_length=128)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
-    stop: str | Annotated[list[str], Field(min_length=1, max_length=4)] | None = None
+    stop: str | Annotated[FailFastList[str], Field(min_length=1, max_length=4)] | None = None
     store: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     tool_choice: ToolChoice | None = None
     tools: (
-        Annotated[list[Annotated[ToolParam, _AsSent]], Field(min_length=1, max_length=128)] | None
+        Annotated[FailFastList[Annotated[ToolParam, _AsSent]], Field(min_length=1, max_length=128)]
+        | None
     ) = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None

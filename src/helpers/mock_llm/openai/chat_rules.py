@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from helpers.mock_llm.model.json_schema import SchemaError
+from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.openai.chat_request import (
     ChatMessage,
     ChatRequest,
@@ -13,8 +13,8 @@ from helpers.mock_llm.openai.chat_request import (
     tool_name,
 )
 from helpers.mock_llm.openai.strict_schema import check_answer_schema, check_parameters
+from helpers.mock_llm.openai.validation import invalid_schema, missing, refused, validate
 from helpers.mock_llm.serving.errors import ApiError
-from helpers.mock_llm.serving.validation import missing, validate
 
 _NOT_NULL = {
     "function_call": "a string or an object",
@@ -35,7 +35,7 @@ def parse(body: bytes) -> ChatRequest:
     request = validate(ChatRequest, body)
     for name in request.model_fields_set & _NOT_NULL.keys():
         if getattr(request, name) is None:
-            raise _refused(
+            raise refused(
                 f"Invalid type for '{name}': expected {_NOT_NULL[name]}, but got null instead.",
                 name,
                 "invalid_type",
@@ -50,16 +50,12 @@ def parse(body: bytes) -> ChatRequest:
     return request
 
 
-def _refused(message: str, param: str, code: str | None = None) -> ApiError:
-    return ApiError(400, message, param=param, code=code)
-
-
 def _check_message(message: ChatMessage, index: int) -> None:
     role, where = message["role"], f"messages[{index}]"
     if message.get("content") is None and not _may_be_silent(message):
         if "content" not in message:
             raise missing(f"{where}.content")
-        raise _refused(
+        raise refused(
             "Invalid value for 'content': expected a string, got null.",
             f"{where}.content",
             "invalid_type",
@@ -90,13 +86,13 @@ def _check_calls(messages: list[ChatMessage]) -> None:
                 asked = {call["id"]: False for call in calls}
             continue
         if not asked:
-            raise _refused(
+            raise refused(
                 "Invalid parameter: messages with role 'tool' must be a response to a preceeding "
                 "message with 'tool_calls'.",
                 f"messages.[{index}].role",
             )
         if (id := message["tool_call_id"]) not in asked:
-            raise _refused(
+            raise refused(
                 f"Invalid parameter: 'tool_call_id' of '{id[:100]}' not found in 'tool_calls' of "
                 "previous message.",
                 f"messages.[{index}].tool_call_id",
@@ -109,7 +105,7 @@ def _check_calls(messages: list[ChatMessage]) -> None:
 def _check_answered(asked: dict[str, bool], index: int) -> None:
     without = [id[:100] for id, answered in asked.items() if not answered]
     if without:
-        raise _refused(
+        raise refused(
             "An assistant message with 'tool_calls' must be followed by tool messages responding "
             "to each 'tool_call_id'. The following tool_call_ids did not have response messages: "
             + ", ".join(without),
@@ -119,17 +115,17 @@ def _check_answered(asked: dict[str, bool], index: int) -> None:
 
 def _check_combinations(request: ChatRequest) -> None:
     if request.stream_options is not None and not request.stream:
-        raise _refused(
+        raise refused(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
             "stream_options",
         )
     if request.top_logprobs is not None and not request.logprobs:
-        raise _refused(
+        raise refused(
             "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
             "top_logprobs",
         )
     if request.max_tokens is not None and request.max_completion_tokens is not None:
-        raise _refused(
+        raise refused(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
             "max_tokens",
             "invalid_parameter_combination",
@@ -139,7 +135,7 @@ def _check_combinations(request: ChatRequest) -> None:
         raise missing("audio")
     for key in request.logit_bias or ():
         if not re.fullmatch("[0-9]+", key):
-            raise _refused(
+            raise refused(
                 f"Invalid key in 'logit_bias': {key[:100]}. You should only be submitting "
                 "non-negative integers.",
                 "logit_bias",
@@ -149,14 +145,14 @@ def _check_combinations(request: ChatRequest) -> None:
 def _check_reasoning_model(request: ChatRequest) -> None:
     """The reference names what the o-series does without."""
     if request.max_tokens is not None and re.match(r"o\d", request.model):
-        raise _refused(
+        raise refused(
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
             "'max_completion_tokens' instead.",
             "max_tokens",
             "unsupported_parameter",
         )
     if request.stop is not None and re.match(r"o3(?!-mini)|o4-mini", request.model):
-        raise _refused(
+        raise refused(
             "Unsupported parameter: 'stop' is not supported with this model.",
             "stop",
             "unsupported_parameter",
@@ -175,7 +171,7 @@ def _check_tools(request: ChatRequest) -> None:
     names = [tool_name(tool) for tool in request.tools]
     for name in chosen_names(request.tool_choice):
         if name not in names:
-            raise _refused(
+            raise refused(
                 f"Invalid value for 'tool_choice': no function named '{name[:100]}' was specified "
                 "in the 'tools' parameter.",
                 "tool_choice",
@@ -188,12 +184,12 @@ def _check_functions(request: ChatRequest) -> None:
             raise _only_with("function_call", "functions")
         return
     if request.tools is not None:
-        raise _refused("'functions' and 'tools' cannot be used together.", "functions")
+        raise refused("'functions' and 'tools' cannot be used together.", "functions")
     for index, function in enumerate(request.functions):
         _check_function(function, f"functions[{index}].parameters")
     choice = request.function_call
     if isinstance(choice, dict) and choice["name"] not in (f["name"] for f in request.functions):
-        raise _refused(
+        raise refused(
             f"Invalid value for 'function_call': no function named '{choice['name'][:100]}' was "
             "specified in the 'functions' parameter.",
             "function_call",
@@ -201,7 +197,7 @@ def _check_functions(request: ChatRequest) -> None:
 
 
 def _only_with(name: str, other: str) -> ApiError:
-    return _refused(
+    return refused(
         f"Invalid value for '{name}': '{name}' is only allowed when '{other}' are specified.", name
     )
 
@@ -212,11 +208,8 @@ def _check_function(function: Function, where: str) -> None:
     try:
         check_parameters(function["parameters"], strict=bool(function.get("strict")))
     except SchemaError as error:
-        raise _refused(
-            f"Invalid schema for function '{function['name']}': {error.problem}",
-            where,
-            "invalid_function_parameters",
-        ) from None
+        owner = f"function '{function['name']}'"
+        raise invalid_schema(owner, error, where, "invalid_function_parameters") from None
 
 
 def _check_format(request: ChatRequest) -> None:
@@ -225,7 +218,7 @@ def _check_format(request: ChatRequest) -> None:
         return
     if format["type"] == "json_object":
         if not any(_mentions_json(message) for message in request.messages):
-            raise _refused(
+            raise refused(
                 "'messages' must contain the word 'json' in some form, to use 'response_format' "
                 "of type 'json_object'.",
                 "messages",
@@ -235,10 +228,8 @@ def _check_format(request: ChatRequest) -> None:
     try:
         check_answer_schema(wanted.get("schema", {}), strict=bool(wanted.get("strict")))
     except SchemaError as error:
-        raise _refused(
-            f"Invalid schema for response_format '{wanted['name']}': {error.problem}",
-            "response_format",
-        ) from None
+        owner = f"response_format '{wanted['name']}'"
+        raise invalid_schema(owner, error, "response_format", None) from None
 
 
 def _mentions_json(message: ChatMessage) -> bool:

@@ -7,18 +7,20 @@ import sys
 from array import array
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.mock_llm.model.tokens import encode, encoding
 from helpers.mock_llm.model.vectors import vector
+from helpers.mock_llm.openai.validation import validate
 from helpers.mock_llm.serving.dialect import OPENAI
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import check_embedding_model
-from helpers.mock_llm.serving.validation import validate
+from helpers.mock_llm.serving.validation import read
 
 _MOST_INPUTS = 2048
 _MOST_TOKENS = 8192
@@ -45,7 +47,7 @@ class Embeddings:
 
     async def answer(self, exchange: Exchange) -> None:
         body = await exchange.body()
-        request = validate(EmbeddingRequest, body)
+        request = await read(partial(validate, EmbeddingRequest), body)
         exchange.record.model = check_embedding_model(request.model)
         size = _size(request)
         count = len(request.input) if isinstance(request.input, list) else 1
@@ -163,6 +165,9 @@ class EmbeddingsAnswer:
 
     def steps(self) -> Iterator[tuple[int, bytes]]:
         return iter(())
+
+    def finish(self) -> None:
+        """Nothing is stored."""
 
     def closing(self) -> bytes:
         return b""

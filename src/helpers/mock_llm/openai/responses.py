@@ -24,6 +24,7 @@ from helpers.mock_llm.serving.engine import Completion, Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import check_text_model
+from helpers.mock_llm.serving.validation import read
 
 _Item = dict[str, Any]
 _PAGE = 20
@@ -36,7 +37,7 @@ class Responses:
 
     async def create(self, exchange: Exchange) -> None:
         body = await exchange.body()
-        request = parse(ResponseRequest, body)
+        request = await read(partial(parse, ResponseRequest), body)
         model = exchange.record.model = check_text_model(request.model or "", "v1/responses")
         items, size = self._conversation(request, len(body))
         exchange.record.messages = len(items)
@@ -50,6 +51,7 @@ class Responses:
             tool_choice=request.tool_wanted,
             parallel_tool_calls=request.parallel_tool_calls is not False,
             called=bool(items) and items[-1]["type"] in ANSWERED.values(),
+            top_logprobs=request.top_logprobs or 0 if request.wants_logprobs else None,
             shows_thinking=_wants_summary(request),
         )
 
@@ -60,7 +62,7 @@ class Responses:
 
     async def count(self, exchange: Exchange) -> None:
         body = await exchange.body()
-        request = parse(CountRequest, body)
+        request = await read(partial(parse, CountRequest), body)
         exchange.record.model = check_text_model(request.model or "", "v1/responses")
         items, size = self._conversation(request, len(body))
         prompt = await self._engine.tokenize(lambda: _prompt(request, items), size)
@@ -123,7 +125,8 @@ class Responses:
     def _prompt(self, request: ResponseRequest, items: list[_Item]) -> list[int]:
         """With truncation, the first items are left out until the rest fits."""
         prompt = _prompt(request, items)
-        window = self._engine.context_window
+        model = self._engine.window_of(request.model or "")
+        window = min(model.context, model.prompt or model.context)
         if request.truncation == "auto" and len(prompt) >= window:
             sizes = [len(prompt_tokens(_messages([item]))) - len(PRIMING) for item in items]
             excess, first = len(prompt) - window + (request.max_output_tokens or 1), 0
@@ -135,8 +138,9 @@ class Responses:
 
     def _limit(self, request: ResponseRequest, prompt: int) -> int | None:
         """Most tokens of the answer. Raises ApiError (400) when there is no room for any."""
-        room = self._engine.context_window - prompt
-        if room < 1:
+        window = self._engine.window_of(request.model or "")
+        room = window.context - prompt
+        if room < 1 or prompt > (window.prompt or prompt):
             raise ApiError(
                 400,
                 "Your input exceeds the context window of this model. Please adjust your input and "

@@ -6,11 +6,11 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count, zip_longest
 from typing import Any
 
 from helpers.mock_llm.model.generate import Text, ToolCall
-from helpers.mock_llm.model.logprobs import token_logprobs
 from helpers.mock_llm.openai.responses_request import ResponseRequest
 from helpers.mock_llm.serving.engine import Completion
 from helpers.mock_llm.serving.errors import ApiError
@@ -42,7 +42,7 @@ class ResponseAnswer:
     def __init__(
         self, completion: Completion, request: ResponseRequest, keep: Callable[[_Fields], None]
     ) -> None:
-        """``keep`` is given the response when it is complete, just before it is sent."""
+        """``keep`` stores the response when it is complete, just before it is sent."""
         self._completion = completion
         self._request = request
         self._keep = keep
@@ -63,7 +63,7 @@ class ResponseAnswer:
         return self._completion.reasoning_tokens - len(self._completion.thoughts)
 
     def whole(self) -> bytes:
-        return json.dumps(self._complete()).encode()
+        return json.dumps(self._complete).encode()
 
     def opening(self) -> bytes:
         self._numbers = count()
@@ -89,8 +89,11 @@ class ResponseAnswer:
                 yield 1, before + event.encode()
                 before = b""
 
+    def finish(self) -> None:
+        self._keep(self._complete)
+
     def closing(self) -> bytes:
-        response = self._complete()
+        response = self._complete
         return self._unsent() + self._events(
             {"type": f"response.{response['status']}", "response": response}
         )
@@ -124,13 +127,13 @@ class ResponseAnswer:
         data = json.dumps(fields | {"sequence_number": next(self._numbers)})
         return f"event: {fields['type']}\ndata: {data}\n\n".encode()
 
+    @cached_property
     def _complete(self) -> _Fields:
         cut = self._completion.choices[0].finish == "length"
         output = [piece.item for piece in self._pieces]
         response = self._response("incomplete" if cut else "completed", output)
         if cut:
             response["incomplete_details"] = {"reason": "max_output_tokens"}
-        self._keep(response)
         return response
 
     def _response(self, status: str, output: list[_Fields]) -> _Fields:
@@ -218,9 +221,8 @@ def _pieces(completion: Completion, request: ResponseRequest) -> list[_Piece]:
         cut = choice.finish == "length" and part is parts[-1]
         status = "incomplete" if cut else "completed"
         if isinstance(part, Text):
-            logprobs = _logprobs(part, request)
             id = f"msg_{completion.id}"
-            pieces.append(_message_piece(part, id, len(pieces), status, logprobs))
+            pieces.append(_message_piece(part, id, len(pieces), status))
         elif part.name in custom:
             pieces.append(_call_piece(part, len(pieces), status, "custom_tool_call", "input"))
         else:
@@ -228,13 +230,8 @@ def _pieces(completion: Completion, request: ResponseRequest) -> list[_Piece]:
     return pieces
 
 
-def _logprobs(part: Text, request: ResponseRequest) -> list[str]:
-    if "message.output_text.logprobs" not in (request.include or ()):
-        return []
-    return token_logprobs(part.tokens, request.top_logprobs or 0)
-
-
-def _message_piece(part: Text, id: str, index: int, status: str, logprobs: list[str]) -> _Piece:
+def _message_piece(part: Text, id: str, index: int, status: str) -> _Piece:
+    logprobs = part.logprobs
     text = "".join(part.tokens)
     all_logprobs = [json.loads(each) for each in logprobs]
     item = {"id": id, "type": "message", "role": "assistant"}

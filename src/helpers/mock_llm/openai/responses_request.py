@@ -10,10 +10,11 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from helpers.mock_llm.model.generate import Tool
-from helpers.mock_llm.model.json_schema import SchemaError
+from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.openai.strict_schema import check_answer_schema, check_parameters
+from helpers.mock_llm.openai.validation import invalid_schema, missing, refusal, refused
 from helpers.mock_llm.serving.errors import ApiError
-from helpers.mock_llm.serving.validation import missing, refusal, validate
+from helpers.mock_llm.serving.validation import FailFastList, validate
 
 _Object = dict[str, Any]
 _CLOSED = ConfigDict(strict=True, extra="forbid")
@@ -49,7 +50,7 @@ Part = Annotated[TextPart | RefusalPart | OtherPart, Field(discriminator="type")
 class Message(TypedDict):
     type: NotRequired[Literal["message"] | None]
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[Part]
+    content: str | FailFastList[Part]
 
 
 @with_config(_OPEN)
@@ -64,7 +65,7 @@ class FunctionCall(TypedDict):
 class FunctionCallOutput(TypedDict):
     type: Literal["function_call_output"]
     call_id: str
-    output: str | list[Part]
+    output: str | FailFastList[Part]
 
 
 @with_config(_OPEN)
@@ -79,13 +80,13 @@ class CustomToolCall(TypedDict):
 class CustomToolCallOutput(TypedDict):
     type: Literal["custom_tool_call_output"]
     call_id: str
-    output: str | list[Part]
+    output: str | FailFastList[Part]
 
 
 @with_config(_OPEN)
 class ReasoningItem(TypedDict):
     type: Literal["reasoning"]
-    summary: list[_Object]
+    summary: FailFastList[_Object]
 
 
 @with_config(_OPEN)
@@ -224,7 +225,7 @@ class ToolChoice(TypedDict):
     ]
     name: NotRequired[str | None]
     mode: NotRequired[Literal["auto", "required"]]
-    tools: NotRequired[list[_Object]]
+    tools: NotRequired[FailFastList[_Object]]
 
 
 class TextFormat(BaseModel):
@@ -263,7 +264,7 @@ class CountRequest(BaseModel):
 
     model: str | None = None
     conversation: str | _Object | None = None
-    input: str | list[Item] | None = None
+    input: str | FailFastList[Item] | None = None
     instructions: str | None = None
     parallel_tool_calls: bool | None = None
     personality: str | None = None
@@ -271,7 +272,7 @@ class CountRequest(BaseModel):
     reasoning: Reasoning | None = None
     text: TextConfig | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
-    tools: list[ToolDefinition] | None = None
+    tools: FailFastList[ToolDefinition] | None = None
     truncation: Literal["auto", "disabled"] | None = None
 
     @property
@@ -326,10 +327,10 @@ class ResponseRequest(CountRequest):
     access_programs: _Object | None = None
     background: bool | None = None
     background_options: _Object | None = None
-    context_management: list[_Object] | None = None
+    context_management: FailFastList[_Object] | None = None
     image: _Object | None = None
     include: (
-        list[
+        FailFastList[
             Literal[
                 "file_search_call.results",
                 "web_search_call.results",
@@ -369,20 +370,24 @@ class ResponseRequest(CountRequest):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     user: str | None = None
 
+    @property
+    def wants_logprobs(self) -> bool:
+        return "message.output_text.logprobs" in (self.include or ())
+
 
 _Request = TypeVar("_Request", bound=CountRequest)
 
 
 def parse(model: type[_Request], body: bytes) -> _Request:
     """Raises ApiError (400 or 404) in the provider's words."""
-    request = validate(model, body, refuse=_refusal)
+    request = validate(model, body, _refusal)
     if request.model is None:
         raise missing("model")
     _check_source(request)
     _check_tools(request)
     _check_format(request)
     if isinstance(request, ResponseRequest) and request.stream_options and not request.stream:
-        raise _bad(
+        raise refused(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
             "stream_options",
         )
@@ -392,7 +397,7 @@ def parse(model: type[_Request], body: bytes) -> _Request:
 def _refusal(error: ErrorDetails, body: Any) -> ApiError:
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
         name = str(error["loc"][0])[:100]
-        return _bad(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
+        return refused(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
     return refusal(error, body)
 
 
@@ -405,26 +410,22 @@ def check_calls(items: Iterable[Mapping[str, Any]]) -> None:
             unanswered[ANSWERED[kind], id] = True
         elif kind in ANSWERED.values():
             if (kind, id) not in unanswered:
-                raise _bad(f"No tool call found for {_words(kind)} with call_id {id}.", "input")
+                raise refused(f"No tool call found for {_words(kind)} with call_id {id}.", "input")
             unanswered[kind, id] = False
     for (kind, id), waits in unanswered.items():
         if waits:
             call = _words(kind).removesuffix(" output")
-            raise _bad(f"No tool output found for {call} {id}.", "input")
+            raise refused(f"No tool output found for {call} {id}.", "input")
 
 
 def _words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _bad(message: str, param: str, code: str | None = None) -> ApiError:
-    return ApiError(400, message, param=param, code=code)
-
-
 def _check_source(request: CountRequest) -> None:
     """Stored conversations and prompts are named by id; there are none here."""
     if request.previous_response_id is not None and request.conversation is not None:
-        raise _bad(
+        raise refused(
             "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Ensure you "
             "are only providing one of them.",
             "previous_response_id",
@@ -453,7 +454,7 @@ def _check_tools(request: CountRequest) -> None:
             _check_function(tool, f"tools[{index}].parameters")
     choice = request.tool_choice
     if choice == "required" and not request.tools:
-        raise _bad(
+        raise refused(
             "Tool choice 'required' must be specified with 'tools' parameter.", "tool_choice"
         )
     if not isinstance(choice, dict):
@@ -462,7 +463,7 @@ def _check_tools(request: CountRequest) -> None:
     for tool_chosen in chosen:
         kind, name = tool_chosen.get("type"), tool_chosen.get("name")
         if kind in ("function", "custom") and name not in names:
-            raise _bad(f"Tool choice '{name}' not found in 'tools' parameter.", "tool_choice")
+            raise refused(f"Tool choice '{name}' not found in 'tools' parameter.", "tool_choice")
 
 
 def _check_function(tool: ToolDefinition, where: str) -> None:
@@ -470,11 +471,8 @@ def _check_function(tool: ToolDefinition, where: str) -> None:
     try:
         check_parameters(tool.get("parameters") or {}, strict=bool(tool.get("strict")))
     except SchemaError as error:
-        raise _bad(
-            f"Invalid schema for function '{tool['name']}': {error.problem}",
-            where,
-            "invalid_function_parameters",
-        ) from None
+        owner = f"function '{tool['name']}'"
+        raise invalid_schema(owner, error, where, "invalid_function_parameters") from None
 
 
 def _check_format(request: CountRequest) -> None:
@@ -483,7 +481,7 @@ def _check_format(request: CountRequest) -> None:
         return
     if format.type == "json_object":
         if "json" not in f"{request.instructions} {request.items}".lower():
-            raise _bad(
+            raise refused(
                 "Response input messages must contain the word 'json' in some form to use "
                 "'text.format' of type 'json_object'.",
                 "input",
@@ -495,8 +493,5 @@ def _check_format(request: CountRequest) -> None:
     try:
         check_answer_schema(format.schema_ or {}, strict=bool(format.strict))
     except SchemaError as error:
-        raise _bad(
-            f"Invalid schema for response_format '{format.name}': {error.problem}",
-            "text.format.schema",
-            "invalid_json_schema",
-        ) from None
+        owner = f"response_format '{format.name}'"
+        raise invalid_schema(owner, error, "text.format.schema", "invalid_json_schema") from None

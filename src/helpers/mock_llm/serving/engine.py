@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
 
-from helpers.mock_llm.model.generate import Choice, GenerationRequest, generate
+from helpers.mock_llm.model.generate import Choice, GenerationRequest, TooLongError, generate
 from helpers.mock_llm.model.latency import Schedule, Slots
 from helpers.mock_llm.model.prefix_cache import PrefixCache
-from helpers.mock_llm.model.words import answer, digest
+from helpers.mock_llm.model.schema_form import SchemaError
+from helpers.mock_llm.model.windows import Window, window_of
+from helpers.mock_llm.model.words import answer, prompt_digest
 from helpers.mock_llm.records.ledger import Request
 from helpers.mock_llm.serving import errors, fault_injection
 from helpers.mock_llm.serving.admission import Admission
@@ -26,6 +28,8 @@ from helpers.mock_llm.settings.settings import Settings
 _T = TypeVar("_T")
 # Tokens of reasoning when a request asks for it and the profile does not say how many.
 _THOUGHT = 48
+# Tokens above which an answer is generated in a thread.
+_LONG_ANSWER = 5_000
 # Bytes above which a prompt is tokenized in a thread: 2 ms, a tenth of a stream's token gap.
 _LONG_BODY = 20_000
 
@@ -84,10 +88,8 @@ class Engine:
         self._profile = settings.profile.faster(settings.speed)
         self._slots.resize(settings.profile.slots)
 
-    @property
-    def context_window(self) -> int:
-        """Tokens."""
-        return self._profile.context_window
+    def window_of(self, model: str) -> Window:
+        return window_of(model, self._profile.context_window)
 
     def reset(self) -> None:
         self._cache = PrefixCache()
@@ -106,7 +108,7 @@ class Engine:
             exchange.fault = read_header(exchange.request_headers[HEADER])
 
     async def tokenize(self, read: Callable[[], _T], size: int) -> _T:
-        """Call ``read``, which tokenizes a body of ``size`` bytes, without blocking the loop."""
+        """Call ``read``, which reads a body of ``size`` bytes, without blocking the loop."""
         if not self._tokenizer_loaded.is_set():
             await self._tokenizer_loaded.wait()
         return await asyncio.to_thread(read) if size > _LONG_BODY else read()
@@ -120,18 +122,28 @@ class Engine:
         streamed: bool,
     ) -> None:
         """Answer in the format of ``write``. Raises ApiError, ClientDisconnectError."""
-        record, profile = exchange.record, self._profile
+        record, profile, settings = exchange.record, self._profile, self._settings
         record.prompt_tokens = len(generation.prompt)
-        _check_length(generation, profile)
+        _check_length(generation, self.window_of(generation.model))
         record.streamed = streamed
-        completion = self._think(generation, exchange.id, profile)
+        try:
+            if generation.takes_long or (settings.answer_tokens or 0) > _LONG_ANSWER:
+                completion = await asyncio.to_thread(self._think, generation, exchange.id, profile)
+            else:
+                completion = self._think(generation, exchange.id, profile)
+        except SchemaError as error:
+            raise errors.invalid_schema(error.message) from None
+        except TooLongError:
+            raise errors.answer_too_long() from None
         exchange.admission.admit(
             record.model or "", completion.prompt_tokens + _longest_answer(generation, completion)
         )
         fault = self._inject_before(exchange)
         slot = await self._take_slot(exchange)
         try:
-            completion.cached_tokens, completion.cache_writes = self._look_up(generation)
+            lookup = self._cache.look_up(generation.model, generation.prompt, generation.marks)
+            self._cache.remember(lookup)
+            completion.cached_tokens, completion.cache_writes = lookup.read, lookup.written
             record.cached_tokens = completion.cached_tokens
             schedule = self._plan(
                 record,
@@ -202,9 +214,10 @@ class Engine:
         )
 
     def _think(self, generation: GenerationRequest, id: str, profile: Profile) -> Completion:
-        room = profile.context_window - len(generation.prompt)
-        if generation.limit is not None:
-            room = min(room, generation.limit)
+        window = self.window_of(generation.model)
+        room = window.context - len(generation.prompt)
+        for limit in (generation.limit, window.answer):
+            room = room if limit is None else min(room, limit)
         thinking = _thinking_tokens(generation, profile, room)
         settings = self._settings
         return Completion(
@@ -221,17 +234,11 @@ class Engine:
             ),
         )
 
-    def _look_up(self, generation: GenerationRequest) -> tuple[int, int]:
-        """How many tokens of the prompt are cached, and how many are put there."""
-        if generation.marks is None:
-            return self._cache.cached_tokens(generation.model, generation.prompt), 0
-        return self._cache.marked_tokens(generation.model, generation.prompt, generation.marks)
-
 
 def _thoughts(generation: GenerationRequest, seed: int, count: int) -> list[str]:
-    return (
-        answer(digest(generation.prompt, seed + generation.seed, choice=-1), count) if count else []
-    )
+    if not count:
+        return []
+    return answer(prompt_digest(generation.prompt, seed + generation.seed, choice=-1), count)
 
 
 def _thinking_tokens(generation: GenerationRequest, profile: Profile, room: int) -> int:
@@ -252,7 +259,9 @@ def _longest_answer(generation: GenerationRequest, completion: Completion) -> in
     return generation.limit * generation.choices
 
 
-def _check_length(generation: GenerationRequest, profile: Profile) -> None:
+def _check_length(generation: GenerationRequest, window: Window) -> None:
     prompt = len(generation.prompt)
-    if prompt + (generation.limit or 1) > profile.context_window:
-        raise errors.context_too_long(profile.context_window, prompt, generation.limit or 0)
+    if window.prompt is not None and prompt > window.prompt:
+        raise errors.prompt_too_long(window.prompt, prompt)
+    if prompt + (generation.limit or 1) > window.context:
+        raise errors.context_too_long(window.context, prompt, generation.limit or 0)

@@ -1,8 +1,8 @@
-"""What can be wrong with a request. How it is said to the client, a `Dialect` knows.
+"""What can be wrong with a request. A `Dialect` knows how to tell the client.
 
 Statuses, types and codes are those of the OpenAI API's error codes guide and its published
 OpenAPI description; the sentences follow what the API answers. Anthropic has a type per status and
-no codes; where its sentence is another, it stands beside OpenAI's.
+no codes; where its sentence differs, it is given next to OpenAI's.
 """
 
 from __future__ import annotations
@@ -44,6 +44,14 @@ def malformed_json() -> ApiError:
         "using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was "
         "sent was not valid JSON.)",
         anthropic="The request body is not valid JSON.",
+    )
+
+
+def too_many_values() -> ApiError:
+    return ApiError(
+        400,
+        "The request body has too many values. Please send fewer or shorter messages.",
+        code="request_too_large",
     )
 
 
@@ -108,6 +116,35 @@ def context_too_long(window: int, prompt: int, answer: int) -> ApiError:
         param="messages",
         code="context_length_exceeded",
         anthropic=anthropic,
+    )
+
+
+def prompt_too_long(longest: int, prompt: int) -> ApiError:
+    """Of a model whose window is divided between prompt and answer."""
+    return ApiError(
+        400,
+        f"Input tokens exceed the configured limit of {longest} tokens. Your messages resulted in "
+        f"{prompt} tokens. Please reduce the length of the messages.",
+        param="messages",
+        code="context_length_exceeded",
+    )
+
+
+def invalid_schema(problem: str) -> ApiError:
+    """A schema that is well-formed and whose value the model cannot write."""
+    return ApiError(
+        400,
+        f"Invalid schema: {problem}",
+        code="invalid_json_schema",
+        anthropic=f"JSON schema is invalid: {problem}",
+    )
+
+
+def answer_too_long() -> ApiError:
+    return ApiError(
+        400,
+        "The answers would be too long. Please lower 'n', 'top_logprobs', or the number of tokens.",
+        code="invalid_value",
     )
 
 
@@ -203,8 +240,8 @@ def not_loopback() -> ApiError:
 def control_refused() -> ApiError:
     return ApiError(
         403,
-        "The control routes need the header x-mock-token with the token that whoever started the "
-        "server received, and no foreign Origin.",
+        "The control routes need the header x-mock-token with the token that the process that "
+        "started the server received, and no foreign Origin.",
         code="invalid_mock_token",
     )
 

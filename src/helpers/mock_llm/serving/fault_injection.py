@@ -161,6 +161,9 @@ class _WrappedAnswer:
     def steps(self) -> Iterator[tuple[int, bytes]]:
         return self._answer.steps()
 
+    def finish(self) -> None:
+        self._answer.finish()
+
     def closing(self) -> bytes:
         return self._answer.closing()
 
@@ -188,6 +191,9 @@ class _Shortened(_WrappedAnswer):
 
     def steps(self) -> Iterator[tuple[int, bytes]]:
         return islice(self._answer.steps(), self._after)
+
+    def finish(self) -> None:
+        """It never is complete."""
 
     def closing(self) -> bytes:
         return b""

@@ -40,6 +40,9 @@ class Answer(Protocol):
     def steps(self) -> Iterator[tuple[int, bytes]]:
         """For each step of the schedule how many tokens, and the events that carry them."""
 
+    def finish(self) -> None:
+        """The answer is complete and about to be sent: keep what clients may ask for later."""
+
     def closing(self) -> bytes:
         """The events that make the stream complete: finish reasons, usage, the end."""
 
@@ -66,6 +69,7 @@ async def send_whole(
             await _finish_abandoned(exchange, answer, end)
         raise
     record.completion_tokens = answer.completion_tokens
+    answer.finish()
     await exchange.reply(200, answer.whole())
 
 
@@ -99,6 +103,7 @@ async def _send_tokens(exchange: Exchange, answer: Answer, times: list[float]) -
             now = perf_counter()
         due_now.append(events)
         record.completion_tokens += count
+    answer.finish()
     await exchange.write(b"".join([*due_now, answer.closing()]), more=False)
 
 

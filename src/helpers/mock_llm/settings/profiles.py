@@ -32,8 +32,9 @@ class Profile:
     """Share of ``base`` and of the token gap by which a time may be off, 0 to below 1."""
     thinking_tokens: int = 0
     """Hidden reasoning tokens written, and billed, before the first visible one."""
-    context_window: int = 128_000
-    """Prompt and answer tokens that fit in one request."""
+    context_window: int | None = None
+    """Prompt and answer tokens that fit in one request, where that is less than the model's own
+    context window; None leaves it at that."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.base < math.inf:
@@ -45,6 +46,8 @@ class Profile:
                 )
         for name, least in (("slots", 1), ("thinking_tokens", 0), ("context_window", 1)):
             value = getattr(self, name)
+            if name == "context_window" and value is None:
+                continue
             if not isinstance(value, int) or value < least:
                 raise ValueError(
                     f"{name} must be a whole number of at least {least}, not {value!r}"
