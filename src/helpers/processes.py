@@ -18,10 +18,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import monotonic
 from typing import IO, Any, NoReturn, Self, cast
 
 if sys.platform == "linux":
@@ -29,6 +29,7 @@ if sys.platform == "linux":
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _STOP_SECONDS = 5.0
+_PARENT_POLL = 0.5
 # A UNIX socket's path has at most 103 bytes on macOS, 107 on Linux; this leaves room for a name.
 _LONGEST_FOLDER = 60
 
@@ -76,7 +77,7 @@ class Child:
         Raises `ChildFailedError`, `TimeoutError` after ``timeout`` seconds, or `EOFError` if the
         child ends without an answer. A child that is late is killed.
         """
-        deadline = monotonic() + timeout
+        deadline = time.monotonic() + timeout
         timer = threading.Timer(timeout, self.process.kill)
         timer.daemon = True
         timer.start()
@@ -86,7 +87,7 @@ class Child:
         line = self._stdout.readline()
         timer.cancel()
         if not line:
-            raise EOFError if monotonic() < deadline else TimeoutError
+            raise EOFError if time.monotonic() < deadline else TimeoutError
         answer = json.loads(line)
         if "failed" in answer:
             raise ChildFailedError(answer["failed"])
@@ -95,7 +96,7 @@ class Child:
 
     def stop(self) -> None:
         """Close its standard input, and kill it if it is still there 5 s later."""
-        if os.getpid() != self._owner:  # a fork of the parent has no say in it
+        if self.is_foreign:
             return
         with contextlib.suppress(OSError):
             self._stdin.close()
@@ -107,9 +108,14 @@ class Child:
         self._stdout.close()
 
     def kill(self) -> None:
-        if os.getpid() == self._owner:
+        if not self.is_foreign:
             self.process.kill()
             self.stop()
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a fork of the process that started it, which has no say in it."""
+        return os.getpid() != self._owner
 
 
 class Parent:
@@ -121,6 +127,7 @@ class Parent:
         # What the child's code prints is no answer, and must not fill a pipe that nobody reads.
         os.dup2(2, 1)
         _end_with_stdin()
+        end_with_parent(lambda: os._exit(1))
 
     def ready(self, **facts: Any) -> None:
         self._say({"ready": facts})
@@ -149,6 +156,20 @@ def _wait_for_the_end() -> None:
     while os.read(0, 4096):
         pass
     os._exit(0)
+
+
+def end_with_parent(end: Callable[[], object]) -> None:
+    """Call ``end``, in a thread, within half a second of the parent's end (POSIX only).
+
+    A fork of the parent keeps standard input open.
+    """
+    threading.Thread(target=_wait_for_the_parent, args=(os.getppid(), end), daemon=True).start()
+
+
+def _wait_for_the_parent(parent: int, end: Callable[[], object]) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL)
+    end()
 
 
 def die_with_parent() -> None:
@@ -201,6 +222,13 @@ def _supervise() -> None:
     folder = _make_folder()
     server: subprocess.Popen[bytes] | None = None
     command: list[str] = []
+
+    def end() -> None:
+        _kill(server)
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+    end_with_parent(end)
     try:
         for line in sys.stdin:
             match json.loads(line):
@@ -215,8 +243,7 @@ def _supervise() -> None:
     except BrokenPipeError:
         pass  # the parent is gone
     finally:
-        _kill(server)
-        shutil.rmtree(folder, ignore_errors=True)
+        end()
 
 
 def _make_folder() -> str:

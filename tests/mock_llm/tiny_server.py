@@ -17,6 +17,7 @@ from helpers.mock_llm.http.dispatch import ProtocolDispatcher
 from helpers.mock_llm.http.tls import make_context
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.server import uvicorn_config
+from helpers.processes import TemporaryFolder
 
 from .conftest import eventually
 
@@ -120,9 +121,10 @@ async def _start(send: Send, headers: Any = (), status: int = 200) -> None:
 def tiny_server(loop: str = "auto", *, tls: bool = False) -> Iterator[TinyServer]:
     tiny = TinyServer(Recorder())
     ProtocolDispatcher.recorder = tiny.recorder
-    path = None
-    if tls:
-        ProtocolDispatcher.tls, path = make_context()
+    folder = TemporaryFolder() if tls else None
+    if folder:
+        path = folder.folder / "ca.pem"
+        ProtocolDispatcher.tls = make_context(path)
         tiny.ca_file = str(path)
     config = uvicorn_config(tiny, 0)
     config.loop = loop
@@ -138,6 +140,6 @@ def tiny_server(loop: str = "auto", *, tls: bool = False) -> Iterator[TinyServer
         server.force_exit = True
         thread.join(10)
         ProtocolDispatcher.tls = None
-        if path is not None:
-            path.unlink()
+        if folder:
+            folder.stop()
     assert not thread.is_alive()

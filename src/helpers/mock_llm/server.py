@@ -10,9 +10,9 @@ import secrets
 import signal
 import socket
 import sys
-import threading
-import time
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -33,14 +33,26 @@ from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.settings.settings import Settings
-from helpers.mock_llm.shutdown import leave, remove_temporary_files, temporary_files
+from helpers.processes import TemporaryFolder, end_with_parent
 
 _HOST = "127.0.0.1"
-_PARENT_POLL = 0.5
 
 
 class CannotListenError(OSError):
     """The port is taken or not allowed; the message says so and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is."""
+
+    port: int
+    ca_file: Path | None
+    """Its CA's certificate, with ``tls``. It goes when the server's process does."""
+
+    @property
+    def url(self) -> str:
+        return f"http://{_HOST}:{self.port}/v1"
 
 
 def serve_forever(*, port: int = 0, **settings: Any) -> NoReturn:
@@ -51,12 +63,20 @@ def serve_forever(*, port: int = 0, **settings: Any) -> NoReturn:
     bad settings and SystemExit (status 1, with one sentence) when the port cannot be had. Ends with
     the process that started it. Call it in the main thread.
     """
-    told = Settings(**settings)
+    checked = Settings(**settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
+    end_with_parent(lambda: os._exit(1))
     token = secrets.token_urlsafe(16)
+
+    def listening(address: Address) -> None:
+        say(f"listening on {address.url}")
+        if address.ca_file is not None:
+            say(f"CA certificate {address.ca_file}")
+        say(f"control token {token}")
+
     try:
-        serve(told, port, token, listening=lambda: say(f"control token {token}"))
+        serve(checked, port, token, listening=listening)
     except CannotListenError as error:
         raise SystemExit(str(error)) from None
     raise SystemExit(0)
@@ -67,22 +87,18 @@ def serve(
     port: int,
     token: str,
     *,
-    listening: Callable[[], None] = lambda: None,
-    ready: Callable[[], None] = lambda: None,
+    listening: Callable[[Address], None] = lambda address: None,
+    ready: Callable[[Address], None] = lambda address: None,
 ) -> None:
     """Serve until the process ends. Raises CannotListenError.
 
-    Prints the address and calls ``listening`` when bound, and ``ready`` with the tokenizer loaded.
+    Calls ``listening`` when bound, and ``ready`` with the tokenizer loaded.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        Server(settings, port, token, listening, ready).run()
-    finally:
-        remove_temporary_files()
+    Server(settings, port, token, listening, ready).run()
 
 
 def say(line: str) -> None:
-    """One line for whoever started the process, who may have gone."""
+    """Print a line for the process that started this one, which may have ended."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
 
@@ -112,14 +128,17 @@ class Server(uvicorn.Server):
         settings: Settings,
         port: int,
         token: str,
-        listening: Callable[[], None],
-        ready: Callable[[], None],
+        listening: Callable[[Address], None],
+        ready: Callable[[Address], None],
     ) -> None:
         self._recorder = ProtocolDispatcher.recorder = Recorder()
         ProtocolDispatcher.most = most_connections()
+        self._folder: TemporaryFolder | None = None
+        self._ca_file: Path | None = None
         if settings.tls:
-            ProtocolDispatcher.tls, ca_file = make_context()
-            temporary_files.append(ca_file)
+            self._folder = TemporaryFolder()
+            self._ca_file = self._folder.folder / "ca.pem"
+            ProtocolDispatcher.tls = make_context(self._ca_file)
         self._tokenizer_loaded = asyncio.Event()
         self._engine = Engine(settings, self._tokenizer_loaded)
         ProtocolDispatcher.refuses = self._engine.refuses
@@ -144,25 +163,22 @@ class Server(uvicorn.Server):
                 f"cannot listen on {_HOST}:{self.config.port}: {_reason(failure)}. Choose another "
                 "port, or 0 for any free one."
             ) from failure
-        port = self.servers[0].sockets[0].getsockname()[1]
-        say(f"listening on http://{_HOST}:{port}/v1")
-        for ca_file in temporary_files:
-            say(f"CA certificate {ca_file}")
-        self._listening()
+        address = Address(self.servers[0].sockets[0].getsockname()[1], self._ca_file)
+        self._listening(address)
         self._background.append(asyncio.create_task(close_idle(self._recorder)))
-        self._background.append(asyncio.create_task(self._load_tokenizer()))
+        self._background.append(asyncio.create_task(self._load_tokenizer(address)))
 
-    async def _load_tokenizer(self) -> None:
+    async def _load_tokenizer(self, address: Address) -> None:
         try:
             await asyncio.to_thread(encoding)
         except Exception as error:  # noqa: BLE001  # without a tokenizer there is no model
             print(error, file=sys.stderr, flush=True)
-            leave(1)
+            os._exit(1)
         gc.collect()
         gc.freeze()  # what is loaded now stays: no garbage collection need look at it again
         self._engine.reset()  # the faults' time windows count from now
         self._tokenizer_loaded.set()
-        self._ready()
+        self._ready(address)
 
 
 def _reason(failure: SystemExit) -> str:
@@ -170,13 +186,5 @@ def _reason(failure: SystemExit) -> str:
     return (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "") or "?"
 
 
-def _end_with_parent() -> None:
-    """Elsewhere than on POSIX an orphan keeps its parent's id, and nothing is noticed."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL)
-    leave(1)
-
-
 def _leave(number: int, frame: FrameType | None) -> None:
-    leave(0)
+    os._exit(0)

@@ -24,6 +24,7 @@ from helpers.lab.arm import child
 from helpers.processes import die_with_parent
 
 EXIT_CODE = struct.Struct("i")
+_LOOK_EVERY = 0.5
 
 
 def main() -> None:
@@ -35,7 +36,11 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     gc.freeze()  # no collection in an arm need look at what is loaded now
+    lab = os.getppid()
     while True:
+        while not select.select([control.fileno()], [], [], _LOOK_EVERY)[0]:
+            if os.getppid() != lab:  # a fork of it keeps the socket open
+                return
         message, pipes, *_ = socket.recv_fds(control, 1, 2)
         if not message:
             return
@@ -50,7 +55,7 @@ def main() -> None:
             _become_arm(*pipes)
         for pipe in pipes:
             os.close(pipe)
-        code = _wait(arm, control, wake)
+        code = _wait(arm, control, wake, lab)
         control.sendall(EXIT_CODE.pack(code))
 
 
@@ -65,22 +70,22 @@ def _become_arm(orders: int, events: int) -> None:
     sys.exit()
 
 
-def _wait(arm: int, control: socket.socket, wake: int) -> int:
+def _wait(arm: int, control: socket.socket, wake: int, lab: int) -> int:
     """The arm's exit code, once it has ended, by itself or because the lab wants or is gone."""
     while True:
         ended, status = os.waitpid(arm, os.WNOHANG)
         if ended:
             _kill_group(arm)  # what the arm has started may not outlive it
             return os.waitstatus_to_exitcode(status)
-        readable, _, _ = select.select([control.fileno(), wake], [], [])
-        if control.fileno() in readable:
-            control.recv(1)
+        readable, _, _ = select.select([control.fileno(), wake], [], [], _LOOK_EVERY)
+        if control.fileno() in readable or os.getppid() != lab:
             _kill_group(arm)
             # It may not have begun to lead a group.
             os.kill(arm, signal.SIGKILL)
             _, status = os.waitpid(arm, 0)
             return os.waitstatus_to_exitcode(status)
-        os.read(wake, 4096)
+        if wake in readable:
+            os.read(wake, 4096)
 
 
 def _kill_group(arm: int) -> None:

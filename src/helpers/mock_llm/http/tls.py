@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,10 @@ HANDSHAKE = 0x16
 """RFC 8446, section 5.1: the type of the record that a TLS client sends first."""
 
 
-def make_context() -> tuple[ssl.SSLContext, Path]:
-    """A context for this machine's loopback names, and the path of its authority's certificate.
+def make_context(ca_file: Path) -> ssl.SSLContext:
+    """A TLS context for this machine's loopback names; writes its CA's certificate, in PEM.
 
-    The authority is made here and now, and its key is not kept. The file, in PEM, is the caller's
-    to remove.
+    The CA is made here and now, and its key is not kept.
     """
     import trustme  # takes 0.1 s
 
@@ -28,10 +25,9 @@ def make_context() -> tuple[ssl.SSLContext, Path]:
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["h2", "http/1.1"])
     authority.issue_cert("localhost", "127.0.0.1", "::1").configure_cert(context)
-    file, path = tempfile.mkstemp(prefix="llm-antipatterns-ca-", suffix=".pem")
-    with os.fdopen(file, "wb") as pem:
-        pem.write(authority.cert_pem.bytes())
-    return context, Path(path)
+    ca_file.touch(mode=0o600)
+    ca_file.write_bytes(authority.cert_pem.bytes())
+    return context
 
 
 class Tls(asyncio.Transport, asyncio.Protocol):
