@@ -114,7 +114,7 @@ print("ended by:         ", "itself" if wrong_run.outcome == "returned" else "th
 print("answers:          ", wrong_run.answered)
 print("requests open:    ", wrong_run.still_open)
 print("calls never sent: ", never_sent(wrong_run))
-print("heartbeats missed:", "many" if wrong_run.deaf_share > 0.5 else "hardly any")
+print("heartbeats missed:", "many" if wrong_run.blocked_share > 0.5 else "hardly any")
 
 # %% [markdown]
 # **What just happened?** Four calls that never end take a connection each, and the pool has four. From then on every other call waits for a connection,

@@ -44,7 +44,7 @@ def until_gone(path: Path) -> bool:
     return not path.exists()
 
 
-def test_a_closed_folder_is_gone() -> None:
+def test_a_stopped_folder_is_gone() -> None:
     with Scratch() as scratch:
         (scratch.folder / "notes").write_text("kept for now")
         assert scratch.folder.is_dir()
@@ -73,14 +73,14 @@ def test_a_server_can_be_killed_and_started_in_the_same_folder(
     assert alive == []
 
 
-def test_a_dead_keeper_is_told_of_and_takes_its_server_along(
+def test_a_dead_supervisor_is_reported_and_takes_its_server_along(
     family: Callable[[], Family],
 ) -> None:
     scratch = Scratch("sleep", "60")
     scratch.start_server()
-    keeper, server = family()
-    keeper.kill()
-    keeper.wait(10)
+    supervisor, server = family()
+    supervisor.kill()
+    supervisor.wait(10)
     with pytest.raises(RuntimeError, match="has ended: make a new one"):
         scratch.kill_server()
     if sys.platform == "linux":
@@ -95,7 +95,7 @@ def test_nothing_outlives_the_owner(number: signal.Signals) -> None:
     folders = [Path(word) for word in owner.stdout.readline().split()]
     assert [folder.is_dir() for folder in folders] == [True, True]
     started = psutil.Process(owner.pid).children(recursive=True)
-    assert len(started) == 3  # two keepers and the server
+    assert len(started) == 3  # two supervisors and the server
     os.kill(owner.pid, number)
     owner.wait(10)
     owner.stdout.close()

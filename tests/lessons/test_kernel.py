@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import queue
 import signal
 import socket
 import time
@@ -16,6 +17,8 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 
 from helpers.lessons.catalogue import LESSONS, Lesson
 from helpers.lessons.notebook import read_source
+
+FORK_SERVER = "helpers.lab.arm.fork_server"
 
 SET_UP = """
 import time, anyio, httpx
@@ -48,14 +51,14 @@ print(scratch.folder, valkey.url.removeprefix("unix://").rpartition("/")[0], end
 
 
 def execute(client: BlockingKernelClient, code: str) -> str:
-    """Run code in the kernel; what it printed, or what it raised."""
+    """Run code in the kernel; what it printed. Fails if it raises."""
     said: list[str] = []
 
     def hear(message: Any) -> None:
-        content = message["content"]
-        said.append(content.get("text", "") or content.get("ename", ""))
+        said.append(message["content"].get("text", ""))
 
-    client.execute_interactive(code, timeout=60, output_hook=hear)
+    reply = client.execute_interactive(code, timeout=120, output_hook=hear)
+    assert reply["content"]["status"] == "ok", reply["content"]
     return "".join(said)
 
 
@@ -65,23 +68,36 @@ def kernel_pid(manager: KernelManager) -> int:
     return pid
 
 
-def begin(
-    client: BlockingKernelClient, manager: KernelManager, code: str, started: int = 3
-) -> list[psutil.Process]:
-    """Start code in the kernel; the kernel's processes once it has so many more.
+def arm_and_workers(kernel: psutil.Process) -> list[psutil.Process]:
+    """The arm that the kernel's fork server has forked, and what that has started."""
+    servers = [each for each in kernel.children() if FORK_SERVER in command(each)]
+    return [process for server in servers for process in server.children(recursive=True)]
 
-    By default: fork server, resource tracker, arm.
+
+def command(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:
+        return []
+
+
+def begin(
+    client: BlockingKernelClient, manager: KernelManager, code: str, workers: int = 0
+) -> list[psutil.Process]:
+    """Start code in the kernel; the kernel and its processes once an arm and its workers run.
+
+    They are recognized, not counted: of the processes that a kernel has, some may just be ending.
     """
     kernel = psutil.Process(kernel_pid(manager))
-    before = len(kernel.children(recursive=True))
-    client.execute(code)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        family = kernel.children(recursive=True)
-        if len(family) >= before + started:
-            return [kernel, *family]
-        time.sleep(0.02)
-    raise AssertionError("no arm was started")
+    cell = client.execute(code)
+    deadline = time.monotonic() + 120
+    while len(arm_and_workers(kernel)) < 1 + workers:
+        with contextlib.suppress(queue.Empty):
+            reply = client.get_shell_msg(timeout=0.02)
+            # It ended before an arm was seen: what it raised says why.
+            assert reply["parent_header"]["msg_id"] != cell, reply["content"]
+        assert time.monotonic() < deadline, "the cell neither starts an arm nor ends"
+    return [kernel, *kernel.children(recursive=True)]
 
 
 @pytest.fixture
@@ -99,7 +115,7 @@ def test_an_interrupted_cell_ends_its_arm_and_the_kernel_goes_on(
     manager, client = kernel
     url = execute(client, SET_UP).strip()
     family = begin(client, manager, "await run(wrong, llm, limit=60)")
-    arm = max(family, key=lambda process: process.create_time())
+    (arm,) = arm_and_workers(family[0])
     time.sleep(0.3)
     manager.interrupt_kernel()
     assert client.get_shell_msg(timeout=30)["content"]["status"] == "error"
@@ -149,13 +165,13 @@ def test_a_lesson_goes_on_when_interrupted_and_leaves_nothing_when_killed(
     before, run_and_look = up_to_the_first_arm(lesson)
     for code in before:
         execute(client, code)
-    arm = max(begin(client, manager, run_and_look), key=lambda process: process.create_time())
+    arm, *_ = arm_and_workers(begin(client, manager, run_and_look)[0])
     manager.interrupt_kernel()
     assert client.get_shell_msg(timeout=30)["content"]["status"] == "error"
     psutil.wait_procs([arm], timeout=10)
     assert not arm.is_running()
 
-    kernel_process, *others = begin(client, manager, run_and_look, started=1)
+    kernel_process, *others = begin(client, manager, run_and_look)
     ports = ports_of(others)
     assert ports
     time.sleep(0.1)
@@ -177,9 +193,9 @@ def test_a_killed_kernel_leaves_no_worker_no_store_and_no_folder(
     manager, client = kernel
     folders = [Path(word) for word in execute(client, STORES).split()]
     assert [folder.is_dir() for folder in folders] == [True, True]
-    family = begin(client, manager, "await run(talk, llm, limit=60)", started=5)
-    # The kernel, the mock server, two keepers, Valkey, fork server, resource tracker, arm, workers.
-    assert len(family) == 10
+    family = begin(client, manager, "await run(talk, llm, limit=60)", workers=2)
+    # The kernel, the mock server, two supervisors, Valkey, fork server, arm, two workers.
+    assert len(family) == 9
     time.sleep(attempt * 0.2)  # the workers start, then they talk
     os.kill(family[0].pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(family[1:], timeout=10)
@@ -196,13 +212,13 @@ def test_an_interrupted_cell_ends_the_workers_and_the_stores_go_on(
     manager, client = kernel
     execute(client, STORES)
     before = len(psutil.Process(kernel_pid(manager)).children(recursive=True))
-    family = begin(client, manager, "await run(talk, llm, limit=60)", started=5)
+    family = begin(client, manager, "await run(talk, llm, limit=60)", workers=2)
+    started = arm_and_workers(family[0])
     manager.interrupt_kernel()
     assert client.get_shell_msg(timeout=30)["content"]["status"] == "error"
-    started = sorted(family, key=lambda process: process.create_time())[-3:]  # arm and workers
     _, alive = psutil.wait_procs(started, timeout=10)
     assert alive == []
     ping = "import redis; print(redis.Redis.from_url(valkey.url).ping(), scratch.folder.is_dir())"
     assert "True True" in execute(client, ping)
     left = len(psutil.Process(kernel_pid(manager)).children(recursive=True))
-    assert left == before + 2  # fork server and resource tracker
+    assert left == before + 1  # the fork server

@@ -16,6 +16,7 @@ from helpers.mock_llm.http.certificates import make_context
 from helpers.mock_llm.http.connection import HttpOptions
 from helpers.mock_llm.http.server import HttpServer
 from helpers.mock_llm.records.recorder import Recorder
+from helpers.processes import TemporaryFolder
 
 from .conftest import eventually
 
@@ -132,9 +133,10 @@ def tiny_server(
 ) -> Iterator[TinyServer]:
     """``options`` are those of `HttpOptions`."""
     tiny = TinyServer(recorder or Recorder())
-    context = None
-    if tls:
-        context, path = make_context()
+    context, folder = None, TemporaryFolder() if tls else None
+    if folder:
+        path = folder.folder / "ca.pem"
+        context = make_context(path)
         tiny.ca_file = str(path)
     server = HttpServer(
         tiny, HttpOptions(tiny.recorder, error_body, **options), tls=context, loop=loop
@@ -149,6 +151,6 @@ def tiny_server(
         server.should_exit = True
         server.force_exit = True
         thread.join(10)
-        if context is not None:
-            path.unlink()
+        if folder:
+            folder.stop()
     assert not thread.is_alive()

@@ -1,11 +1,12 @@
 """Runs an implementation against the mock server and records what happened."""
 
-from helpers.lab import batches, readers
 from helpers.lab.arm import ArmError, compare_arms, run_arm
 from helpers.lab.noise import noise_floor
-from helpers.lab.probes import at_once, deserted
-from helpers.lab.proxy import buffering_proxy
-from helpers.lab.refusals import came_early, hopeless
+from helpers.lab.probes import batch as batches
+from helpers.lab.probes import streaming as readers
+from helpers.lab.probes.proxy import buffering_proxy
+from helpers.lab.probes.retries import came_early, hopeless
+from helpers.lab.probes.sessions import at_once, deserted
 from helpers.lab.run import (
     Block,
     Comparison,

@@ -17,8 +17,9 @@ from pydantic import TypeAdapter
 
 from helpers.mock_llm import Connection, Request
 
-Outcome: TypeAlias = Literal["returned", "raised", "gave up"]
-"""How an arm ended. "gave up": it was still running at the lab's limit, and the lab ended it."""
+Outcome: TypeAlias = Literal["returned", "raised", "died", "gave up"]
+"""How an arm ended. "died": its process ended before it did. "gave up": it was still running at the
+lab's limit, and the lab ended it."""
 
 DROPPING = frozenset({"refuse", "reset", "cut"})
 """Faults with which the server breaks the connection or the stream off: what it had sent until
@@ -76,12 +77,21 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception that ended an arm."""
+    """What ended an arm before it returned."""
 
     type: str
+    """Name of the exception; empty if it was not one."""
     message: str
-    where: Where | None
-    traceback: str
+    where: Where | None = None
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        where = f" at {self.where}" if self.where else ""
+        return f"{self.verb}{where}: {self.message}" if self.type else self.message
+
+    @property
+    def verb(self) -> str:
+        return f"raised {self.type}" if self.type else "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +217,7 @@ class Run:
         return statistics.median(waits) if waits else math.nan
 
     @property
-    def deaf_share(self) -> float:
+    def blocked_share(self) -> float:
         """Share of the window in which the loop was deaf, 0 to 1."""
         start, end = self.window
         overlaps = (min(s.start + s.seconds, end) - max(s.start, start) for s in self.stalls)

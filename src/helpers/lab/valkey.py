@@ -6,10 +6,11 @@ import importlib
 import os
 import sys
 import time
-from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 from helpers.lab.scratch import Scratch
+from helpers.processes import StartStop
 
 _START_SECONDS = 20.0
 
@@ -18,7 +19,7 @@ class ValkeyMissing(Exception):  # noqa: N818 - what a lesson says, not a progra
     """There is no Valkey server to start; the message says what to do."""
 
 
-class Valkey:
+class Valkey(StartStop):
     """A Valkey server on a socket file: no port, no data of anybody else.
 
     Without ``append_only`` it keeps everything in memory. With it, every write is in a log on disk
@@ -32,7 +33,7 @@ class Valkey:
     @property
     def url(self) -> str:
         """For ``redis.asyncio.from_url``. Raises RuntimeError before the start."""
-        return f"unix://{self._running().folder / 'valkey.sock'}"
+        return f"unix://{quote(str(self._running().folder / 'valkey.sock'))}"
 
     def start(self) -> Self:
         """Start the server, also after ``kill``: it then finds what it had written to disk.
@@ -52,19 +53,8 @@ class Valkey:
     def stop(self) -> None:
         """End the server and remove what it had written. Does nothing when it is stopped."""
         if self._scratch is not None:
-            self._scratch.close()
+            self._scratch.stop()
         self._scratch = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _running(self) -> Scratch:
         if self._scratch is None:

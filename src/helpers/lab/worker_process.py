@@ -1,30 +1,33 @@
-"""The process that `Workers` starts: one worker of a chat service, on a port of its own.
-
-Standard input carries what to serve; its end means that whoever started the worker has gone.
-"""
+"""The process that `Workers` starts: one worker of a chat service, on a port of its own."""
 
 from __future__ import annotations
 
-import json
-import os
-import pickle
+import base64
 import socket
 import sys
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import cloudpickle
 import httpx
 import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from helpers.lab.stall_meter import learners_traceback
-from helpers.mock_llm.asgi import Receive, Scope, Send, respond
-from helpers.mock_llm.serving.request_body import read_body
+from helpers.processes import Parent, stay_on_loopback
 
 Messages: TypeAlias = list[dict[str, str]]
 Ask: TypeAlias = Callable[[Messages], Coroutine[Any, Any, str]]
 Handle: TypeAlias = Callable[[Ask, str, str], Coroutine[Any, Any, str]]
+
+# A page from elsewhere, or one whose name was rebound to 127.0.0.1, says so in these headers.
+_HOSTS = ["127.0.0.1", "localhost", "*.localhost"]
 
 
 class ChatService:
@@ -34,14 +37,16 @@ class ChatService:
         self._handle, self._url = handle, f"{llm_url}/chat/completions"
         self._model = httpx.AsyncClient(timeout=30)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        turn = json.loads(await read_body(receive, {}))
+    async def turn(self, request: Request) -> JSONResponse:
+        if not _is_loopback(request.headers.get("origin")):
+            return JSONResponse({"error": "Pages from elsewhere may not use this service."}, 403)
+        turn = await request.json()
         try:
-            answer = await self._handle(self._ask, turn["session"], turn["text"])
-            status, reply = 200, {"answer": answer}
-        except Exception as error:  # noqa: BLE001 - the learner's code: whatever it is, it is told
-            status, reply = 500, {"error": _told(error)}
-        await respond(send, status, json.dumps(reply).encode(), [])
+            return JSONResponse(
+                {"answer": await self._handle(self._ask, turn["session"], turn["text"])}
+            )
+        except Exception as error:  # noqa: BLE001 - the learner's code: whatever it is, is reported
+            return JSONResponse({"error": _described(error)}, 500)
 
     async def _ask(self, messages: Messages) -> str:
         """Send the messages to the model; the text of its answer."""
@@ -52,37 +57,44 @@ class ChatService:
         return text
 
 
-def _told(error: Exception) -> str:
+def application(service: ChatService) -> Starlette:
+    return Starlette(
+        routes=[Route("/", service.turn, methods=["POST"])],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS)],
+    )
+
+
+def _is_loopback(origin: str | None) -> bool:
+    host = urlsplit(origin).hostname or "" if origin else "localhost"
+    return host in _HOSTS or host.endswith(".localhost")
+
+
+def _described(error: Exception) -> str:
     frame = learners_traceback(error.__traceback__)
     where = f" in {frame[2]}, line {frame[1]}" if frame else ""
     return f"{type(error).__name__}{where}: {error}"
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, parent: Parent) -> None:
+        super().__init__(config)
+        self._parent = parent
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        _say("port", self.servers[0].sockets[0].getsockname()[1])
-        sys.stdout = (
-            sys.stderr
-        )  # nobody reads the pipe any more; what the code prints must not fill it
-
-
-def _say(word: str, rest: Any) -> None:
-    print(word, rest, flush=True)
+        self._parent.ready(port=self.servers[0].sockets[0].getsockname()[1])
 
 
 def main() -> None:
-    payload = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    parent = Parent()
+    stay_on_loopback()
+    sys.path += [folder for folder in parent.orders["path"] if folder not in sys.path]
     try:
-        path, code = pickle.loads(payload)  # noqa: S301 - written by our own parent
-        sys.path += [folder for folder in path if folder not in sys.path]
-        handle, llm_url = cloudpickle.loads(code)
+        handle, llm_url = cloudpickle.loads(base64.b64decode(parent.orders["code"]))
     except Exception as error:  # noqa: BLE001 - unpickling runs anybody's code
-        _say("failed", f"its code could not be rebuilt in its own process: {error}")
-        return
+        parent.failed(f"its code could not be rebuilt in its own process: {error}")
     config = uvicorn.Config(
-        ChatService(handle, llm_url),
+        application(ChatService(handle, llm_url)),
         host="127.0.0.1",
         port=0,
         ws="none",
@@ -90,13 +102,7 @@ def main() -> None:
         log_level="critical",
         access_log=False,
     )
-    _Server(config).run()
-
-
-def _end_with_stdin() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(0)
+    _Server(config, parent).run()
 
 
 if __name__ == "__main__":

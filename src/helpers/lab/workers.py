@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
 import sys
 from dataclasses import dataclass
 from itertools import count
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import cloudpickle
 import httpx
-from anyio.abc import ByteReceiveStream, ByteSendStream, Process
-from anyio.streams.text import TextReceiveStream
+
+from helpers.processes import Child, ChildFailedError
 
 if TYPE_CHECKING:
     from helpers.lab.worker_process import Handle
 
 _START_SECONDS = 30.0
-_COMMAND = [sys.executable, "-P", "-m", "helpers.lab.worker_process"]
+_COMMAND = ("-P", "-m", "helpers.lab.worker_process")
 
 
 class WorkerError(Exception):
@@ -28,7 +28,7 @@ class WorkerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
-    process: Process
+    child: Child
     url: str
 
 
@@ -47,10 +47,10 @@ class Workers:
         except (TypeError, pickle.PicklingError) as error:
             raise TypeError(f"{handle} cannot be sent to a worker process: {error}") from error
         # What the code imports is found there as it is here.
-        self._payload = pickle.dumps((sys.path, code))
+        self._orders = {"path": sys.path, "code": base64.b64encode(code).decode()}
         self._workers: list[_Worker | None] = [None] * number
         self._turns = count()
-        self._client = httpx.AsyncClient(timeout=30)
+        self._client = httpx.AsyncClient(timeout=30, trust_env=False)
 
     async def __aenter__(self) -> Self:
         try:
@@ -64,12 +64,7 @@ class Workers:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._end()
 
     async def send(self, session: str, text: str) -> str:
@@ -94,38 +89,22 @@ class Workers:
         """SIGKILL a worker: what is only in its memory is gone."""
         worker, self._workers[index] = self._workers[index], None
         if worker is not None:
-            await _end(worker.process)
+            await _kill(worker.child)
 
     async def start(self, index: int) -> None:
         """Start a worker, in the place of the one that was killed."""
         await self.kill(index)
-        process = await anyio.open_process(_COMMAND, stderr=None, start_new_session=True)
+        child = Child(*_COMMAND)
         try:
-            with anyio.fail_after(_START_SECONDS):
-                port = await self._begin(process)
+            port = await anyio.to_thread.run_sync(
+                child.ask, self._orders, _START_SECONDS, abandon_on_cancel=True
+            )
         except BaseException as error:
-            await _end(process)
-            if isinstance(error, TimeoutError):
-                raise WorkerError(
-                    f"Worker {index} did not start within {_START_SECONDS:g} s: close other "
-                    "programs and try again."
-                ) from None
+            await _kill(child)
+            if why := _why_not_started(error):
+                raise WorkerError(f"Worker {index} did not start: {why}.") from None
             raise
-        self._workers[index] = _Worker(process, f"http://127.0.0.1:{port}")
-
-    async def _begin(self, process: Process) -> int:
-        """Send a worker its code; the port on which it listens."""
-        stdin, stdout = cast(ByteSendStream, process.stdin), cast(ByteReceiveStream, process.stdout)
-        await stdin.send(b"%d\n%b" % (len(self._payload), self._payload))
-        said = ""
-        async for text in TextReceiveStream(stdout):
-            said += text
-            if said.endswith("\n"):
-                break
-        word, _, rest = said.strip().partition(" ")
-        if word != "port":
-            raise WorkerError(f"A worker did not start: {rest or 'it ended without a word'}.")
-        return int(rest)
+        self._workers[index] = _Worker(child, f"http://127.0.0.1:{port['port']}")
 
     async def _end(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -134,8 +113,17 @@ class Workers:
             await self._client.aclose()
 
 
-async def _end(process: Process) -> None:
+def _why_not_started(error: BaseException) -> str:
+    match error:
+        case ChildFailedError():
+            return str(error)
+        case EOFError():
+            return "its process ended before it was ready"
+        case TimeoutError():
+            return f"it was not ready within {_START_SECONDS:g} s; close other programs"
+    return ""
+
+
+async def _kill(child: Child) -> None:
     with anyio.CancelScope(shield=True):
-        if process.returncode is None:
-            process.kill()
-        await process.aclose()
+        await anyio.to_thread.run_sync(child.kill)

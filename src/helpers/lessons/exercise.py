@@ -100,8 +100,7 @@ def _gradable(solution: object) -> TypeGuard[Solution]:
 def _raised(failure: Failure | None) -> str:
     if failure is None:
         return "it raised"
-    where = f" at {failure.where}" if failure.where else ""
-    return f"it raised {failure.type}{where}: {failure.message}"
+    return f"it {failure}"
 
 
 def ended(run: Run) -> Criterion:

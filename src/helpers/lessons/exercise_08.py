@@ -9,7 +9,7 @@ import anyio
 import httpx
 
 from helpers.lab import Run, batches, run_arm
-from helpers.lab.batches import Jobs, Processed, Save
+from helpers.lab.probes.batch import Jobs, Processed, Save
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 from helpers.mock_llm import Fault, MockLLM
 

@@ -1,38 +1,33 @@
 """The process that ``MockLLM`` starts.
 
-The first line of standard input holds the settings and the token, which must not be seen in the
-list of processes. Its end means that the parent has gone, however it went.
+Its orders, on standard input, hold the settings and the token, which must not be seen in the list
+of processes.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import threading
-
-from helpers.mock_llm.shutdown import leave
+from helpers.processes import Parent
 
 
 def main() -> None:
-    orders = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    parent = Parent()
     # Imported now, so that a parent that dies during these 0.3 s is noticed too.
-    from helpers.mock_llm.server import CannotListenError, say, serve
+    from helpers.mock_llm.server import Address, CannotListenError, serve
     from helpers.mock_llm.settings.settings import Settings
 
-    settings = Settings(**orders["settings"])
+    def ready(address: Address) -> None:
+        parent.ready(
+            port=address.port,
+            tls_port=address.tls_port,
+            ca_file=address.ca_file and str(address.ca_file),
+        )
+
+    orders = parent.orders
     try:
-        serve(settings, settings.port, orders["token"], ready=lambda: say("ready"))
+        settings = Settings(**orders["settings"])
+        serve(settings, settings.port, orders["token"], ready=ready)
     except CannotListenError as error:
-        say(f"failed: {error}")
-        sys.exit(1)
-
-
-def _end_with_stdin() -> None:
-    while os.read(0, 4096):
-        pass
-    leave(0)
+        parent.failed(str(error))
 
 
 if __name__ == "__main__":

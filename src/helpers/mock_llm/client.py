@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import queue
 import secrets
-import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
-from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import Any, Self
 
 import anyio
 import httpx
@@ -25,13 +18,13 @@ from helpers.mock_llm.event_stream import EventReader
 from helpers.mock_llm.records.ledger import Connection, Ledger, Request
 from helpers.mock_llm.settings.options import takes
 from helpers.mock_llm.settings.settings import Changes, Settings
+from helpers.processes import Child, ChildFailedError, StartStop
 
 _START_SECONDS = 30.0
-_STOP_SECONDS = 2.0
 _CONTROL_SECONDS = 10.0
 
 
-class MockLLM:
+class MockLLM(StartStop):
     """A fake LLM provider in a process of its own, on a port of this machine.
 
     Its options are those of `Settings`; all but the profile must be named. A request can ask for a
@@ -59,7 +52,7 @@ class MockLLM:
         with self._lock:
             if self._server is None:
                 server = _launch(self._settings, self._token)
-                self._finalizer = weakref.finalize(self, _end_unless_forked, server, os.getpid())
+                self._finalizer = weakref.finalize(self, _end, server)
                 self._server = server
         return self
 
@@ -101,7 +94,7 @@ class MockLLM:
     @property
     def pid(self) -> int:
         """The server's process id. Raises RuntimeError before the start."""
-        return self._running().process.pid
+        return self._running().child.process.pid
 
     def ledger(self) -> Ledger:
         """A copy of what the server has seen since the last reset."""
@@ -147,17 +140,6 @@ class MockLLM:
         self._control("POST", "configure", json.dumps(settings.to_json(given)))
         self._settings = settings
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        self.stop()
-
     async def __aenter__(self) -> Self:
         abandoned = threading.Event()
 
@@ -175,12 +157,7 @@ class MockLLM:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stop_in_thread()
 
     async def _stop_in_thread(self) -> None:
@@ -218,105 +195,50 @@ class MockLLM:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    process: subprocess.Popen[bytes]
+    child: Child
     port: int
     tls_port: int | None
     ca_file: Path | None
 
 
 def _no_answer(server: _Server, error: Exception) -> RuntimeError:
-    state = "has ended" if server.process.poll() is not None else "does not answer"
+    state = "has ended" if server.child.process.poll() is not None else "does not answer"
     return RuntimeError(f"the mock server {state} ({error}): call .stop() and .start() again")
 
 
 def _launch(settings: Settings, token: str) -> _Server:
     # -P: the working directory is the learner's; a file there must not shadow a module of ours.
-    # A session (on Windows a group) of its own: an interrupt is meant for the client
-    # alone, be it from the keyboard or from a notebook.
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "helpers.mock_llm"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-    )
+    child = Child("-P", "-m", "helpers.mock_llm")
+    orders = {"settings": settings.to_json(), "token": token}
     try:
-        stdin = cast(IO[bytes], process.stdin)
-        orders = {"settings": settings.to_json(), "token": token}
-        with contextlib.suppress(OSError):  # it ended at once; what it said says why
-            stdin.write(json.dumps(orders).encode() + b"\n")
-            stdin.flush()
-        return _Server(process, *_wait_until_ready(process))
-    except BaseException:
-        _end(process)
+        ready = child.ask(orders, _START_SECONDS)
+    except BaseException as error:
+        child.kill()
+        if why := _why_not_started(error):
+            raise RuntimeError(f"the mock server did not start: {why}") from None
         raise
+    ca_file = Path(ready["ca_file"]) if ready["ca_file"] else None
+    return _Server(child, ready["port"], ready["tls_port"], ca_file)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes]) -> tuple[int, int | None, Path | None]:
-    """The ports and the CA's certificate, once the server has said that it is ready."""
-    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_read_start, args=(process, lines), daemon=True).start()
-    deadline = monotonic() + _START_SECONDS
-    port, tls_port, ca_file = 0, None, None
-    for line in _until(deadline, lines):
-        word, _, rest = line.decode().strip().partition(" ")
-        if word == "listening":
-            http, _, https = rest.partition(" and ")
-            port = _port(http)
-            tls_port = _port(https) if https else None
-        elif word == "CA":
-            ca_file = Path(rest.removeprefix("certificate "))
-        elif word == "ready":
-            return port, tls_port, ca_file
-        elif word == "failed:":
-            raise RuntimeError(f"the mock server did not start: it {rest}")
-        else:
-            break
-    raise RuntimeError(
-        "the mock server did not start: its process ended before it was ready; run "
-        f"`{sys.executable} -P -c 'import helpers.mock_llm.server'` to see why"
-    )
+def _why_not_started(error: BaseException) -> str:
+    match error:
+        case ChildFailedError():
+            return f"it {error}"
+        case TimeoutError():
+            return (
+                f"it was not ready within {_START_SECONDS:g} s; the machine may be overloaded: "
+                "close other programs and try again"
+            )
+        case EOFError():
+            return (
+                "its process ended before it was ready; run "
+                f"`{sys.executable} -P -c 'import helpers.mock_llm.server'` to see why"
+            )
+    return ""
 
 
-def _port(url: str) -> int:
-    return int(url.removesuffix("/v1").rpartition(":")[2])
-
-
-def _until(deadline: float, lines: queue.SimpleQueue[bytes]) -> Iterator[bytes]:
-    while True:
-        try:
-            yield lines.get(timeout=max(0.0, deadline - monotonic()))
-        except queue.Empty:
-            raise RuntimeError(
-                f"the mock server did not start within {_START_SECONDS:g} s: the machine may be "
-                "overloaded; close other programs and try again"
-            ) from None
-
-
-def _read_start(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[bytes]) -> None:
-    """Pass on what the process says until it is ready; an empty line when it has ended."""
-    with cast(IO[bytes], process.stdout) as stdout:
-        for line in stdout:
-            lines.put(line)
-            if line.strip() == b"ready":
-                return
-    lines.put(b"")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The end of its standard input ends it; if not, it is killed."""
-    with contextlib.suppress(OSError):
-        cast(IO[bytes], process.stdin).close()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _end_unless_forked(server: _Server, owner: int) -> None:
-    """A fork of the process that started the server has no say in it."""
-    if os.getpid() == owner:
-        _end(server.process)
-        if server.ca_file is not None:  # a killed server left it
-            server.ca_file.unlink(missing_ok=True)
+def _end(server: _Server) -> None:
+    server.child.stop()
+    if server.ca_file is not None and not server.child.is_foreign:
+        server.ca_file.unlink(missing_ok=True)  # its supervisor would, a moment later

@@ -10,9 +10,9 @@ import secrets
 import signal
 import socket
 import sys
-import threading
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -27,14 +27,27 @@ from helpers.mock_llm.openai.response_store import ResponseStore
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.settings.settings import Settings
-from helpers.mock_llm.shutdown import leave, remove_temporary_files, temporary_files
-
-_PARENT_POLL = 0.5
+from helpers.processes import TemporaryFolder, end_with_parent
 
 
 class CannotListenError(OSError):
     """The port is taken or not allowed, or too few files may be open; the message says so and what
     to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is."""
+
+    port: int
+    """Of plain connections."""
+    tls_port: int | None
+    ca_file: Path | None
+    """Its CA's certificate, with ``tls``. It goes when the server's process does."""
+
+    def __str__(self) -> str:
+        https = "" if self.tls_port is None else f" and https://{HOST}:{self.tls_port}/v1"
+        return f"http://{HOST}:{self.port}/v1{https}"
 
 
 def serve_forever(*, port: int = 0, **settings: Any) -> NoReturn:
@@ -49,9 +62,17 @@ def serve_forever(*, port: int = 0, **settings: Any) -> NoReturn:
     checked = Settings(**settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
+    end_with_parent(lambda: os._exit(1))
     token = secrets.token_urlsafe(16)
+
+    def listening(address: Address) -> None:
+        say(f"listening on {address}")
+        if address.ca_file is not None:
+            say(f"CA certificate {address.ca_file}")
+        say(f"control token {token}")
+
     try:
-        serve(checked, port, token, listening=lambda: say(f"control token {token}"))
+        serve(checked, port, token, listening=listening)
     except CannotListenError as error:
         raise SystemExit(str(error)) from None
     raise SystemExit(0)
@@ -62,18 +83,14 @@ def serve(
     port: int,
     token: str,
     *,
-    listening: Callable[[], None] = lambda: None,
-    ready: Callable[[], None] = lambda: None,
+    listening: Callable[[Address], None] = lambda address: None,
+    ready: Callable[[Address], None] = lambda address: None,
 ) -> None:
     """Serve until the process ends. Raises CannotListenError.
 
-    Prints the address and calls ``listening`` when bound, and ``ready`` with the tokenizer loaded.
+    Calls ``listening`` when bound, and ``ready`` with the tokenizer loaded.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        Server(settings, port, token, listening, ready).run()
-    finally:
-        remove_temporary_files()
+    Server(settings, port, token, listening, ready).run()
 
 
 def say(line: str) -> None:
@@ -90,8 +107,8 @@ class Server(HttpServer):
         settings: Settings,
         port: int,
         token: str,
-        listening: Callable[[], None],
-        ready: Callable[[], None],
+        listening: Callable[[Address], None],
+        ready: Callable[[Address], None],
     ) -> None:
         self._tokenizer_loaded = asyncio.Event()
         self._engine = Engine(settings, self._tokenizer_loaded)
@@ -100,10 +117,9 @@ class Server(HttpServer):
         control = Control(token, settings, recorder, self._engine, resets)
         app = App(recorder, self._engine, control, responses, threads, settings.api_key)
         options = HttpOptions(recorder, app.error_body, app.refuses, _max_connections())
-        context = None
-        if settings.tls:
-            context, ca_file = make_context()
-            temporary_files.append(ca_file)
+        self._folder = TemporaryFolder() if settings.tls else None
+        self._ca_file = self._folder.folder / "ca.pem" if self._folder else None
+        context = make_context(self._ca_file) if self._ca_file else None
         try:
             super().__init__(app, options, port=port, tls=context)
         except OSError as error:
@@ -117,24 +133,21 @@ class Server(HttpServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        https = "" if self.tls_port is None else f" and https://{HOST}:{self.tls_port}/v1"
-        say(f"listening on http://{HOST}:{self.port}/v1{https}")
-        for ca_file in temporary_files:
-            say(f"CA certificate {ca_file}")
-        self._listening()
-        self._background.add(asyncio.create_task(self._load_tokenizer()))
+        address = Address(self.port, self.tls_port, self._ca_file)
+        self._listening(address)
+        self._background.add(asyncio.create_task(self._load_tokenizer(address)))
 
-    async def _load_tokenizer(self) -> None:
+    async def _load_tokenizer(self, address: Address) -> None:
         try:
             await asyncio.to_thread(encoding)
         except Exception as error:  # noqa: BLE001  # without a tokenizer there is no model
             print(error, file=sys.stderr, flush=True)
-            leave(1)
+            os._exit(1)
         gc.collect()
         gc.freeze()  # what is loaded now stays: no garbage collection need look at it again
         self._engine.reset()  # the faults' time windows count from now
         self._tokenizer_loaded.set()
-        self._ready()
+        self._ready(address)
 
 
 def _max_connections() -> int:
@@ -144,13 +157,5 @@ def _max_connections() -> int:
         raise CannotListenError(str(error)) from None
 
 
-def _end_with_parent() -> None:
-    """Elsewhere than on POSIX an orphan keeps its parent's id, and nothing is noticed."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL)
-    leave(1)
-
-
 def _leave(number: int, frame: FrameType | None) -> None:
-    leave(0)
+    os._exit(0)

@@ -244,7 +244,7 @@ def _at(column: _Column, span: float, time: float) -> float:
 
 
 def _standard_numbers(run: Run) -> Numbers:
-    share = percent(run.deaf_share) if run.backend != "none" else "no loop"
+    share = percent(run.blocked_share) if run.backend != "none" else "no loop"
     return (
         (str(run.peak_in_flight), "peak in flight"),
         (share, f"loop {loop_word(run)}"),

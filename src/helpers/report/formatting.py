@@ -98,7 +98,7 @@ def ending(run: Run) -> str:
     if run.outcome == "returned" or run.failure is None:
         return f"{run.outcome} after {seconds(run.seconds)}"
     where = f" at {run.failure.where}" if run.failure.where else f" after {seconds(run.seconds)}"
-    return f"raised {run.failure.type}{where}"
+    return f"{run.failure.verb}{where}"
 
 
 def loop_word(run: Run) -> str:
@@ -121,12 +121,12 @@ def stalled(run: Run) -> str:
     outside = f", {seconds(before)} before" if before > visible else ""
     outside += f", {seconds(after)} after" if after > visible else ""
     calls = f" of the calls{outside}" if outside else ""
-    return f"loop {loop_word(run)} {percent(run.deaf_share)}{calls}"
+    return f"loop {loop_word(run)} {percent(run.blocked_share)}{calls}"
 
 
 def is_stalled(run: Run) -> bool:
     """Whether the loop was stalled for a share of the calls that is worth mentioning."""
-    return run.deaf_share >= _WORTH_MENTIONING
+    return run.blocked_share >= _WORTH_MENTIONING
 
 
 def guilt(culprit: Culprit) -> str:
@@ -189,7 +189,7 @@ def _answered(run: Run) -> str:
 def _stalled(run: Run, terse: bool) -> str:
     if not is_stalled(run):
         return ""
-    share = f"{percent(run.deaf_share)} of {seconds(run.makespan)}"
+    share = f"{percent(run.blocked_share)} of {seconds(run.makespan)}"
     if loop_word(run) == "busy":
         return f"kept the event loop busy for {share}"
     culprit = None if terse else culprit_during_calls(run)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-import tempfile
 from pathlib import Path
 
 
-def make_context() -> tuple[ssl.SSLContext, Path]:
-    """A TLS context for the loopback names, and the path of its CA certificate.
+def make_context(ca_file: Path) -> ssl.SSLContext:
+    """A TLS context for the loopback names; writes the certificate of its CA, in PEM.
 
-    The CA is made here and now, and its key is not kept. The file, in PEM, is the caller's to
-    remove.
+    The CA is made here and now, and its key is not kept.
     """
     import trustme  # takes 0.1 s
 
@@ -22,7 +19,6 @@ def make_context() -> tuple[ssl.SSLContext, Path]:
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["h2", "http/1.1"])
     authority.issue_cert("localhost", "127.0.0.1", "::1").configure_cert(context)
-    file, path = tempfile.mkstemp(prefix="llm-antipatterns-ca-", suffix=".pem")
-    with os.fdopen(file, "wb") as pem:
-        pem.write(authority.cert_pem.bytes())
-    return context, Path(path)
+    ca_file.touch(mode=0o600)
+    ca_file.write_bytes(authority.cert_pem.bytes())
+    return context

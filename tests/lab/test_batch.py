@@ -5,7 +5,7 @@ import asyncio
 import httpx
 
 from helpers.lab import Run, batches, run_arm
-from helpers.lab.batches import Jobs, Save
+from helpers.lab.probes.batch import Jobs, Save
 from helpers.mock_llm import Fault, MockLLM, Profile
 
 JOBS = {number: f"Job {number}?" for number in range(1, 6)}

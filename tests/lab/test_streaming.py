@@ -10,7 +10,7 @@ import pytest
 from httpx_sse import aconnect_sse
 
 from helpers.lab import Run, buffering_proxy, readers, run_arm
-from helpers.lab.readers import Show
+from helpers.lab.probes.streaming import Show
 from helpers.mock_llm import MockLLM, Profile
 
 TOKENS = 60

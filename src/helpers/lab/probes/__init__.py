@@ -1,0 +1,1 @@
+"""What to measure of an implementation besides its requests, one module per kind of code."""
