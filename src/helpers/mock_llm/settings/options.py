@@ -158,11 +158,12 @@ def _sentence(options: type[Options], error: ErrorDetails, values: dict[str, Any
     field = options.model_fields[name]
     if error["type"] == "missing":
         return f"needs a {name}, such as `{name}: {(field.examples or [''])[0]}`"
-    must = (
-        f"at most {sys.float_info.max:.1e}" if error["type"] == "too_large" else _requirement(field)
-    )
-    finite = " and finite" if error["type"] == "finite_number" else ""
-    return f"{name} must be {must}{finite}, not {shorten(values[name])}"
+    must = _requirement(field)
+    if error["type"] == "too_large":
+        must = f"at most {sys.float_info.max:.1e}"
+    elif error["type"] == "finite_number":
+        must += " and finite"
+    return f"{name} must be {must}, not {shorten(values[name])}"
 
 
 def _requirement(field: FieldInfo) -> str:

@@ -27,11 +27,7 @@ class Changes(Options):
         Field(gt=0, description="Divides the profile's times and the limits' minutes."),
         Wording(must="more than 0 (1 is real time, 10 is ten times faster)"),
     ] = 1.0
-    seed: Annotated[
-        int,
-        Field(description="Of answers, jitter and faults."),
-        Wording(must="a whole number"),
-    ] = 0
+    seed: Annotated[int, Field(description="Of answers, jitter and faults.")] = 0
     answer_tokens: Annotated[
         int | None,
         Field(
