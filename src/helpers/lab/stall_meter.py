@@ -1,32 +1,41 @@
-"""Times an event loop from inside: how long it was deaf, which step did it, and on which line.
+"""Times an event loop from inside: how long it was unresponsive, in which step, on which line.
 
 The loop's own ``select()`` and every step are timed, so nothing is estimated: a *stretch* runs
-from one return of ``select()`` to its next call (the loop is deaf all that time), a *step* is one
-callback, or one task from one ``await`` to the next. Pinging the loop from outside would miss what
-happens between two pings; asyncio's debug mode would slow down what it measures.
+from one return of ``select()`` to its next call (the loop sees no event in all that time), a *step*
+is one callback, or one task from one ``await`` to the next. Pinging the loop from outside would
+miss what happens between two pings; asyncio's debug mode would slow down what it measures.
 
-A watchdog thread looks at the loop's stack while a step is overdue: that names the line. What the
-operating system knows of the loop's thread tells waiting from computing, and both from a machine
-that had no core to spare.
+A watchdog thread samples the loop's stack while a step is overdue: that names the line. Scheduler
+statistics of the loop's thread and of the watchdog distinguish waiting from computing, and both
+from a machine that had no core to spare.
+
+A thread that computes gives up the GIL only at certain bytecodes: at the start of a function, after
+a call, and at a jump backward. A sample that had to wait for the GIL therefore shows the first of
+these after the computation, which may be on a later line. What ran before it is read from the
+bytecode; where that is more than one line, a range of lines is reported, or none.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import ctypes
+import dis
+import re
 import selectors
 import sys
 import sysconfig
 import threading
 import time
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 from time import perf_counter
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 Frame: TypeAlias = tuple[str, int, str]
@@ -35,11 +44,16 @@ Frame: TypeAlias = tuple[str, int, str]
 FLOOR = 0.005
 """Seconds. Shorter steps and stretches are not reported: on a shared machine the scheduler alone
 makes gaps of this size."""
-_LOOK_EVERY = 0.002
-# A thread that computes gives up the GIL 5 ms after it is asked. Asking from here on, the watchdog
-# gets to see every computation of 10 ms.
-_LOOK_AFTER = 0.0025
+_SAMPLE_EVERY = 0.002
+# A thread that computes gives up the GIL 5 ms after the first request. With requests from here on,
+# the watchdog samples every computation of 10 ms.
+_SAMPLE_AFTER = 0.0025
 _READ_EVERY = 0.001
+# Waking up and taking a free GIL takes less.
+_PROMPT = 0.0005
+# The share of a step for which there must be evidence that its line was running.
+_EVIDENCE = 1 / 8
+_MOST_LINES = 5
 
 _LIBRARIES = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -54,14 +68,17 @@ class BlockedStep:
     start: float
     seconds: float
     frame: Frame | None
-    """The learner's line that most of the step was spent on; None when it was never seen."""
+    """The learner's line that most of the step was spent on; None when there is no evidence."""
     cpu_share: float | None
-    """Share of the step in which its thread computed; None where the system does not tell."""
+    """Share of the step in which its thread computed; None where the system does not say."""
+    last_line: int | None = None
+    """Where the evidence does not decide between several lines: `frame` has the first, this is the
+    last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A deaf stretch longer than the floor. Times are ``perf_counter`` seconds."""
+    """An unresponsive stretch longer than the floor. Times are ``perf_counter`` seconds."""
 
     start: float
     seconds: float
@@ -69,21 +86,30 @@ class Stretch:
 
 
 class _Reading(NamedTuple):
-    """What the operating system says of a thread. Times are seconds."""
+    """What the operating system says of the loop's thread and the watchdog. Times are seconds."""
 
     at: float
     cpu: float | None
     starved: float
-    """Ready to run, but without a core; 0 where nobody tells."""
+    """How long the loop's thread was ready to run, but without a core; 0 where the system does not
+    say. So is the next."""
+    watchdog_starved: float
 
-    def starved_since(self, before: _Reading, now: float) -> float:
-        """Seconds between ``before`` and ``now``; this reading was asked for at ``now``."""
+    def excuse(self, before: _Reading, now: float) -> float:
+        """Seconds since ``before`` that are other processes' doing, or the meter's own; this
+        reading was requested at ``now``."""
         # A system call is where a thread is most likely to lose its core. What the reading itself
-        # was delayed by is nobody's excuse.
-        return max(self.starved - before.starved - (self.at - now), 0.0)
+        # was delayed by is no excuse.
+        starved = max(self.starved - before.starved - (self.at - now), 0.0)
+        # A watchdog that is preempted while it holds the GIL, or is handed it, keeps the loop's
+        # thread waiting. It excuses only what the loop's thread spent neither on a core nor queuing
+        # for one.
+        computed = (self.cpu or 0.0) - (before.cpu or 0.0)
+        waited = max(now - before.at - starved - computed, 0.0)
+        return starved + min(self.watchdog_starved - before.watchdog_starved, waited)
 
 
-class _LoopThread:
+class _Thread:
     """The thread that makes this object, as the operating system sees it."""
 
     def __init__(self) -> None:
@@ -94,18 +120,21 @@ class _LoopThread:
         self._schedstat: FileIO | None = None
         with suppress(OSError):
             self._schedstat = FileIO(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+            # os.pread would give up the GIL, and with it perhaps the core.
+            self._pread = ctypes.PyDLL(None).pread
+            self._text = ctypes.create_string_buffer(100)
 
-    def read(self) -> _Reading:
-        """In about 3 µs, and also from other threads."""
-        cpu, starved = None, 0.0
+    def cpu(self) -> float | None:
         if self._clock is not None:
-            cpu = time.clock_gettime(self._clock)
-        elif threading.get_ident() == self.id:
-            cpu = time.thread_time()
-        if self._schedstat is not None:
-            with suppress(OSError, ValueError):  # the meter ended while another thread was here
-                starved = int(os.pread(self._schedstat.fileno(), 100, 0).split()[1]) / 1e9
-        return _Reading(perf_counter(), cpu, starved)
+            return time.clock_gettime(self._clock)
+        return time.thread_time() if threading.get_ident() == self.id else None
+
+    def starved(self) -> float:
+        """Seconds in which it was ready to run, but without a core. Takes about 3 µs."""
+        if self._schedstat is None or self._schedstat.closed:
+            return 0.0
+        self._pread(self._schedstat.fileno(), self._text, 100, 0)
+        return int(self._text.value.split()[1]) / 1e9
 
     def close(self) -> None:
         if self._schedstat is not None:
@@ -113,6 +142,54 @@ class _LoopThread:
 
     def frame(self) -> FrameType | None:
         return sys._current_frames().get(self.id)
+
+
+class _Lines(NamedTuple):
+    """Lines of one function, one of which ran."""
+
+    file: str
+    first: int
+    last: int
+    function: str
+
+
+class _Samples:
+    """What the watchdog saw of one step."""
+
+    def __init__(self, start: float) -> None:
+        self.start = self._last = start
+        self._lines: _Lines | None = None
+        self._starved = 0.0
+        self._charged: dict[_Lines | None, float] = defaultdict(float)
+        """Lines → seconds that ended with a sample of them."""
+        self._evident: dict[_Lines | None, float] = defaultdict(float)
+        """Lines → seconds in which nothing else can have run."""
+
+    def due(self, now: float) -> bool:
+        """Whether to sample now."""
+        # The first sample names the line. Later ones, ever rarer, find out whether it was only the
+        # prelude to the line that really takes long.
+        passed = self._last - self.start
+        return now - self.start >= _SAMPLE_AFTER and now - self._last >= passed / 8
+
+    def add(self, lines: _Lines | None, now: float, uninterrupted: float, starved: float) -> None:
+        """A sample. In the last ``uninterrupted`` seconds nothing but ``lines`` ran; ``starved`` is
+        the loop's thread's reading."""
+        seconds = now - self._last
+        self._charged[lines] += seconds
+        self._evident[lines] += seconds if lines == self._lines else min(uninterrupted, seconds)
+        self._last, self._lines, self._starved = now, lines, starved
+
+    def verdict(self, now: float, starved: float, needed: float) -> _Lines | None:
+        """The lines that most of the step was spent on, with ``needed`` seconds of evidence."""
+        charged = list(self._charged.items())
+        if not charged:
+            return None
+        lines, _ = max(charged, key=lambda item: item[1])
+        evident = self._evident[lines]
+        if lines == self._lines:
+            evident += now - self._last - (starved - self._starved)
+        return lines if evident >= needed else None
 
 
 class StallMeter:
@@ -132,12 +209,12 @@ class StallMeter:
         self._woke = 0.0
         self._steps = 0
         self._blocked = False
-        self._seen: tuple[float, Frame | None] = (0.0, None)
-        """The start of a step and the line that it is on most of the time."""
+        self._samples = _Samples(0.0)
+        self._watchdog: _Thread | None = None
 
     def __enter__(self) -> StallMeter:
-        self._thread = _LoopThread()
-        self._before = self._at_wake = self._thread.read()
+        self._thread = _Thread()
+        self._before = self._at_wake = self._read()
         threading.Thread(target=self._watch, name="stall-watch", daemon=True).start()
         return self
 
@@ -146,6 +223,11 @@ class StallMeter:
         self._unhook()
         self._stretch_ended(perf_counter())
         self._thread.close()
+
+    def _read(self) -> _Reading:
+        watchdog_starved = self._watchdog.starved() if self._watchdog else 0.0
+        cpu, starved = self._thread.cpu(), self._thread.starved()
+        return _Reading(perf_counter(), cpu, starved, watchdog_starved)
 
     def overdue(self) -> BlockedStep | None:
         """The step that is blocking the loop now, as far as it has come."""
@@ -201,7 +283,7 @@ class StallMeter:
 
     def _stretch_began(self, now: float) -> None:
         if now - self._before.at >= _READ_EVERY:
-            self._before = self._thread.read()
+            self._before = self._read()
             now = self._before.at
         self._at_wake = self._before
         self._woke = self.step_start = now
@@ -217,7 +299,7 @@ class StallMeter:
             self._report(step)
         # Not at every step, which would cost more than the step: a reading is at most _READ_EVERY
         # older than the step it is held against.
-        self._before = self._thread.read()
+        self._before = self._read()
         self.step_start = self._before.at
 
     def _stretch_ended(self, now: float) -> None:
@@ -225,51 +307,225 @@ class StallMeter:
         blocked, self._blocked = self._blocked, False
         if not woke or now - woke < FLOOR:
             return
-        starved = self._thread.read().starved_since(self._at_wake, now)
-        if blocked or now - woke - starved >= FLOOR:
+        excuse = self._read().excuse(self._at_wake, now)
+        if blocked or now - woke - excuse >= FLOOR:
             self._report(Stretch(woke, now - woke, self._steps))
 
     def _step(self, start: float, now: float) -> BlockedStep | None:
         """The step as it deserves to be reported; None if other processes made it long."""
-        before, after = self._before, self._thread.read()
-        starved = after.starved_since(before, now)
-        if now - start - starved < FLOOR:
+        before, after = self._before, self._read()
+        excuse = after.excuse(before, now)
+        if now - start - excuse < FLOOR:
             return None
         share = None
         if before.cpu is not None and after.cpu is not None:
-            share = min((after.cpu - before.cpu) / (now - before.at - starved), 1.0)
-        seen, frame = self._seen
-        return BlockedStep(start, now - start, frame if seen == start else None, share)
+            share = min((after.cpu - before.cpu) / (now - before.at - excuse), 1.0)
+        samples, lines = self._samples, None
+        if samples.start == start:
+            needed = (now - start - excuse) * _EVIDENCE
+            lines = samples.verdict(now, after.starved, needed)
+        if lines is None:
+            return BlockedStep(start, now - start, None, share)
+        last = lines.last if lines.last > lines.first else None
+        frame = lines.file, lines.first, lines.function
+        return BlockedStep(start, now - start, frame, share, last)
 
     def _watch(self) -> None:
-        step = looked = 0.0
-        spent: dict[Frame | None, float] = {}
+        self._watchdog = watchdog = _Thread()
+        samples = self._samples
         while not self._halted:
-            time.sleep(_LOOK_EVERY)
+            starved, woken = watchdog.starved(), perf_counter() + _SAMPLE_EVERY
+            time.sleep(_SAMPLE_EVERY)
             start, now = self.step_start, perf_counter()
-            if start != step:
-                step = looked = start
-                spent = defaultdict(float)
-            # A first look names the line. Later ones, ever rarer, find out whether it was only
-            # the prelude to the line that really takes long.
-            if not start or now - start < _LOOK_AFTER or now - looked < (looked - start) / 8:
+            if start != samples.start:
+                samples = _Samples(start)
+            if not start or not samples.due(now):
                 continue
-            frame = learners_frame(self._thread.frame())
+            waited = now - woken
+            frame = self._thread.frame()
+            lines = _exact_lines(frame) if _exact(waited) else _unchecked_lines(frame)
             if self.step_start != start:  # the stack may belong to the next step
                 continue
-            spent[frame] += now - looked
-            looked = now
-            self._seen = start, max(spent, key=lambda line: spent[line])
+            for_the_gil = waited - (watchdog.starved() - starved)
+            uninterrupted = max(for_the_gil - sys.getswitchinterval(), 0.0)
+            samples.add(lines, now, uninterrupted, self._thread.starved())
+            self._samples = samples
+        watchdog.close()
+
+
+def _exact(waited: float) -> bool:
+    """Whether the instruction that a sample shows was running when the GIL was requested, or when
+    the request became urgent."""
+    return waited < _PROMPT or 0 <= waited - sys.getswitchinterval() < _PROMPT
+
+
+def _exact_lines(frame: FrameType | None) -> _Lines | None:
+    line = learners_frame(frame)
+    return line and _Lines(line[0], line[1], line[1], line[2])
+
+
+def _unchecked_lines(frame: FrameType | None) -> _Lines | None:
+    """The learner's lines one of which has run since the last check for GIL requests.
+
+    None if they are in several functions, or more than five.
+    """
+    found: dict[FrameType, set[int]] = defaultdict(set)
+    while frame is not None:
+        lines, began = _since_check(frame.f_code, frame.f_lasti)
+        owner = _innermost_of_the_learner(frame)
+        if lines is None or (lines and owner is None):
+            return None
+        if lines and owner is not None:
+            found[owner] |= lines if owner is frame else {owner.f_lineno}
+        frame = frame.f_back if began else None
+    return _range(found)
+
+
+def _range(found: dict[FrameType, set[int]]) -> _Lines | None:
+    if len(found) != 1:
+        return None
+    ((frame, lines),) = found.items()
+    first, last = min(lines), max(lines)
+    if last - first >= _MOST_LINES:
+        return None
+    return _Lines(frame.f_code.co_filename, first, last, frame.f_code.co_name)
+
+
+# Bytecodes that cannot take long. A store drops what the variable held: see `_kept_variables`.
+_QUICK = re.compile(
+    r"CACHE|COPY.*|END_(FOR|SEND)|EXTENDED_ARG|GET_AWAITABLE|IS_OP|KW_NAMES|MAKE_CELL|NO(P|T_TAKEN)"
+    r"|LOAD_(CLOSURE|CONST|DEREF|FAST.*|GLOBAL|NAME|SMALL_INT)|POP_(ITER|TOP)|PRECALL|PUSH_NULL"
+    r"|RESUME|SWAP|TO_BOOL|(POP_)?JUMP_.*"
+)
+_CHECKS = ("RESUME", "YIELD_VALUE", "JUMP_BACKWARD", "POP_JUMP_BACKWARD")
+_LEAVES = ("RETURN_", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_BACKWARD")
+_ENDS_A_CALL = ("STORE_", "POP_TOP", "RETURN_VALUE")
+# CPython's fast ways to call these skip the check.
+_UNCHECKED_CALLS = frozenset({"len", "isinstance", "type", "append"})
+_LONGEST_CODE = 10_000
+"""Bytes. Reading more bytecode would itself block the loop."""
+
+
+class _Instruction(NamedTuple):
+    name: str
+    line: int | None
+    quick: bool
+    call: bool
+    """Calls something that checks for GIL requests: a Python function as it begins, all else as it
+    ends."""
+    before: tuple[int, ...]
+    """Indexes of the instructions that may have run just before."""
+
+
+@lru_cache(maxsize=256)
+def _since_check(code: CodeType, offset: int) -> tuple[frozenset[int] | None, bool]:
+    """What has run since the last check for GIL requests when ``code`` is at ``offset``.
+
+    The lines (None if unknown), and whether the code has only just begun, so that its caller's
+    lines are among the suspects.
+    """
+    if len(code.co_code) > _LONGEST_CODE:
+        return None, False
+    offsets, instructions = _instructions(code)
+    at = bisect_right(offsets, offset) - 1
+    if at < 0 or instructions[at].name == "RESUME":
+        return frozenset(), True
+    line = instructions[at].line
+    lines = {line} if line else set()
+    todo, done = list(instructions[at].before), {at}
+    while todo:
+        index = todo.pop()
+        one = instructions[index]
+        if index in done or _is_check(one.name):
+            continue
+        if one.name == "PUSH_EXC_INFO":  # it can have come from anywhere in the try block
+            return None, False
+        done.add(index)
+        if one.line and not one.quick:
+            lines.add(one.line)
+        if not one.call:
+            todo.extend(one.before)
+    return frozenset(lines), False
+
+
+def _is_check(name: str) -> bool:
+    return name.startswith(_CHECKS) and name != "JUMP_BACKWARD_NO_INTERRUPT"
+
+
+@lru_cache(maxsize=32)
+def _instructions(code: CodeType) -> tuple[list[int], list[_Instruction]]:
+    """All instructions of ``code``: their offsets, and what they are."""
+    raw = list(dis.get_instructions(code))
+    offsets = [one.offset for one in raw]
+    before: list[list[int]] = [[] for _ in raw]
+    for index, one in enumerate(raw):
+        if index + 1 < len(raw) and not one.opname.startswith(_LEAVES):
+            before[index + 1].append(index)
+        if one.opcode in dis.hasjrel or one.opcode in dis.hasjabs:
+            before[bisect_left(offsets, one.argval)].append(index)
+    kept = _kept_variables(code, raw)
+    return offsets, [
+        _Instruction(
+            one.opname,
+            one.positions.lineno if one.positions else None,
+            _is_quick(one, kept),
+            _is_checked_call(raw, index),
+            tuple(before[index]),
+        )
+        for index, one in enumerate(raw)
+    ]
+
+
+def _kept_variables(code: CodeType, raw: list[dis.Instruction]) -> set[str]:
+    """Variables that are set once: setting them drops no other value, however large."""
+    stores = Counter(one.argval for one in raw if one.opname == "STORE_FAST")
+    arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + 2]
+    return {name for name, count in stores.items() if count == 1 and name not in arguments}
+
+
+def _is_quick(one: dis.Instruction, kept: set[str]) -> bool:
+    if one.opname == "STORE_FAST":
+        return one.argval in kept
+    return _QUICK.fullmatch(one.opname) is not None
+
+
+def _is_checked_call(raw: list[dis.Instruction], index: int) -> bool:
+    """Whether the instruction calls something that surely checks for GIL requests.
+
+    The function of a coroutine or generator does not: it only makes one. So a call is not trusted
+    if another call, ``await`` or ``for`` takes what it returns; the end of an ``await`` is.
+    """
+    if raw[index].opname == "SEND":
+        return index >= 3 and raw[index - 3].opname.startswith("CALL")
+    if not raw[index].opname.startswith("CALL") or "INTRINSIC" in raw[index].opname:
+        return False
+    following = raw[index + 1].opname if index + 1 < len(raw) else ""
+    return following.startswith(_ENDS_A_CALL) and _called(raw, index) not in _UNCHECKED_CALLS
+
+
+def _called(raw: list[dis.Instruction], index: int) -> object:
+    """The name of what an instruction calls; None if it is no name."""
+    start = _start(raw[index])
+    for one in reversed(raw[:index]):
+        if _start(one) == start and one.opname.startswith("LOAD_"):
+            return one.argval
+    return None
+
+
+def _start(one: dis.Instruction) -> tuple[int | None, int | None] | None:
+    return one.positions and (one.positions.lineno, one.positions.col_offset)
 
 
 def learners_frame(frame: FrameType | None) -> Frame | None:
     """The innermost frame that is neither a library's nor this course's."""
-    while frame is not None:
-        code = frame.f_code
-        if _is_learners(code.co_filename):
-            return code.co_filename, frame.f_lineno, code.co_name
+    found = _innermost_of_the_learner(frame)
+    return found and (found.f_code.co_filename, found.f_lineno, found.f_code.co_name)
+
+
+def _innermost_of_the_learner(frame: FrameType | None) -> FrameType | None:
+    while frame is not None and not _is_learners(frame.f_code.co_filename):
         frame = frame.f_back
-    return None
+    return frame
 
 
 def learners_traceback(traceback: TracebackType | None) -> Frame | None:
