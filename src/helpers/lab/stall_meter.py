@@ -188,7 +188,7 @@ class _Samples:
         lines, _ = max(charged, key=lambda item: item[1])
         evident = self._evident[lines]
         if lines == self._lines:
-            evident += now - self._last - (starved - self._starved)
+            evident += max(now - self._last - (starved - self._starved), 0.0)
         return lines if evident >= needed else None
 
 
@@ -334,20 +334,19 @@ class StallMeter:
         self._watchdog = watchdog = _Thread()
         samples = self._samples
         while not self._halted:
-            starved, woken = watchdog.starved(), perf_counter() + _SAMPLE_EVERY
+            starved, wakes = watchdog.starved(), perf_counter() + _SAMPLE_EVERY
             time.sleep(_SAMPLE_EVERY)
             start, now = self.step_start, perf_counter()
             if start != samples.start:
                 samples = _Samples(start)
             if not start or not samples.due(now):
                 continue
-            waited = now - woken
+            waited = now - wakes - (watchdog.starved() - starved)
             frame = self._thread.frame()
             lines = _exact_lines(frame) if _exact(waited) else _unchecked_lines(frame)
             if self.step_start != start:  # the stack may belong to the next step
                 continue
-            for_the_gil = waited - (watchdog.starved() - starved)
-            uninterrupted = max(for_the_gil - sys.getswitchinterval(), 0.0)
+            uninterrupted = max(waited - sys.getswitchinterval(), 0.0)
             samples.add(lines, now, uninterrupted, self._thread.starved())
             self._samples = samples
         watchdog.close()
@@ -355,7 +354,7 @@ class StallMeter:
 
 def _exact(waited: float) -> bool:
     """Whether the instruction that a sample shows was running when the GIL was requested, or when
-    the request became urgent."""
+    the thread that holds it was asked to give it up."""
     return waited < _PROMPT or 0 <= waited - sys.getswitchinterval() < _PROMPT
 
 
@@ -431,7 +430,9 @@ def _since_check(code: CodeType, offset: int) -> tuple[frozenset[int] | None, bo
     if at < 0 or instructions[at].name == "RESUME":
         return frozenset(), True
     line = instructions[at].line
-    lines = {line} if line else set()
+    # Up to CPython 3.12, past the start of the instruction: in a Python function that it called.
+    calls_python = offset > offsets[at]
+    lines = {line} if line and not calls_python else set()
     todo, done = list(instructions[at].before), {at}
     while todo:
         index = todo.pop()
