@@ -554,10 +554,8 @@ def print_row(title: str, injected: list[Injected], steps: list[BlockedStep]) ->
         for each, step in pairs
     )
     print(f"{title:<18} {len(injected):9} {len(pairs):6}", end="")
-    print(
-        f" {lines['right']:12} {lines['range']:6} {lines['caller']:7} {lines['none']:5} {lines['wrong']:6}",
-        end="",
-    )
+    for outcome, width in (("right", 12), ("range", 6), ("caller", 7), ("none", 5), ("wrong", 6)):
+        print(f" {lines[outcome]:{width}}", end="")
     if errors:
         print(f" {statistics.median(errors):19.2f} {errors[int(0.95 * len(errors))]:6.2f}", end="")
         print(f" {judged:20} of {len(pairs)}", end="")

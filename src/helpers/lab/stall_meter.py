@@ -51,6 +51,8 @@ _SAMPLE_AFTER = 0.0025
 _READ_EVERY = 0.001
 # Waking up and taking a free GIL takes less.
 _PROMPT = 0.0005
+# A thread that only wakes up and waits again computes less between two samples.
+_COMPUTES = 0.0001
 # The share of a step for which there must be evidence that its line was running.
 _EVIDENCE = 1 / 8
 _MOST_LINES = 5
@@ -92,21 +94,19 @@ class _Reading(NamedTuple):
     cpu: float | None
     starved: float
     """How long the loop's thread was ready to run, but without a core; 0 where the system does not
-    say. So is the next."""
-    watchdog_starved: float
+    say."""
+    withheld: float
+    """How long the watchdog can have kept the GIL from it without having a core."""
 
-    def excuse(self, before: _Reading, now: float) -> float:
-        """Seconds since ``before`` that are other processes' doing, or the meter's own; this
-        reading was requested at ``now``."""
-        # A system call is where a thread is most likely to lose its core. What the reading itself
-        # was delayed by is no excuse.
-        starved = max(self.starved - before.starved - (self.at - now), 0.0)
-        # A watchdog that is preempted while it holds the GIL, or is handed it, keeps the loop's
-        # thread waiting. It excuses only what the loop's thread spent neither on a core nor queuing
-        # for one.
+    def blocked_since(self, before: _Reading) -> float:
+        """Seconds since ``before`` without those that are other processes' doing, or the meter's
+        own."""
+        # Up to this reading, not up to the end of the step: while it is read, a thread often loses
+        # its core or the GIL.
+        seconds = self.at - before.at - (self.starved - before.starved)
         computed = (self.cpu or 0.0) - (before.cpu or 0.0)
-        waited = max(now - before.at - starved - computed, 0.0)
-        return starved + min(self.watchdog_starved - before.watchdog_starved, waited)
+        waited = max(seconds - computed, 0.0)
+        return seconds - min(self.withheld - before.withheld, waited)
 
 
 class _Thread:
@@ -210,7 +210,7 @@ class StallMeter:
         self._steps = 0
         self._blocked = False
         self._samples = _Samples(0.0)
-        self._watchdog: _Thread | None = None
+        self._withheld = 0.0
 
     def __enter__(self) -> StallMeter:
         self._thread = _Thread()
@@ -225,9 +225,9 @@ class StallMeter:
         self._thread.close()
 
     def _read(self) -> _Reading:
-        watchdog_starved = self._watchdog.starved() if self._watchdog else 0.0
         cpu, starved = self._thread.cpu(), self._thread.starved()
-        return _Reading(perf_counter(), cpu, starved, watchdog_starved)
+        withheld = self._withheld  # No other thread gets the GIL between this line and the next.
+        return _Reading(perf_counter(), cpu, starved, withheld)
 
     def overdue(self) -> BlockedStep | None:
         """The step that is blocking the loop now, as far as it has come."""
@@ -307,23 +307,23 @@ class StallMeter:
         blocked, self._blocked = self._blocked, False
         if not woke or now - woke < FLOOR:
             return
-        excuse = self._read().excuse(self._at_wake, now)
-        if blocked or now - woke - excuse >= FLOOR:
+        older = woke - self._at_wake.at
+        if blocked or self._read().blocked_since(self._at_wake) - older >= FLOOR:
             self._report(Stretch(woke, now - woke, self._steps))
 
     def _step(self, start: float, now: float) -> BlockedStep | None:
         """The step as it deserves to be reported; None if other processes made it long."""
         before, after = self._before, self._read()
-        excuse = after.excuse(before, now)
-        if now - start - excuse < FLOOR:
+        blocked = after.blocked_since(before)
+        # The reading before may be older than the step.
+        if blocked - (start - before.at) < FLOOR:
             return None
         share = None
         if before.cpu is not None and after.cpu is not None:
-            share = min((after.cpu - before.cpu) / (now - before.at - excuse), 1.0)
+            share = min((after.cpu - before.cpu) / blocked, 1.0)
         samples, lines = self._samples, None
         if samples.start == start:
-            needed = (now - start - excuse) * _EVIDENCE
-            lines = samples.verdict(now, after.starved, needed)
+            lines = samples.verdict(now, after.starved, blocked * _EVIDENCE)
         if lines is None:
             return BlockedStep(start, now - start, None, share)
         last = lines.last if lines.last > lines.first else None
@@ -331,25 +331,37 @@ class StallMeter:
         return BlockedStep(start, now - start, frame, share, last)
 
     def _watch(self) -> None:
-        self._watchdog = watchdog = _Thread()
-        samples = self._samples
+        watchdog = _Thread()
+        woken = watchdog.starved()
         while not self._halted:
-            starved, wakes = watchdog.starved(), perf_counter() + _SAMPLE_EVERY
+            computed, asleep = self._thread.cpu() or 0.0, watchdog.starved()
+            # The watchdog had the GIL all the time since it woke up.
+            self._withheld += asleep - woken
+            wakes = perf_counter() + _SAMPLE_EVERY
             time.sleep(_SAMPLE_EVERY)
-            start, now = self.step_start, perf_counter()
-            if start != samples.start:
-                samples = _Samples(start)
-            if not start or not samples.due(now):
-                continue
-            waited = now - wakes - (watchdog.starved() - starved)
-            frame = self._thread.frame()
-            lines = _exact_lines(frame) if _exact(waited) else _unchecked_lines(frame)
-            if self.step_start != start:  # the stack may belong to the next step
-                continue
-            uninterrupted = max(waited - sys.getswitchinterval(), 0.0)
-            samples.add(lines, now, uninterrupted, self._thread.starved())
-            self._samples = samples
+            now, woken = perf_counter(), watchdog.starved()
+            # While it woke up, it may have had it, or been handed it. That matters to a thread that
+            # computes: one that waits for something else needs no GIL.
+            if (self._thread.cpu() or 0.0) - computed >= _COMPUTES:
+                self._withheld += woken - asleep
+            self._sample(now, now - wakes - (woken - asleep))
         watchdog.close()
+
+    def _sample(self, now: float, waited: float) -> None:
+        """A look at the running step by the watchdog, ``waited`` seconds after it asked for the
+        GIL."""
+        start, samples = self.step_start, self._samples
+        if start != samples.start:
+            samples = _Samples(start)
+        if not start or not samples.due(now):
+            return
+        frame = self._thread.frame()
+        lines = _exact_lines(frame) if _exact(waited) else _unchecked_lines(frame)
+        if self.step_start != start:  # the stack may belong to the next step
+            return
+        uninterrupted = max(waited - sys.getswitchinterval(), 0.0)
+        samples.add(lines, now, uninterrupted, self._thread.starved())
+        self._samples = samples
 
 
 def _exact(waited: float) -> bool:
@@ -366,28 +378,18 @@ def _exact_lines(frame: FrameType | None) -> _Lines | None:
 def _unchecked_lines(frame: FrameType | None) -> _Lines | None:
     """The learner's lines one of which has run since the last check for GIL requests.
 
-    None if they are in several functions, or more than five.
+    None if they are unknown, or more than five.
     """
-    found: dict[FrameType, set[int]] = defaultdict(set)
-    while frame is not None:
-        lines, began = _since_check(frame.f_code, frame.f_lasti)
-        owner = _innermost_of_the_learner(frame)
-        if lines is None or (lines and owner is None):
-            return None
-        if lines and owner is not None:
-            found[owner] |= lines if owner is frame else {owner.f_lineno}
-        frame = frame.f_back if began else None
-    return _range(found)
-
-
-def _range(found: dict[FrameType, set[int]]) -> _Lines | None:
-    if len(found) != 1:
+    # At the start of a function: its caller's code has run until now.
+    while frame is not None and frame.f_code.co_code[frame.f_lasti] == dis.opmap["RESUME"]:
+        frame = frame.f_back
+    if frame is None or not _is_learners(frame.f_code.co_filename):
+        return _exact_lines(frame)
+    code = frame.f_code
+    lines = _since_check(code, frame.f_lasti)
+    if not lines or max(lines) - min(lines) >= _MOST_LINES:
         return None
-    ((frame, lines),) = found.items()
-    first, last = min(lines), max(lines)
-    if last - first >= _MOST_LINES:
-        return None
-    return _Lines(frame.f_code.co_filename, first, last, frame.f_code.co_name)
+    return _Lines(code.co_filename, min(lines), max(lines), code.co_name)
 
 
 # Bytecodes that cannot take long. A store drops what the variable held: see `_kept_variables`.
@@ -401,8 +403,8 @@ _LEAVES = ("RETURN_", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_BACKWARD
 _ENDS_A_CALL = ("STORE_", "POP_TOP", "RETURN_VALUE")
 # CPython's fast ways to call these skip the check.
 _UNCHECKED_CALLS = frozenset({"len", "isinstance", "type", "append"})
-_LONGEST_CODE = 10_000
-"""Bytes. Reading more bytecode would itself block the loop."""
+_LONGEST_CODE = 4_000
+"""Bytes. To read more bytecode would itself block the loop."""
 
 
 class _Instruction(NamedTuple):
@@ -417,18 +419,13 @@ class _Instruction(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _since_check(code: CodeType, offset: int) -> tuple[frozenset[int] | None, bool]:
-    """What has run since the last check for GIL requests when ``code`` is at ``offset``.
-
-    The lines (None if unknown), and whether the code has only just begun, so that its caller's
-    lines are among the suspects.
-    """
+def _since_check(code: CodeType, offset: int) -> set[int]:
+    """The lines that can have run since the last check for GIL requests when ``code`` is at
+    ``offset``; none if that is unknown."""
     if len(code.co_code) > _LONGEST_CODE:
-        return None, False
+        return set()
     offsets, instructions = _instructions(code)
     at = bisect_right(offsets, offset) - 1
-    if at < 0 or instructions[at].name == "RESUME":
-        return frozenset(), True
     line = instructions[at].line
     # Up to CPython 3.12, past the start of the instruction: in a Python function that it called.
     calls_python = offset > offsets[at]
@@ -440,13 +437,13 @@ def _since_check(code: CodeType, offset: int) -> tuple[frozenset[int] | None, bo
         if index in done or _is_check(one.name):
             continue
         if one.name == "PUSH_EXC_INFO":  # it can have come from anywhere in the try block
-            return None, False
+            return set()
         done.add(index)
         if one.line and not one.quick:
             lines.add(one.line)
         if not one.call:
             todo.extend(one.before)
-    return frozenset(lines), False
+    return lines
 
 
 def _is_check(name: str) -> bool:
