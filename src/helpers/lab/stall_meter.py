@@ -98,15 +98,20 @@ class _Reading(NamedTuple):
     withheld: float
     """How long the watchdog can have kept the GIL from it without having a core."""
 
+    def computed_since(self, before: _Reading) -> float:
+        """Seconds of computing since ``before``, and of waiting for a core."""
+        computed = (self.cpu or 0.0) - (before.cpu or 0.0)
+        return computed + self.starved - before.starved
+
     def blocked_since(self, before: _Reading) -> float:
         """Seconds since ``before`` without those that are other processes' doing, or the meter's
         own."""
         # Up to this reading, not up to the end of the step: while it is read, a thread often loses
         # its core or the GIL.
-        seconds = self.at - before.at - (self.starved - before.starved)
-        computed = (self.cpu or 0.0) - (before.cpu or 0.0)
-        waited = max(seconds - computed, 0.0)
-        return seconds - min(self.withheld - before.withheld, waited)
+        seconds = self.at - before.at
+        waited = max(seconds - self.computed_since(before), 0.0)
+        excuse = self.starved - before.starved + min(self.withheld - before.withheld, waited)
+        return seconds - excuse
 
 
 class _Thread:
@@ -156,31 +161,37 @@ class _Lines(NamedTuple):
 class _Samples:
     """What the watchdog saw of one step."""
 
-    def __init__(self, start: float) -> None:
-        self.start = self._last = start
+    def __init__(self, start: float, reading: _Reading) -> None:
+        self.start = self._at = start
+        self._reading = reading
         self._lines: _Lines | None = None
-        self._starved = 0.0
         self._charged: dict[_Lines | None, float] = defaultdict(float)
         """Lines → seconds that ended with a sample of them."""
         self._evident: dict[_Lines | None, float] = defaultdict(float)
-        """Lines → seconds in which nothing else can have run."""
+        """Lines → seconds in which they were surely running."""
 
     def due(self, now: float) -> bool:
         """Whether to sample now."""
         # The first sample names the line. Later ones, ever rarer, find out whether it was only the
         # prelude to the line that really takes long.
-        passed = self._last - self.start
-        return now - self.start >= _SAMPLE_AFTER and now - self._last >= passed / 8
+        passed = self._at - self.start
+        return now - self.start >= _SAMPLE_AFTER and now - self._at >= passed / 8
 
-    def add(self, lines: _Lines | None, now: float, uninterrupted: float, starved: float) -> None:
-        """A sample. In the last ``uninterrupted`` seconds nothing but ``lines`` ran; ``starved`` is
-        the loop's thread's reading."""
-        seconds = now - self._last
+    def add(self, lines: _Lines | None, reading: _Reading, waited: float) -> None:
+        """A sample for which the watchdog waited so many seconds for the GIL."""
+        seconds = reading.at - self._at
+        # All the time since the last sample if that saw the same; what was not computed if it
+        # waits now; what passed without a check.
+        evident = waited - sys.getswitchinterval()
+        if lines == self._lines:
+            evident = seconds
+        elif waited < _PROMPT:
+            evident = seconds - reading.computed_since(self._reading)
         self._charged[lines] += seconds
-        self._evident[lines] += seconds if lines == self._lines else min(uninterrupted, seconds)
-        self._last, self._lines, self._starved = now, lines, starved
+        self._evident[lines] += min(max(evident, 0.0), seconds)
+        self._at, self._reading, self._lines = reading.at, reading, lines
 
-    def verdict(self, now: float, starved: float, needed: float) -> _Lines | None:
+    def verdict(self, reading: _Reading, needed: float) -> _Lines | None:
         """The lines that most of the step was spent on, with ``needed`` seconds of evidence."""
         charged = list(self._charged.items())
         if not charged:
@@ -188,7 +199,8 @@ class _Samples:
         lines, _ = max(charged, key=lambda item: item[1])
         evident = self._evident[lines]
         if lines == self._lines:
-            evident += max(now - self._last - (starved - self._starved), 0.0)
+            starved = reading.starved - self._reading.starved
+            evident += max(reading.at - self._at - starved, 0.0)
         return lines if evident >= needed else None
 
 
@@ -209,12 +221,12 @@ class StallMeter:
         self._woke = 0.0
         self._steps = 0
         self._blocked = False
-        self._samples = _Samples(0.0)
         self._withheld = 0.0
 
     def __enter__(self) -> StallMeter:
         self._thread = _Thread()
         self._before = self._at_wake = self._read()
+        self._samples = _Samples(0.0, self._before)
         threading.Thread(target=self._watch, name="stall-watch", daemon=True).start()
         return self
 
@@ -323,7 +335,7 @@ class StallMeter:
             share = min((after.cpu - before.cpu) / blocked, 1.0)
         samples, lines = self._samples, None
         if samples.start == start:
-            lines = samples.verdict(now, after.starved, blocked * _EVIDENCE)
+            lines = samples.verdict(after, blocked * _EVIDENCE)
         if lines is None:
             return BlockedStep(start, now - start, None, share)
         last = lines.last if lines.last > lines.first else None
@@ -352,15 +364,14 @@ class StallMeter:
         GIL."""
         start, samples = self.step_start, self._samples
         if start != samples.start:
-            samples = _Samples(start)
+            samples = _Samples(start, self._before)
         if not start or not samples.due(now):
             return
         frame = self._thread.frame()
         lines = _exact_lines(frame) if _exact(waited) else _unchecked_lines(frame)
         if self.step_start != start:  # the stack may belong to the next step
             return
-        uninterrupted = max(waited - sys.getswitchinterval(), 0.0)
-        samples.add(lines, now, uninterrupted, self._thread.starved())
+        samples.add(lines, self._read(), waited)
         self._samples = samples
 
 
