@@ -111,7 +111,9 @@ class _Reading(NamedTuple):
         # its core or the GIL.
         seconds = self.at - before.at
         waited = max(seconds - self.computed_since(before), 0.0)
-        excuse = self.starved - before.starved + min(self.withheld - before.withheld, waited)
+        excuse = (
+            self.starved - before.starved + min(max(self.withheld - before.withheld, 0.0), waited)
+        )
         return seconds - excuse
 
 
@@ -239,6 +241,8 @@ class StallMeter:
         self._steps = 0
         self._blocked = False
         self._withheld = 0.0
+        self._withheld_since: Callable[[], float] = lambda: 0.0
+        """Seconds that are not in `_withheld` yet."""
 
     def __enter__(self) -> StallMeter:
         self._thread = _Thread()
@@ -254,8 +258,9 @@ class StallMeter:
         self._thread.close()
 
     def _read(self) -> _Reading:
+        withheld = self._withheld + self._withheld_since()
         cpu, starved = self._thread.cpu(), self._thread.starved()
-        withheld = self._withheld  # No other thread gets the GIL between this line and the next.
+        # Nothing is called in between: no other thread gets the GIL.
         return _Reading(perf_counter(), cpu, starved, withheld)
 
     def overdue(self) -> BlockedStep | None:
@@ -361,7 +366,9 @@ class StallMeter:
 
     def _watch(self) -> None:
         watchdog = _Thread()
-        woken = watchdog.starved()
+        asleep = woken = watchdog.starved()
+        # It can lose its core in the moment between the last reading and giving up the GIL, too.
+        self._withheld_since = lambda: watchdog.starved() - asleep
         while not self._halted:
             asleep = watchdog.starved()
             # It had the GIL all the time since it woke up.
@@ -369,7 +376,7 @@ class StallMeter:
             wakes = perf_counter() + _SAMPLE_EVERY
             time.sleep(_SAMPLE_EVERY)
             now, woken = perf_counter(), watchdog.starved()
-            delayed = woken - asleep
+            delayed, asleep = woken - asleep, woken
             # While it woke up, it may have had the GIL, or been handed it.
             if delayed >= _PROMPT and not self._thread.waits_for_no_lock():
                 self._withheld += delayed
