@@ -1,5 +1,5 @@
-"""The meter finds what was injected, names the line, tells waiting from computing, and excuses
-a loop that had no core.
+"""The meter finds what was injected, names the line, distinguishes waiting from computing, and
+excuses a loop that had no core.
 
 All of it must hold on a machine that is busy with something else. So stalls are found by where
 they lie, not by how long they took, and the tests that need a busy machine make one.
@@ -411,9 +411,8 @@ def test_a_loop_without_a_core_is_excused(backend: str) -> None:
     with one_crowded_core():
         found = metered(backend, body)
     assert starved == 20
-    # Not 0: a thread that computes and is asked for the GIL waits until the watchdog has a core.
-    assert len(steps(found)) <= starved / 2
-    assert len(stretches(found)) <= starved / 2
+    assert len(steps(found)) <= 1
+    assert len(stretches(found)) <= 1
 
 
 @crowded

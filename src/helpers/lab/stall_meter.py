@@ -50,8 +50,9 @@ _SAMPLE_EVERY = 0.002
 # the watchdog samples every computation of 10 ms.
 _SAMPLE_AFTER = 0.0025
 _READ_EVERY = 0.001
-# Waking up and taking a free GIL takes less.
+# Waking up and taking a free GIL takes less, and so does a reading.
 _PROMPT = 0.0005
+_TRIES = 5
 # Number of the system call in which a thread waits for the GIL (and for other locks).
 _FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
 # The share of a step for which there must be evidence that its line was running.
@@ -258,10 +259,15 @@ class StallMeter:
         self._thread.close()
 
     def _read(self) -> _Reading:
-        withheld = self._withheld + self._withheld_since()
-        cpu, starved = self._thread.cpu(), self._thread.starved()
-        # Nothing is called in between: no other thread gets the GIL.
-        return _Reading(perf_counter(), cpu, starved, withheld)
+        for _ in range(_TRIES):
+            began = perf_counter()
+            cpu, starved = self._thread.cpu(), self._thread.starved()
+            withheld = self._withheld + self._withheld_since()
+            reading = _Reading(perf_counter(), cpu, starved, withheld)
+            # Else the core or the GIL was lost in between: the numbers do not belong together.
+            if reading.at - began < _PROMPT:
+                break
+        return reading
 
     def overdue(self) -> BlockedStep | None:
         """The step that is blocking the loop now, as far as it has come."""
