@@ -1,5 +1,5 @@
 # `make lab` and `make test` do all the set-up they need: Python 3.11 or later, git and make.
-.PHONY: lab test setup notebooks lint bench browser soak lock
+.PHONY: lab test setup notebooks lint bench browser soak lock api
 .DEFAULT_GOAL := lab
 
 # The first of these that is Python 3.11 or later; `make PYTHON=/path/to/python3` overrides it.
@@ -51,3 +51,7 @@ soak: setup
 lock: setup
 	@$(RUN) -m uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --quiet --output-file requirements.lock
 	@$(RUN) tests/environment.py
+
+# docs/api.md out of the docstrings of what `helpers` exports. Commit it.
+api: setup
+	@$(RUN) tests/api.py

@@ -2,13 +2,19 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_progress() -> Iterator[None]:
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["LLM_ANTIPATTERNS_HOME"] = home
-        yield
+def pytest_configure(config: pytest.Config) -> None:
+    home = tempfile.TemporaryDirectory()
+    config.add_cleanup(home.cleanup)
+    os.environ["LLM_ANTIPATTERNS_HOME"] = home.name
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
