@@ -1,5 +1,5 @@
 # `make lab` and `make test` do all the set-up they need: Python 3.11 or later, git and make.
-.PHONY: lab test setup notebooks lint bench browser soak lock api
+.PHONY: lab test slow pythons setup notebooks lint bench browser soak lock api
 .DEFAULT_GOAL := lab
 
 # The first of these that is Python 3.11 or later; `make PYTHON=/path/to/python3` overrides it.
@@ -23,8 +23,18 @@ lab: setup
 	@.venv/bin/llm-antipatterns lab
 
 # Everything that proves the course: lint, types, unit tests, server contract, the gates of every lesson.
+# Tests mostly wait, so four workers suit two cores; a timed test has at most one beside it.
 test: setup lint
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n 4 -m "not timed and not slow and not browser"
+	@$(RUN) -m pytest -n 2 -m "timed and not slow"
+
+# What takes too long for `make test`: fuzz, soak, installing from the lock, further solutions.
+slow: setup
+	@$(RUN) -m pytest -m slow
+
+# The untimed tests and lesson 01 on each Python from 3.11 to 3.13 that is installed.
+pythons: setup
+	@$(RUN) tests/pythons.py
 
 lint: setup
 	@$(RUN) -m ruff check .

@@ -1,20 +1,64 @@
-"""Tests and nbval keep their own progress: never a contributor's."""
+"""How tests are grouped, and a home for what they write: never the contributor's own."""
+
+from __future__ import annotations
 
 import os
+import re
 import tempfile
-from pathlib import Path
+from typing import Any
 
 import pytest
 
+# Which of `make test`, `make slow` and `make browser` runs a test; see CONTRIBUTING.md.
+GROUPS = {
+    # Asserts how fast something is, or that something happens in an order that only time makes.
+    "timed": (
+        "tests/lab/",
+        "tests/lessons/test_exercise_",
+        "tests/lessons/test_kernel.py",
+        "tests/lessons/test_what_if.py",
+        "tests/mock_llm/test_latency.py",
+        "tests/mock_llm/test_process.py",
+        "tests/report/test_panes.py",
+    ),
+    # Takes longer than a contributor should wait.
+    "slow": (
+        "tests/mock_llm/test_fuzz.py",
+        "tests/mock_llm/test_soak.py",
+        "tests/test_environment.py::test_the_pip_section_installs_as_conda_would",
+    ),
+    "browser": ("tests/browser/",),
+}
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Not a fixture: nbval's kernels start without one.
     home = tempfile.TemporaryDirectory()
     config.add_cleanup(home.cleanup)
     os.environ["LLM_ANTIPATTERNS_HOME"] = home.name
+    os.environ["IPYTHONDIR"] = home.name
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.suffix == ".ipynb":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        for marker, tests in GROUPS.items():
+            if item.nodeid.startswith(tests):
+                item.add_marker(marker)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker one test at a time, but the cells of a notebook to one worker.
+
+    Lessons run in two queues, so that at most two of them are measured at the same time.
+    """
+    # The plugin is optional. Its --dist=loadgroup groups nothing with pytest 9.2: issue 1386.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class LessonScheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            lesson = re.search(r"\b(\d\d)_\w+(\.ipynb|\])", nodeid)
+            return f"lessons, queue {int(lesson[1]) % 2}" if lesson else nodeid
+
+    return LessonScheduling(config, log)
