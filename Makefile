@@ -23,7 +23,7 @@ lab: setup
 	@.venv/bin/llm-antipatterns lab
 
 # Everything that proves the course: lint, types, unit tests, server contract, the gates of every lesson.
-# Tests mostly wait, so four workers suit two cores; a timed test has at most one beside it.
+# Tests mostly wait, so four workers suit two cores; only two timed ones run at the same time.
 test: setup lint
 	@$(RUN) -m pytest -n 4 -m "not timed and not slow and not browser"
 	@$(RUN) -m pytest -n 2 -m "timed and not slow"
@@ -62,6 +62,6 @@ lock: setup
 	@$(RUN) -m uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --quiet --output-file requirements.lock
 	@$(RUN) tests/environment.py
 
-# docs/api.md out of the docstrings of what `helpers` exports. Commit it.
+# docs/api.md from the docstrings of what `helpers` exports. Commit it.
 api: setup
 	@$(RUN) tests/api.py

@@ -25,7 +25,6 @@ GROUPS = {
     "slow": (
         "tests/mock_llm/test_fuzz.py",
         "tests/mock_llm/test_soak.py",
-        "tests/test_environment.py::test_the_pip_section_installs_as_conda_would",
     ),
     "browser": ("tests/browser/",),
 }

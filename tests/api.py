@@ -1,4 +1,4 @@
-"""docs/api.md out of the docstrings of what `helpers` exports. Run as a script by ``make api``."""
+"""Makes docs/api.md from the docstrings of what `helpers` exports. A script: ``make api``."""
 
 from __future__ import annotations
 
