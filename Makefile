@@ -7,6 +7,8 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 IS_NEW := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(IS_NEW)' 2>/dev/null && echo $(p))))
 RUN := .venv/bin/python
+# A lesson starts many processes; without bytecode each of them would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 setup: .venv/ready
 

@@ -62,7 +62,8 @@ def environment(version: str, python: str) -> str:
     )
     inside = str(folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
     pip = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", inside]
-    subprocess.run([*pip, "--require-hashes", "-r", ROOT / "requirements.lock"], check=True)
+    lock = ["--compile-bytecode", "--require-hashes", "-r", ROOT / "requirements.lock"]
+    subprocess.run([*pip, *lock], check=True)
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "-e", ROOT], check=True)
     return inside
 
