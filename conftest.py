@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import tempfile
@@ -11,7 +12,7 @@ import pytest
 
 # Which of `make test`, `make slow` and `make browser` runs a test; see CONTRIBUTING.md.
 GROUPS = {
-    # Asserts how fast something is, or that something happens in an order that only time makes.
+    # Asserts how fast something is, or what happens first.
     "timed": (
         "tests/lab/",
         "tests/lessons/test_exercise_",
@@ -22,18 +23,15 @@ GROUPS = {
         "tests/report/test_panes.py",
     ),
     # Takes longer than a contributor should wait.
-    "slow": (
-        "tests/mock_llm/test_fuzz.py",
-        "tests/mock_llm/test_soak.py",
-    ),
+    "slow": ("tests/mock_llm/test_fuzz.py", "tests/mock_llm/test_soak.py"),
     "browser": ("tests/browser/",),
 }
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Not a fixture: nbval's kernels start without one.
+    # Not a fixture: nbval uses none. Removed at exit, when IPython has written its last line.
     home = tempfile.TemporaryDirectory()
-    config.add_cleanup(home.cleanup)
+    atexit.register(home.cleanup)
     os.environ["LLM_ANTIPATTERNS_HOME"] = home.name
     os.environ["IPYTHONDIR"] = home.name
 
