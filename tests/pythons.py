@@ -62,7 +62,7 @@ def environment(version: str, python: str) -> str:
     )
     inside = str(folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
     pip = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", inside]
-    lock = ["--compile-bytecode", "--require-hashes", "-r", ROOT / "requirements.lock"]
+    lock = ["--compile-bytecode", "--require-hashes", "-r", str(ROOT / "requirements.lock")]
     subprocess.run([*pip, *lock], check=True)
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "-e", ROOT], check=True)
     return inside
