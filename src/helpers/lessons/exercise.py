@@ -44,7 +44,7 @@ class Exercise:
 def exercise(number: str | int) -> Exercise:
     """The exercise of a lesson. Raises `ValueError` if there is none."""
     found = lesson(number)
-    name = f"helpers.lessons.exercise_{found.number}"
+    name = f"helpers.lessons.exercises.exercise_{found.number}"
     if importlib.util.find_spec(name) is None:
         raise ValueError(f"Lesson {found.number} has no exercise.")
     exercise: Exercise = importlib.import_module(name).EXERCISE
