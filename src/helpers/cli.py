@@ -23,18 +23,35 @@ Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def lab(context: typer.Context) -> None:
-    """Open JupyterLab on the lessons. Options of JupyterLab's own are passed on to it."""
+    """Open JupyterLab on the lessons. JupyterLab's own options are passed on to it."""
+    from helpers.lessons.environment import clean_environment, problems
+    from helpers.lessons.kernel import jupyterlab_options
+
     start = _lesson("00").notebook
-    options = [f"--LabApp.default_url=/lab/tree/{start.name}"]
+    if missing := [each for each in context.args if not _is_option_or_path(each, start.parent)]:
+        _fail(f"There is no file or folder {_short(missing[0])} in {start.parent}.")
+    if problems():
+        typer.echo(
+            "JupyterLab and its kernels get NO_PROXY=*, and no SSL_CERT_FILE or SSL_CERT_DIR that "
+            "cannot be read: the lessons only use 127.0.0.1.",
+            err=True,
+        )
+    options = [f"--LabApp.default_url=/lab/tree/{start.name}", *jupyterlab_options()]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")  # containers; JupyterLab still listens on loopback only
     command = [sys.executable, "-m", "jupyterlab", *options, *context.args]
+    environment = clean_environment() if problems() else dict(os.environ)
     os.chdir(start.parent)
     if os.name == "posix":
-        os.execv(command[0], command)  # noqa: S606 - Ctrl-C then reaches JupyterLab alone
+        # Ctrl-C then reaches JupyterLab alone.
+        os.execve(command[0], command, environment)  # noqa: S606
     import subprocess
 
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+
+
+def _is_option_or_path(argument: str, folder: Path) -> bool:
+    return argument.startswith("-") or os.path.exists(folder / argument)
 
 
 @app.command()

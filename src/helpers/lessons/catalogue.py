@@ -13,7 +13,7 @@ class Lesson:
     title: str
     mistake: str
     name: str | None
-    """Its notebook is ``notebooks/NUMBER_NAME.ipynb``; None while it is planned."""
+    """Its notebook is ``notebooks/NUMBER_NAME.ipynb``; None while the lesson is only planned."""
 
     @property
     def stem(self) -> str:

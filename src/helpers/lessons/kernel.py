@@ -1,4 +1,4 @@
-"""Starts the kernel that runs a notebook without a browser."""
+"""Starts kernels: for a notebook without a browser, and how JupyterLab is to start them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from jupyter_core.paths import jupyter_runtime_dir
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from traitlets.config import Config
@@ -20,8 +22,8 @@ from helpers.lessons.progress import HOME_VARIABLE
 
 CELL_LIMIT = 120
 """Seconds a cell may take; the lab's own limits are shorter."""
-# Bytes. The path of a Unix socket ends at 103 on macOS and at 107 on Linux.
-_LONGEST_FOLDER = 80
+# Bytes in the path of a Unix socket: macOS takes 103, Linux 107.
+_LONGEST_PATH = 103
 _quiet = logging.getLogger("helpers.lessons.kernel")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
@@ -69,17 +71,30 @@ def _private_folder() -> Iterator[Path]:
 def _short_folder() -> str:
     """The folder for temporary files, unless a socket's path there would be too long."""
     folder = tempfile.gettempdir()
-    if len(os.fsencode(folder)) > _LONGEST_FOLDER and os.access("/tmp", os.W_OK):  # noqa: S108
+    if not _is_short(f"{folder}/lap-12345678/k") and os.access("/tmp", os.W_OK):  # noqa: S108
         return "/tmp"  # noqa: S108
     return folder
+
+
+def _is_short(prefix: str) -> bool:
+    """Whether sockets can have this path, and a number at its end."""
+    return len(os.fsencode(f"{prefix}-123")) <= _LONGEST_PATH
 
 
 def _connection(private: Path) -> dict[str, str]:
     """Sockets in a folder: a TCP port could be taken before the kernel listens on it."""
     options = {"connection_file": str(private / "kernel.json")}
-    if os.name == "posix" and len(os.fsencode(private)) <= _LONGEST_FOLDER + len("/lap-12345678"):
-        options |= {"transport": "ipc", "ip": str(private / "k")}
+    if os.name == "posix" and _is_short(prefix := str(private / "k")):
+        options |= {"transport": "ipc", "ip": prefix}
     return options
+
+
+def jupyterlab_options() -> list[str]:
+    """Options with which JupyterLab's kernels do not warn that they talk unencrypted over TCP."""
+    prefix = f"{jupyter_runtime_dir()}/kernel-{uuid4()}-ipc"
+    if os.name == "posix" and _is_short(prefix):
+        return ["--KernelManager.transport=ipc"]
+    return ["--KernelManager.transport_encryption=auto"]
 
 
 def _environment(private: Path) -> dict[str, str]:

@@ -34,7 +34,7 @@ def read_source(lesson: Lesson) -> Notebook:
 
 
 def read(lesson: Lesson) -> Notebook:
-    """The notebook as it is committed."""
+    """The committed notebook."""
     return nbformat.read(lesson.notebook, as_version=4)
 
 
@@ -68,7 +68,7 @@ def build(lesson: Lesson, progress: Callable[[int, int], None]) -> None:
 
 
 def _write_picture(lesson: Lesson, notebook: Notebook) -> None:
-    """The lesson's closing figure as a file, for the README."""
+    """Write the lesson's closing figure to a file, for the README."""
     (cell,) = tagged(notebook, "figure")
     (encoded,) = (out.data["image/png"] for out in cell.outputs if "image/png" in out.data)
     folder = lesson.notebook.parent / "images"
@@ -90,7 +90,7 @@ def tagged(notebook: Notebook, tag: str) -> list[Any]:
 
 
 def text_of(cell: Any) -> str:
-    """What a cell printed and showed, as plain text."""
+    """What a cell printed and displayed, as plain text."""
     parts = []
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
