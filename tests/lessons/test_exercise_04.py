@@ -176,7 +176,7 @@ BOTH_HANG = "both models hang"
         (the_budget_as_deadline_only, [HANGS, DRIPS, SLOW_START, BOTH_HANG]),
         (the_clock_starts_again, [SLOW_START]),
         (silence_only, [DRIPS]),
-        (stops_waiting_only, ["a call that times out is canceled"]),
+        (stops_waiting_only, ["a call that times out is canceled before the next call is made"]),
         (raises_the_timeout, [BOTH_HANG, "the moderator hangs"]),
     ],
 )

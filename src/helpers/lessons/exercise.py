@@ -63,7 +63,7 @@ async def grade(number: str | int, solution: Solution) -> list[Criterion]:
     except ArmError as error:
         found = _raised(error.run.failure)
     except (TypeError, RuntimeError) as error:  # it cannot be sent to its process, or killed it
-        found = str(error)
+        found = " ".join(str(error).split())
     return [Criterion(_RUNS, False, found)]
 
 

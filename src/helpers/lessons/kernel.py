@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.paths import jupyter_runtime_dir
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
-from traitlets.config import Config
 
 from helpers.lessons.environment import clean_environment
 from helpers.lessons.progress import HOME_VARIABLE
@@ -41,16 +42,20 @@ def run_cells(notebook: Any, folder: Path, cell_done: Callable[[Any, int], None]
     with _private_folder() as private, (private / "stderr").open("wb") as stderr:
         client = NotebookClient(
             notebook,
+            km=AsyncKernelManager(
+                # This interpreter's kernel, whatever is installed under that name elsewhere.
+                kernel_name="python3",
+                kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+                **_connection(private),
+            ),
             timeout=CELL_LIMIT,
-            kernel_name="python3",
             resources={"metadata": {"path": str(folder)}},
             record_timing=False,
-            config=Config(KernelManager=_connection(private)),
             log=_quiet,
             on_cell_executed=lambda cell, cell_index, execute_reply: cell_done(cell, cell_index),
         )
         try:
-            client.execute(env=_environment(private), stderr=stderr)
+            client.execute(env=_environment(private), stderr=stderr, cleanup_kc=True)
         except CellExecutionError:
             raise
         except CellTimeoutError as error:

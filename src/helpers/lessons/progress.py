@@ -6,7 +6,6 @@ fails (a full disk) loses nothing that was noted before.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ def read(number: str) -> dict[str, Any]:
         for text in _documents(number):
             noted |= _entries(text)
     except OSError as error:
-        _say(f"Your progress cannot be read: {_reason(error)}")
+        _say("read", error)
     return noted
 
 
@@ -42,7 +41,7 @@ def note(number: str, key: str, value: Any) -> None:
             if file.write(line) != len(line):
                 raise OSError("the disk is full")
     except OSError as error:
-        _say(f"Your progress cannot be kept: {_reason(error)}")
+        _say("kept", error)
 
 
 def note_now(number: str, key: str) -> None:
@@ -57,7 +56,7 @@ def forget(number: str) -> None:
         for path in (_path(number), _older(number)):
             path.unlink(missing_ok=True)
     except OSError as error:
-        _say(f"Your progress cannot be removed: {_reason(error)}")
+        _say("removed", error)
 
 
 def progress_folder() -> Path:
@@ -80,7 +79,7 @@ def _documents(number: str) -> Iterator[str]:
     for path in (_older(number), _path(number)):
         try:
             text = path.read_text("utf-8", errors="replace")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         yield from [text] if path == _older(number) else text.splitlines()
 
@@ -93,13 +92,16 @@ def _entries(text: str) -> dict[str, Any]:
     return entries if isinstance(entries, dict) else {}
 
 
-@functools.cache
-def _say(sentence: str) -> None:
-    """Print it, once per process."""
-    print(sentence)
+_said: set[tuple[str, int | None]] = set()
 
 
-def _reason(error: OSError) -> str:
+def _say(what: str, error: OSError) -> None:
+    """Print a sentence, once per process: all lessons meet the same trouble."""
+    if (what, error.errno) in _said:
+        return
+    _said.add((what, error.errno))
     where = f" ({error.filename})" if error.filename else ""
-    remedy = f"Set {HOME_VARIABLE} to a folder that you may write to."
-    return f"{error.strerror or error}{where}. {remedy}"
+    print(
+        f"Your progress cannot be {what}: {error.strerror or error}{where}. "
+        f"Set {HOME_VARIABLE} to a folder that you may write to."
+    )
