@@ -37,9 +37,10 @@ def note(number: str, key: str, value: Any) -> None:
     path = _path(number)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:  # one write: lines of two kernels do not mix
-            if file.write(line) != len(line):
-                raise OSError("the disk is full")
+        with path.open("ab", buffering=0) as file:
+            # A single write, so that lines of two kernels do not mix, unless the disk is full.
+            while line:
+                line = line[file.write(line) :]
     except OSError as error:
         _say("kept", error)
 
