@@ -11,9 +11,9 @@ _PR_CAPBSET_DROP = 24
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 
 
-def full_disk() -> None:
-    """No file can grow beyond 1,000 bytes."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+def full_disk(size: int = 1000) -> None:
+    """No file can grow beyond so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def permissions_count() -> None:
