@@ -73,32 +73,31 @@ def test_a_file_that_is_not_solved_is_not_noted(tmp_path: Path) -> None:
     [
         ("", "has no function `handle`"),
         ("handle = 5", "has no function `handle`"),
-        ("def handle(:", "does not run: SyntaxError in line 1"),
-        ("\n1 / 0", "does not run: ZeroDivisionError in line 2: division by zero"),
-        ("import nowhere_to_be_found", "does not run: ModuleNotFoundError in line 1"),
-        ("import sys; sys.exit()", "does not run: SystemExit in line 1"),
-        ("import sys; sys.exit(0)", "does not run: SystemExit in line 1: 0"),
-        ("import sys; sys.exit(3)", "does not run: SystemExit in line 1: 3"),
-        ("raise KeyboardInterrupt", "does not run: KeyboardInterrupt in line 1"),
-        ("raise BaseException('a\\nb')", "does not run: BaseException in line 1: a b"),
+        ("def handle(:", "does not run: SyntaxError in line 2"),
+        ("\n1 / 0", "does not run: ZeroDivisionError in line 3: division by zero"),
+        ("import nowhere_to_be_found", "does not run: ModuleNotFoundError in line 2"),
+        ("import sys; sys.exit()", "does not run: SystemExit in line 2"),
+        ("import sys; sys.exit(0)", "does not run: SystemExit in line 2: 0"),
+        ("import sys; sys.exit(3)", "does not run: SystemExit in line 2: 3"),
+        ("raise KeyboardInterrupt", "does not run: KeyboardInterrupt in line 2"),
+        ("raise BaseException('a\\nb')", "does not run: BaseException in line 2: a b"),
         ("import os; os._exit(0)", "ended its process (exit status 0) before it was graded"),
         ("import os; os.kill(os.getpid(), 11)", "ended its process (signal 11)"),
         ("import ctypes; ctypes.string_at(0)", "ended its process (signal 11)"),
-        ("input()", "does not run: EOFError in line 1"),
-        ("def f(): f()\nf()", "does not run: RecursionError in line 1"),
+        ("input()", "does not run: EOFError in line 2"),
+        ("def f(): f()\nf()", "does not run: RecursionError in line 2"),
         (
             "class E(Exception):\n    def __str__(self): 1 / 0\nraise E",
-            "does not run: E in line 3",
+            "does not run: E in line 4",
         ),
         ("\ud800", "does not run: SyntaxError"),
         ("\0", "does not run: SyntaxError"),
     ],
 )
 def test_what_cannot_be_graded_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
-    # With a function that would be graded: what comes after it counts too.
     file = tmp_path / "answer.py"
-    before = b"" if "has no function" in sentence else b"async def handle(c, u, q): pass;"
-    file.write_bytes((before if text[:1] in "ri" else b"") + text.encode("utf-8", "surrogatepass"))
+    before = "" if "has no function" in sentence else "async def handle(c, u, q): pass\n"
+    file.write_bytes((before + text).encode("utf-8", "surrogatepass"))
     done = check("01", file)
     assert done.returncode == 1
     assert sentence in done.stderr

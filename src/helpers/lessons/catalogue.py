@@ -53,10 +53,10 @@ def lesson(number: str | int) -> Lesson:
 
     Raises `ValueError` with the choices if there is none, or if it is only planned.
     """
-    wanted = f"{number:0>2}"
+    wanted = f"0{number}" if len(str(number)) == 1 else str(number)
     ready = {each.number: each for each in (START, *LESSONS) if each.name}
     if wanted not in ready:
-        raise ValueError(f"There is no lesson {number!s:.20}. There are: {', '.join(ready)}.")
+        raise ValueError(f"There is no lesson {str(number)[:20]!r}. There are: {', '.join(ready)}.")
     return ready[wanted]
 
 
