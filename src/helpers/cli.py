@@ -51,7 +51,7 @@ def lab(context: typer.Context) -> None:
 
 
 def _is_option_or_path(argument: str, folder: Path) -> bool:
-    return argument.startswith("-") or os.path.exists(folder / argument)
+    return argument.startswith("-") or (argument != "" and os.path.exists(folder / argument))
 
 
 @app.command()
@@ -323,8 +323,9 @@ def _fail(error: Exception | str, status: int = 2) -> NoReturn:
     raise typer.Exit(status)
 
 
-def _short(text: object) -> str:
-    return f"{str(text)[:200]}…" if len(str(text)) > 200 else str(text)
+def _short(path: object) -> str:
+    text = str(path) if str(path).isprintable() and str(path) else repr(str(path))
+    return f"{text[:200]}…" if len(text) > 200 else text
 
 
 def main() -> None:
