@@ -32,7 +32,7 @@ def test_the_doctor_says_ok() -> None:
     done = call("doctor")
     assert done.returncode == 0, done.stdout
     lines = done.stdout.splitlines()
-    assert len(lines) == 8
+    assert len(lines) == 9
     assert all(line.startswith("ok") for line in lines)
 
 
@@ -50,6 +50,7 @@ def test_check_grades_a_file() -> None:
     done = call("check", "01", str(lesson("01").solution))
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("PASS") == 5
+    assert done.stdout.splitlines()[-1] == "Solved."
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_check_says_what_is_wrong_with_a_file(tmp_path: Path, text: str, sentenc
     file = tmp_path / "answer.py"
     file.write_text(text)
     done = call("check", "01", str(file))
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -72,10 +73,10 @@ def test_check_says_what_is_wrong_with_a_file(tmp_path: Path, text: str, sentenc
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["run", "77"], "There is no lesson 77. There are: 00, 01"),
+        (["run", "77"], "There is no lesson '77'. There are: 00, 01"),
         (["run", "00"], "Lesson 00 has no verdict"),
         (["check", "00", "x.py"], "Lesson 00 has no exercise"),
-        (["check", "01", "missing.py"], "missing.py"),
+        (["check", "01", "missing.py"], "missing.py: No such file or directory."),
         (["serve", "--profile", "huge"], "huge"),
         (["serve", "--speed", "0"], "speed must be more than 0"),
         (["serve", "--speed", "1e400"], "speed must be more than 0"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -26,23 +26,40 @@ app = typer.Typer(
 )
 Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, such as 01.")]
 
-# Each command imports what it needs: `serve` and `--help` would else wait for Jupyter's packages.
+# Each command imports what it needs, so that `serve` and `--help` do not wait for Jupyter.
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def lab(context: typer.Context) -> None:
-    """Open JupyterLab on the lessons. Options of JupyterLab's own are passed on to it."""
+    """Open JupyterLab on the lessons. JupyterLab's own options are passed on to it."""
+    from helpers.lessons.environment import clean_environment, problems
+    from helpers.lessons.kernel import jupyterlab_options
+
     start = _lesson("00").notebook
-    options = [f"--LabApp.default_url=/lab/tree/{start.name}"]
+    if missing := [each for each in context.args if not _is_option_or_path(each, start.parent)]:
+        _fail(f"There is no file or folder {_short(missing[0])} in {start.parent}.")
+    if problems():
+        typer.echo(
+            "JupyterLab and its kernels get NO_PROXY=*, and no SSL_CERT_FILE or SSL_CERT_DIR that "
+            "cannot be read: the lessons only use 127.0.0.1.",
+            err=True,
+        )
+    options = [f"--LabApp.default_url=/lab/tree/{start.name}", *jupyterlab_options()]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")  # containers; JupyterLab still listens on loopback only
     command = [sys.executable, "-m", "jupyterlab", *options, *context.args]
+    environment = clean_environment() if problems() else dict(os.environ)
     os.chdir(start.parent)
     if os.name == "posix":
-        os.execv(command[0], command)  # noqa: S606 - Ctrl-C then reaches JupyterLab alone
+        # Ctrl-C then reaches JupyterLab alone.
+        os.execve(command[0], command, environment)  # noqa: S606
     import subprocess
 
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+
+
+def _is_option_or_path(argument: str, folder: Path) -> bool:
+    return argument.startswith("-") or (argument != "" and os.path.exists(folder / argument))
 
 
 @app.command()
@@ -54,17 +71,20 @@ def run(number: Number) -> None:
     from nbclient.exceptions import CellExecutionError
 
     from helpers.lessons import notebook
+    from helpers.lessons.kernel import KernelError
 
     lesson = _lesson(number)
-    book = notebook.read_source(lesson)
-    if not notebook.tagged(book, "verdict"):
-        _fail(f"Lesson {lesson.number} has no verdict: open it with `llm-antipatterns lab`.")
-    book = notebook.up_to_the_verdict(book)
     failed = None
     try:
+        book = notebook.read_source(lesson)
+        if not notebook.tagged(book, "verdict"):
+            _fail(f"Lesson {lesson.number} has no verdict: open it with `llm-antipatterns lab`.")
+        book = notebook.up_to_the_verdict(book)
         notebook.execute(book, lesson.notebook.parent, _show_progress)
     except CellExecutionError as error:
         failed = f"{error.ename}: {error.evalue}"
+    except (KernelError, OSError, ValueError) as error:
+        _fail(error)
     typer.echo("", err=True)
     for tag in ("table", "verdict"):
         typer.echo("".join(notebook.text_of(cell) for cell in notebook.tagged(book, tag)))
@@ -89,8 +109,8 @@ llm-antipatterns serve --config provider.yaml --seed 7
 
 Faults: {", ".join(KINDS)}.
 
-Besides the API, the port serves /metrics for Prometheus and, with the printed token,
-/_mock/ledger and /_mock/events.
+Besides the API, the port serves /metrics for Prometheus and, with the printed token, /_mock/ledger
+and /_mock/events.
 """
 _SERVE_PORT = 8010
 _PANELS: dict[str | None, type[Options]] = {
@@ -173,37 +193,57 @@ def serve(
 
 @app.command()
 def doctor() -> None:
-    """Can this machine run the course? One line each, with the remedy."""
+    """Examine whether this machine can run the course: a line per question, with the remedy."""
     from helpers.lessons.doctor import doctor as examine
 
-    well = True
+    healthy = True
     for finding in examine():
         typer.echo(finding)
-        well = well and finding.ok
-    raise typer.Exit(0 if well else 1)
+        healthy = healthy and finding.ok
+    raise typer.Exit(0 if healthy else 1)
 
 
 @app.command()
 def check(
     number: Number,
-    file: Annotated[Path, typer.Argument(help="A Python file with the exercise's function.")],
+    file: Annotated[Path, typer.Argument(help="The .py file or notebook with your solution.")],
 ) -> None:
-    """Grade the solution of an exercise; the exit status is 0 only if it is solved."""
-    from helpers.lessons.exercise import grade, load_solution
+    """Grade the solution of an exercise.
+
+    The exit status is 0 if it is solved, 1 if it is not or cannot be graded, 2 if there is no such
+    lesson or file.
+    """
+    from helpers.lessons.exercise import announce, exercise
+    from helpers.lessons.exercises.grading import grade_file
+    from helpers.lessons.exercises.solution import UngradableError
 
     lesson = _lesson(number)
     try:
-        criteria = asyncio.run(grade(lesson.number, load_solution(lesson.number, file)))
-    except (ValueError, TypeError) as error:
+        exercise(lesson.number)
+        _look_at(file)
+    except (OSError, ValueError) as error:
         _fail(error)
-    for criterion in criteria:
-        typer.echo(criterion)
-    raise typer.Exit(0 if all(criterion.met for criterion in criteria) else 1)
+    try:
+        criteria = grade_file(lesson.number, file)
+    except (UngradableError, OSError) as error:
+        _fail(error, status=1)
+    solved = announce(lesson.number, criteria, "Change the file and run the command again.")
+    raise typer.Exit(0 if solved else 1)
+
+
+def _look_at(file: Path) -> None:
+    """Raises `ValueError` or `OSError` unless it is a file that can be graded and read."""
+    if file.suffix not in (".py", ".ipynb"):
+        raise ValueError(f"{_short(file)} is neither a .py file nor an .ipynb notebook.")
+    if file.is_dir():
+        raise ValueError(f"{_short(file)} is a folder, not a file.")
+    with file.open("rb"):
+        pass
 
 
 @app.command()
 def progress() -> None:
-    """How far you have come."""
+    """Show how far you have come."""
     from helpers.lessons.course_map import CourseMap
 
     typer.echo(repr(CourseMap()))
@@ -211,14 +251,19 @@ def progress() -> None:
 
 @app.command()
 def reset(number: Number) -> None:
-    """Start a lesson afresh: its notebook as it came, your progress in it forgotten.
+    """Restore a lesson: its original notebook, and no progress in it.
 
-    Your copy of the notebook is kept beside it.
+    A copy of your notebook is kept in the same folder.
     """
-    from helpers.lessons.reset import reset as start_afresh
+    from helpers.lessons.reset import reset as restore
 
-    kept = start_afresh(_lesson(number))
-    typer.echo(f"Lesson {number} is as it came. Your copy is kept as {kept.name}.")
+    lesson = _lesson(number)
+    try:
+        kept = restore(lesson)
+    except (OSError, ValueError) as error:
+        _fail(error)
+    copy = f"Your copy is kept as {kept.name}." if kept else "There was no notebook to keep."
+    typer.echo(f"Lesson {lesson.number} is restored. {copy}")
 
 
 def _lesson(number: str) -> Any:
@@ -230,11 +275,26 @@ def _lesson(number: str) -> Any:
         _fail(error)
 
 
-def _fail(error: Exception | str) -> NoReturn:
-    """One sentence and exit status 2, as for a wrong option."""
+def _fail(error: Exception | str, status: int = 2) -> NoReturn:
+    """Print one sentence and exit; 2 is the status for a wrong option, too."""
+    if isinstance(error, OSError) and error.strerror:
+        error = f"{_short(error.filename or 'The command')}: {error.strerror}."
     typer.echo(error, err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(status)
+
+
+def _short(path: object) -> str:
+    text = str(path) if str(path).isprintable() and str(path) else repr(str(path))
+    return f"{text[:200]}…" if len(text) > 200 else text
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may know ASCII only
+    app()
 
 
 if __name__ == "__main__":
-    app()
+    main()
