@@ -22,8 +22,8 @@ from helpers.mock_llm.settings.settings import Settings
 
 _METRICS, _HEALTH = "/metrics", "/health"
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+# More than any event's id has.
 _DIGITS = 19
-"""More than any event's id has."""
 _METHODS = {
     "/_mock/ledger": "GET",
     "/_mock/events": "GET",
