@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 
 import httpx
@@ -17,6 +18,7 @@ import pytest
 from h2.settings import SettingCodes
 
 from helpers.mock_llm import MockLLM
+from helpers.mock_llm.records.recorder import Recorder
 
 from .conftest import eventually
 from .h2_client import Client
@@ -109,7 +111,24 @@ def test_memory_depends_on_what_clients_read_not_on_the_length_of_answers(
         assert all(request.last_byte is None for request in requests().requests[1:-1])
 
 
-def test_records_take_bounded_memory(llm: MockLLM) -> None:
+def test_a_hundred_thousand_records_take_less_than_100_mb() -> None:
+    recorder = Recorder()
+    connection = recorder.connection_opened(1, lambda: None)
+    tracemalloc.start()
+    for number in range(100_000):
+        path = f"/v1/{number:06}{'é' * 60_000 if number % 2 else ''}"
+        scope = {"http_version": "2", "scheme": "http", "method": "X" * 9_000, "path": path}
+        request = recorder.request_arrived(connection, scope)
+        for field in ("slot", "first_token", "first_byte", "last_byte"):
+            setattr(request, field, number + 0.5)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 100_000_000
+    newest = json.loads(recorder.to_json())["requests"][-1]
+    assert newest["path"] == "/v1/099999" + "é" * 1_990
+
+
+def test_paths_and_methods_are_truncated(llm: MockLLM) -> None:
     """Paths and methods as long as a head may be; over HTTP/2 a method may be anything."""
     port = httpx.URL(llm.url).port
     assert port is not None

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from helpers.mock_llm import MockLLM
+from helpers.mock_llm import Fault, MockLLM
 from helpers.mock_llm.http import connection
 
 from .conftest import Chat, eventually
@@ -291,7 +291,9 @@ def test_other_encodings_are_named(llm: MockLLM, http: httpx.Client, encoding: s
 
 
 @pytest.mark.parametrize(
-    "body", [BODY, b"", gzip.compress(BODY)[:-9], gzip.compress(BODY) + b"more"]
+    "body",
+    [BODY, b"", gzip.compress(BODY)[:-9], gzip.compress(BODY) + b"more"],
+    ids=["plain", "empty", "cut", "longer"],
 )
 def test_what_is_not_gzip_is_a_400(llm: MockLLM, http: httpx.Client, body: bytes) -> None:
     headers = {"content-encoding": "gzip", "content-type": "application/json"}
@@ -356,6 +358,21 @@ def test_names_below_localhost_are_this_machine(
 
 def test_browsers_do_not_guess_what_the_metrics_are(llm: MockLLM, http: httpx.Client) -> None:
     assert http.get(f"{root(llm)}/metrics").headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"/metrics?x=1", b"200"),
+        (b"http://localhost/health", b"200"),
+        (b"http://localhost/v1/models", b""),
+        (b"/chat/completions", b""),
+    ],
+)
+def test_only_the_api_refuses_connections(llm: MockLLM, target: bytes, status: bytes) -> None:
+    llm.configure(faults=[Fault(kind="refuse")])
+    head, _ = send(llm, b"GET %b HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n" % target)
+    assert head[9:12] == status
 
 
 def test_a_refusal_in_mid_body_is_an_answer_that_the_client_left(llm: MockLLM) -> None:

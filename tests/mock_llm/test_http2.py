@@ -321,6 +321,13 @@ def test_a_host_other_than_the_authority_is_refused(tiny: TinyServer) -> None:
     assert tiny.scopes == []
 
 
+def test_two_hosts_are_refused(tiny: TinyServer) -> None:
+    block = head("/pour?0", "GET", ("host", "localhost"), ("host", "localhost"))
+    frames = frame(HEADERS, OPENING, 1, block) + frame(GOAWAY, payload=u32(0) + u32(0))
+    throw(tiny.port, frames)
+    assert tiny.scopes == []
+
+
 def test_answers_without_a_body(client: Client) -> None:
     head_of_it = client.ask("/pour?100", method="HEAD")
     nothing = client.ask("/nothing")

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 from helpers.mock_llm.serving import errors
 
+# Bytes: a host name has at most 253. The cache must not hold what is longer.
 _LONGEST_ORIGIN = 300
-"""Bytes: a host name has at most 253. The cache must not hold what is longer."""
+# Characters from which on nine of them stay hidden; providers' keys have 50 to 160.
 _LONG_KEY = 16
-"""Characters from which on nine of them stay hidden; providers' keys have 50 to 160."""
 
 
 def check_sender(headers: Mapping[bytes, bytes]) -> None:

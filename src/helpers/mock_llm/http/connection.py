@@ -18,11 +18,11 @@ ErrorBody = Callable[[int, str, str, Headers], bytes]
 MAX_CONNECTIONS = 5_000
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
+# How long a connection that is being closed still reads what comes, and how many bytes.
 LINGER_SECONDS = 1.0
-"""How long a connection that is closed still reads what comes."""
 _MAX_LINGER = 1024 * 1024
+# ``struct linger``: on, for 0 s.
 _CLOSE_BY_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-"""``struct linger``: on, for 0 s."""
 
 
 @dataclass(frozen=True, slots=True)

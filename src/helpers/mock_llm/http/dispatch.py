@@ -18,8 +18,8 @@ from helpers.mock_llm.http.http1 import Http1
 from helpers.mock_llm.http.http2 import Http2
 from helpers.mock_llm.records.recorder import OpenConnection
 
+# RFC 9113, section 3.4: what an HTTP/2 client sends first.
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""RFC 9113, section 3.4: what an HTTP/2 client sends first."""
 
 
 class ProtocolDispatcher(asyncio.Protocol):

@@ -16,8 +16,8 @@ from helpers.mock_llm.http.connection import MAX_HEAD, HttpConnection, find_prob
 
 _HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
 _INVALID = "Invalid HTTP request received."
+# IANA's registry of transfer codings, without chunked.
 _OTHER_CODINGS = frozenset((b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip"))
-"""IANA's registry of transfer codings, without chunked."""
 
 
 class Http1(HttpConnection, HttpToolsProtocol):
@@ -31,8 +31,8 @@ class Http1(HttpConnection, HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = True
         self._first = True
+        # The requests that may not have been answered, in order.
         self._cycles: list[RequestResponseCycle] = []
-        """The requests that may not have been answered, in order."""
 
     def data_received(self, data: bytes) -> None:
         if self.closing:
@@ -85,7 +85,7 @@ class Http1(HttpConnection, HttpToolsProtocol):
         problem = find_problem(self.headers, self.url) or self._find_coding_problem()
         if problem is not None:
             self._refuse(*problem)
-        elif first and self.must_refuse(self.url.decode("latin-1")):
+        elif first and self.must_refuse(self._path()):
             self.close_gracefully()
         else:
             super().on_headers_complete()
@@ -105,6 +105,14 @@ class Http1(HttpConnection, HttpToolsProtocol):
         if not self._gone:
             super().on_message_complete()
 
+    def _path(self) -> str:
+        """That of the request's target, as far as it is one."""
+        try:
+            path: bytes = httptools.parse_url(self.url).path
+        except httptools.HttpParserInvalidURLError:
+            path = self.url
+        return path.decode("latin-1")
+
     def _find_coding_problem(self) -> tuple[int, str] | None:
         """RFC 9112, section 6.1: chunked is all that is supported."""
         values = [value for name, value in self.headers if name == b"transfer-encoding"]
@@ -122,6 +130,8 @@ class Http1(HttpConnection, HttpToolsProtocol):
 
     def close_gracefully(self, last: bytes = b"") -> None:
         self.disconnect_all()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
         super().close_gracefully(last)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -143,8 +153,7 @@ class Http1(HttpConnection, HttpToolsProtocol):
         if len(unanswered) > 1 or any(cycle.response_started for cycle in unanswered):
             self.close_gracefully()  # a refusal would be taken for another request's answer
         else:
-            path = self.url.decode("latin-1").partition("?")[0]
-            body = self.options.error_body(status, message, path, self.headers)
+            body = self.options.error_body(status, message, self._path(), self.headers)
             self.close_gracefully(STATUS_LINE[status] + _HEAD % len(body) + body)
 
     def _unanswered(self) -> list[RequestResponseCycle]:

@@ -49,18 +49,18 @@ from helpers.mock_llm.records.recorder import OpenConnection
 _log = logging.getLogger("uvicorn.error")
 
 _MAX_STREAMS = 1_000
+# Bytes of a request's body that may wait for the app: the protocol's default.
 _STREAM_WINDOW = 65_535
-"""Bytes of a request's body that may wait for the app: the protocol's default."""
+# So large that no client waits for it: a request that its app does not read must not block others.
 _CONNECTION_WINDOW = 16 * 1024 * 1024
-"""Never what a client waits for: a request that its app does not read must not block the others."""
+# Bytes of an answer in one frame: what every client has to accept.
 _FRAME = 16_384
-"""Bytes of an answer in one frame: what every client has to take."""
+# Bytes of header compression state, also for a client that would accept more.
 _HPACK_TABLE = 4_096
-"""Bytes of header compression state for a client that would let us have more."""
+# Closed streams of which h2 remembers how they ended, so that late frames on them are no error.
 _KNOWN_CLOSED = 1_000
-"""Closed streams of which h2 remembers how they ended, so that late frames on them are no error."""
+# Bytes of acknowledgements and the like that a client may leave unread. Answers stay below it.
 _MAX_UNREAD = 1024 * 1024
-"""Bytes of acknowledgements and the like that a client may leave unread. Answers keep to less."""
 _NOT_IN_HTTP2 = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
@@ -118,10 +118,10 @@ class Http2(HttpConnection):
             for event in self._h2.receive_data(data):
                 self._handle(event)
         except ProtocolError as error:
-            self._give_up(error.error_code)
+            self._terminate(error.error_code)
         except Exception:  # noqa: BLE001  # h2 or hpack tripped over what the client sent
             _log.exception("Exception in HTTP/2")
-            self._give_up(ErrorCodes.INTERNAL_ERROR)
+            self._terminate(ErrorCodes.INTERNAL_ERROR)
         if self.closing:
             return
         self._flush()
@@ -149,7 +149,7 @@ class Http2(HttpConnection):
         """Close as soon as the requests that are being answered have been."""
         self._last_stream = True
         if not self._streams:
-            self._give_up(ErrorCodes.NO_ERROR)
+            self._terminate(ErrorCodes.NO_ERROR)
 
     # What the client sends.
 
@@ -157,7 +157,7 @@ class Http2(HttpConnection):
         if isinstance(event, RequestReceived):
             self._begin(event)
         elif isinstance(event, DataReceived):
-            self._take(event)
+            self._receive_data(event)
         elif isinstance(event, WindowUpdated):
             if event.stream_id:
                 self._wake(event.stream_id)
@@ -226,7 +226,7 @@ class Http2(HttpConnection):
 
         return app
 
-    def _take(self, event: DataReceived) -> None:
+    def _receive_data(self, event: DataReceived) -> None:
         self._received += event.flow_controlled_length
         if self._received >= _CONNECTION_WINDOW // 2:
             self._h2.increment_flow_control_window(self._received)
@@ -260,7 +260,7 @@ class Http2(HttpConnection):
         return max(0, min(self._h2.local_flow_control_window(stream.id), _FRAME))
 
     async def wait_for_room(self, stream: Stream) -> None:
-        """Until there may be room again. A client that gives none loses its answer."""
+        """Wait until there may be room again. A client that makes none loses its answer."""
         waiting = self._waiting[stream.id] = self._loop.create_future()
         timer = self._loop.call_later(self.options.stuck_seconds, stream.cut)
         try:
@@ -282,7 +282,7 @@ class Http2(HttpConnection):
         self._streams.pop(stream.id, None)
         self._wake(stream.id)
         if self._last_stream and not self._streams and not self.closing:
-            self._give_up(ErrorCodes.NO_ERROR)
+            self._terminate(ErrorCodes.NO_ERROR)
 
     def count(self) -> None:
         self._server_state.total_requests += 1
@@ -297,8 +297,8 @@ class Http2(HttpConnection):
         if data and not self.transport.is_closing():
             self.transport.write(data)
 
-    def _give_up(self, code: ErrorCodes | int) -> None:
-        """Say GOAWAY, unless h2 has, and close."""
+    def _terminate(self, code: ErrorCodes | int) -> None:
+        """Send GOAWAY, unless h2 has, and close."""
         if self.closing:
             return
         last = self._h2.data_to_send()
@@ -331,15 +331,15 @@ class Stream:
         self._connection = connection
         self._scope = scope
         scope["extensions"] = {ABORT: self, CONNECTION: connection.connection}
-        self._left = False
-        self._news = asyncio.Event()
+        self._disconnected = False
+        self._changed = asyncio.Event()
         # The request.
         self._body: list[bytes] = []
         self._more_body = True
+        # Bytes of window that the client has used and the app has not yet read.
         self._unread = 0
-        """Bytes of window that the client has used up and the app has not yet read."""
+        # Bytes of window that the app has read and that the client may use again.
         self._to_open = 0
-        """Bytes of window that the app has read and the client has not yet been given back."""
         self._ignored = 0
         self._continue = any(name == b"expect" for name, _ in scope["headers"])
         # The answer.
@@ -353,7 +353,7 @@ class Stream:
             await app(self._scope, self.receive, self.send)
         except Exception:  # noqa: BLE001  # a mistake of the app, which answers for its own
             _log.exception("Exception in ASGI application")
-        if self._answered or self._left:
+        if self._answered or self._disconnected:
             return
         if self._started:
             self.cut()
@@ -364,13 +364,13 @@ class Stream:
     # ASGI.
 
     async def receive(self) -> Message:
-        if self._continue and not self._started and not self._left:
+        if self._continue and not self._started and not self._disconnected:
             self._continue = False
             self._connection.send_headers(self, [(b":status", b"100")])
-        if not self._left and not self._answered:
-            await self._news.wait()
-            self._news.clear()
-        if self._left or self._answered:
+        if not self._disconnected and not self._answered:
+            await self._changed.wait()
+            self._changed.clear()
+        if self._disconnected or self._answered:
             return {"type": "http.disconnect"}
         body, self._body = b"".join(self._body), []
         self._give_back(self._unread)
@@ -378,7 +378,7 @@ class Stream:
         return {"type": "http.request", "body": body, "more_body": self._more_body}
 
     async def send(self, message: Message) -> None:
-        if self._left:
+        if self._disconnected:
             return
         if message["type"] == "http.response.start" and not self._started:
             self._start(message["status"], message.get("headers", ()))
@@ -390,7 +390,7 @@ class Stream:
     # AbortHandle.
 
     def cut(self) -> None:
-        if not self._answered and not self._left:
+        if not self._answered and not self._disconnected:
             self._connection.reset_stream(self, ErrorCodes.INTERNAL_ERROR)
             self.disconnect()
 
@@ -401,23 +401,23 @@ class Stream:
     # What the client does.
 
     def body_received(self, data: bytes, size: int) -> None:
-        """``size`` is what it takes of the window: with padding, it is more than the data."""
+        """``size``: bytes of the window that it takes; with padding, more than the data."""
         if self._answered:
             self._ignore(size)
             return
         self._body.append(data)
         self._unread += size
-        self._news.set()
+        self._changed.set()
 
     def body_ended(self) -> None:
         self._more_body = False
-        self._news.set()
+        self._changed.set()
         if self._answered:
             self._connection.forget(self)
 
     def disconnect(self) -> None:
-        self._left = True
-        self._news.set()
+        self._disconnected = True
+        self._changed.set()
         self._connection.forget(self)
 
     def _start(self, status: int, headers: Headers) -> None:
@@ -447,7 +447,7 @@ class Stream:
                 self._connection.send_data(self, part, end=not more and not rest)
                 if rest:
                     await asyncio.sleep(0)  # the other streams have a turn: the window is shared
-            if self._left:
+            if self._disconnected:
                 return
         if not more:
             if self._bodyless or not body:
@@ -456,7 +456,7 @@ class Stream:
 
     def _finish(self) -> None:
         self._answered = True
-        self._news.set()
+        self._changed.set()
         self._connection.count()
         if self._more_body:
             self._ignore(self._unread)

@@ -19,8 +19,8 @@ from helpers.mock_llm.http.dispatch import ProtocolDispatcher
 
 HOST = "127.0.0.1"
 _BACKLOG = 2_048
+# File descriptors reserved for everything but connections.
 _OTHER_FILES = 100
-"""File descriptors reserved for everything but connections."""
 _FEWEST_CONNECTIONS = 50
 
 

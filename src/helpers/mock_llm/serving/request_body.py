@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from helpers.mock_llm.asgi import ClientDisconnectError, Receive
 from helpers.mock_llm.serving import errors
 
+# Bytes, both as sent and decompressed.
 _MAX_BODY = 32 * 1024 * 1024
-"""Bytes, both as sent and decompressed."""
 _BODY_SECONDS = 60.0
+# zlib's ``wbits`` for each format.
 _GZIP, _ZLIB, _RAW_DEFLATE = 31, 15, -15
-"""zlib's ``wbits`` for each format."""
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
