@@ -218,7 +218,7 @@ def called(**call: Any) -> list[Any]:
                         {"type": "function", "function": {"name": "f", "parameters": parameters}}
                     ]
                 },
-                "functions[0].parameters",
+                "tools[0].function.parameters",
                 "invalid_function_parameters",
                 "Invalid schema for function 'f': schema must have type 'object' and not have "
                 "'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level.",
