@@ -142,6 +142,14 @@ def called(**call: Any) -> list[Any]:
             "Invalid parameter: Duplicate value for 'tool_call_id' of 'c1', in messages[2] and "
             "messages[3].",
         ),
+        # openclaw/openclaw#47136
+        (
+            "gpt-4o",
+            {"messages": [USER, {"role": "assistant", "tool_calls": [CALL, CALL]}, ANSWERED]},
+            "messages.[1].tool_calls",
+            None,
+            None,
+        ),
         (
             "gpt-4o",
             {"messages": called(id="c" * 41)},
@@ -218,7 +226,7 @@ def called(**call: Any) -> list[Any]:
                         {"type": "function", "function": {"name": "f", "parameters": parameters}}
                     ]
                 },
-                "functions[0].parameters",
+                "tools[0].function.parameters",
                 "invalid_function_parameters",
                 "Invalid schema for function 'f': schema must have type 'object' and not have "
                 "'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level.",

@@ -363,7 +363,7 @@ class ChatRequest(BaseModel):
 
     @property
     def limit(self) -> int | None:
-        """Most tokens of the answer."""
+        """Maximum tokens of the answer."""
         return self.max_completion_tokens or self.max_tokens
 
     @property

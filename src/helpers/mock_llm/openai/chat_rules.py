@@ -82,6 +82,12 @@ def _check_calls(messages: list[ChatMessage]) -> None:
                 asked = {}
             if calls := message.get("tool_calls"):
                 asked = {call["id"]: None for call in calls}
+                if len(asked) < len(calls):  # openclaw/openclaw#47136
+                    raise refused(
+                        f"Invalid parameter: Duplicate value for 'tool_call_id' of "
+                        f"'{calls[0]['id'][:100]}' in message[{index}].",
+                        f"messages.[{index}].tool_calls",
+                    )
             continue
         if not asked:
             raise refused(

@@ -138,7 +138,7 @@ def _invalid_input() -> ApiError:
 
 
 class EmbeddingsAnswer:
-    """Never streamed: an `Answer` of no steps. Written at once, by whoever has the time."""
+    """Never streamed: an `Answer` without steps. It is written when it is made, in a thread."""
 
     length = completion_tokens = hidden_tokens = 0
 

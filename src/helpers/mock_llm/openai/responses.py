@@ -80,9 +80,10 @@ class Responses:
     async def show(self, exchange: Exchange) -> None:
         stored = self._store.find(_id(exchange))
         if _query(exchange, "stream", "false") == "true":
+            missed = "stream" if json.loads(stored.body)["background"] else "background"
             raise ApiError(
                 400,
-                "This response cannot be streamed because it was not created with background=true.",
+                f"This response cannot be streamed because it was not created with {missed}=true.",
                 param="stream",
             )
         await exchange.reply(200, stored.body)
@@ -146,7 +147,7 @@ class Responses:
         return prompt
 
     def _limit(self, request: ResponseRequest, prompt: int) -> int | None:
-        """Most tokens of the answer. Raises ApiError (400) when there is no room for any."""
+        """Maximum tokens of the answer. Raises ApiError (400) when there is no room for any."""
         window = self._engine.window_of(request.model or "")
         room = window.context - prompt
         if room < 1 or prompt > (window.prompt or prompt):

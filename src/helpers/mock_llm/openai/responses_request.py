@@ -517,9 +517,12 @@ def _check_source(request: CountRequest) -> None:
             "previous_response_id",
             "mutually_exclusive_parameters",
         )
+    if request.previous_response_id is not None:
+        rules.check_id(request.previous_response_id, "resp", "previous_response_id")
     conversation = request.conversation
     if conversation is not None:
-        id = conversation if isinstance(conversation, str) else conversation.get("id")
+        id = conversation if isinstance(conversation, str) else str(conversation.get("id"))
+        rules.check_id(id, "conv", "conversation")
         raise ApiError(404, f"Conversation with id '{id}' not found.", param="conversation")
     prompt = request.prompt if isinstance(request, ResponseRequest) else None
     if prompt is not None:

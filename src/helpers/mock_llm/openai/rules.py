@@ -301,7 +301,7 @@ def check_items(items: Sequence[Mapping[str, Any]]) -> None:
         kind = item.get("type") or ("message" if "role" in item else "item_reference")
         id, where = item.get("id"), f"input[{index}]"
         if isinstance(id, str):
-            _check_id(kind, id, f"{where}.id")
+            check_id(id, ID_PREFIXES.get(kind, ""), f"{where}.id")
             if id in seen:  # OpenRouterTeam/ai-sdk-provider#254, vercel/ai#13307
                 raise refused(
                     f"Duplicate item found with id {id}. Remove duplicate items from your input "
@@ -321,7 +321,8 @@ def check_items(items: Sequence[Mapping[str, Any]]) -> None:
                 _check_response_parts(item.get("role"), parts, f"{where}.{key}")
 
 
-def _check_id(kind: str, id: str, param: str) -> None:
+def check_id(id: str, prefix: str, param: str) -> None:
+    """Raises ApiError (400) for an id that is too long, or of another kind of things."""
     if len(id) > 64:
         raise refused(
             f"Invalid '{param}': string too long. Expected a string with maximum length 64, but "
@@ -329,7 +330,6 @@ def _check_id(kind: str, id: str, param: str) -> None:
             param,
             "string_above_max_length",
         )
-    prefix = ID_PREFIXES.get(kind, "")
     if not id.startswith(prefix):
         words = f"'{id}'. Expected an ID that begins with '{prefix}'."
         raise refused(f"Invalid '{param}': {words}", param, "invalid_id_prefix")
