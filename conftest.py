@@ -21,6 +21,7 @@ GROUPS = {
         "tests/mock_llm/test_latency.py",
         "tests/mock_llm/test_process.py",
         "tests/report/test_panes.py",
+        "tests/test_cli.py::test_the_doctor_says_ok",
     ),
     # Takes longer than a contributor should wait.
     "slow": ("tests/mock_llm/test_fuzz.py", "tests/mock_llm/test_soak.py"),
