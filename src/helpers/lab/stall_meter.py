@@ -112,10 +112,8 @@ class _Reading(NamedTuple):
         # its core or the GIL.
         seconds = self.at - before.at
         waited = max(seconds - self.computed_since(before), 0.0)
-        excuse = (
-            self.starved - before.starved + min(max(self.withheld - before.withheld, 0.0), waited)
-        )
-        return seconds - excuse
+        withheld = max(self.withheld - before.withheld, 0.0)
+        return seconds - (self.starved - before.starved) - min(withheld, waited)
 
 
 class _Thread:
