@@ -158,7 +158,7 @@ def generator(size: int) -> None:
             yield n * n  # guilty
 
     for _ in count():  # guilty
-        pass
+        pass  # guilty
 
 
 def c_loop(size: int) -> None:

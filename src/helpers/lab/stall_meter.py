@@ -112,10 +112,8 @@ class _Reading(NamedTuple):
         # its core or the GIL.
         seconds = self.at - before.at
         waited = max(seconds - self.computed_since(before), 0.0)
-        excuse = (
-            self.starved - before.starved + min(max(self.withheld - before.withheld, 0.0), waited)
-        )
-        return seconds - excuse
+        withheld = max(self.withheld - before.withheld, 0.0)
+        return seconds - (self.starved - before.starved) - min(withheld, waited)
 
 
 class _Thread:
@@ -398,7 +396,8 @@ class StallMeter:
         if not start or not samples.due(now):
             return
         frame = self._thread.frame()
-        lines = _exact_lines(frame) if _exact(waited) else _unchecked_lines(frame)
+        exact = _exact(waited) and not _begins(frame)
+        lines = _exact_lines(frame) if exact else _unchecked_lines(frame)
         if self.step_start != start:  # the stack may belong to the next step
             return
         samples.add(lines, self._read(), waited)
@@ -411,6 +410,11 @@ def _exact(waited: float) -> bool:
     return waited < _PROMPT or 0 <= waited - sys.getswitchinterval() < _PROMPT
 
 
+def _begins(frame: FrameType | None) -> bool:
+    """Whether it is at the start of its function: until now, its caller's code has run."""
+    return frame is not None and frame.f_code.co_code[frame.f_lasti] == dis.opmap["RESUME"]
+
+
 def _exact_lines(frame: FrameType | None) -> _Lines | None:
     line = learners_frame(frame)
     return line and _Lines(line[0], line[1], line[1], line[2])
@@ -421,8 +425,7 @@ def _unchecked_lines(frame: FrameType | None) -> _Lines | None:
 
     None if they are unknown, or more than five.
     """
-    # At the start of a function: its caller's code has run until now.
-    while frame is not None and frame.f_code.co_code[frame.f_lasti] == dis.opmap["RESUME"]:
+    while frame is not None and _begins(frame):
         frame = frame.f_back
     if frame is None or not _is_learners(frame.f_code.co_filename):
         return _exact_lines(frame)
