@@ -150,6 +150,7 @@ def called(**call: Any) -> list[Any]:
             None,
             None,
         ),
+        # vercel/ai#5171, agno-agi/agno#5382, microsoft/autogen#6377
         (
             "gpt-4o",
             {"messages": called(id="c" * 41)},

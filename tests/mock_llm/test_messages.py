@@ -506,7 +506,13 @@ def test_a_growing_conversation_is_read_from_the_cache(client: anthropic.Anthrop
             "A maximum of 4 blocks with cache_control may be provided. Found 5.",
         ),
         ({"max_tokens": 2_000_000}, "input length and `max_tokens` exceed context limit"),
-        ({"messages": [{"role": "user", "content": "a " * 130_000}]}, "prompt is too long"),
+        (
+            {
+                "model": "claude-haiku-4-5",
+                "messages": [{"role": "user", "content": "a " * 200_010}],
+            },
+            "prompt is too long",
+        ),
     ],
     ids=lambda value: str(value)[:50],
 )

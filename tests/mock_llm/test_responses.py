@@ -933,6 +933,15 @@ SAID = {"type": "message", "role": "assistant", "id": "msg_1", "content": "Yes."
         ),
         ({"previous_response_id": "a"}, "previous_response_id", "invalid_id_prefix", None),
         ({"conversation": "a"}, "conversation", "invalid_id_prefix", None),
+        # ProjectTech4DevAI/kaapi-backend#317
+        (
+            {"previous_response_id": "@results.ress"},
+            "previous_response_id",
+            "invalid_value",
+            "Invalid 'previous_response_id': '@results.ress'. Expected an ID that contains "
+            "letters, numbers, underscores, or dashes, but this value contained additional "
+            "characters.",
+        ),
     ],
     ids=lambda value: str(value)[:50],
 )

@@ -88,7 +88,7 @@ class CalledFunction(TypedDict):
 
 
 _CallId = Annotated[str, Field(min_length=1, max_length=40)]
-"""The length: "string too long. Expected a string with maximum length 40"."""
+"""vercel/ai#5171, agno-agi/agno#5382"""
 
 
 @with_config(_OPEN)

@@ -330,6 +330,13 @@ def check_id(id: str, prefix: str, param: str) -> None:
             param,
             "string_above_max_length",
         )
+    if not re.fullmatch(r"[\w-]*", id, re.ASCII):  # ProjectTech4DevAI/kaapi-backend#317
+        raise refused(
+            f"Invalid '{param}': '{id}'. Expected an ID that contains letters, numbers, "
+            "underscores, or dashes, but this value contained additional characters.",
+            param,
+            "invalid_value",
+        )
     if not id.startswith(prefix):
         words = f"'{id}'. Expected an ID that begins with '{prefix}'."
         raise refused(f"Invalid '{param}': {words}", param, "invalid_id_prefix")
