@@ -7,12 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from helpers.mock_llm.anthropic.messages_request import (
-    CountRequest,
-    TextBlock,
-    ToolDefinition,
-    Turn,
-)
+from helpers.mock_llm.anthropic.blocks import TextBlock
+from helpers.mock_llm.anthropic.messages_request import CountRequest, Turn
+from helpers.mock_llm.anthropic.tools import Tool
 from helpers.mock_llm.serving.bounded_store import BoundedStore
 from helpers.mock_llm.serving.errors import ApiError
 
@@ -22,7 +19,7 @@ class Thread:
     """A conversation up to an answer, under whose id it is kept."""
 
     system: str | list[TextBlock] | None
-    tools: list[ToolDefinition] | None
+    tools: list[Tool] | None
     turns: list[Turn]
     size: int
     """Bytes, about."""
