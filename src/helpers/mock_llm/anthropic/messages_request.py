@@ -249,7 +249,7 @@ class MessageRequest(CountRequest):
     adds and the sampling parameters that older models have.
     """
 
-    max_tokens: Annotated[int, Field(ge=0)]
+    max_tokens: int
     container: str | Container | None = None
     diagnostics: Diagnostics | None = None
     fallback_credit_token: str | JsonObject | None = None
@@ -259,7 +259,7 @@ class MessageRequest(CountRequest):
     service_tier: Literal["auto", "standard_only"] | None = None
     stop_sequences: FailFastList[str] | None = None
     stream: bool | None = None
-    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+    temperature: float | None = None
     thread: Annotated[NewThread | OldThread, Field(discriminator="type")] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_p: float | None = None

@@ -96,8 +96,9 @@ class _Merged:
     """Messages in a row with one role: the provider reads them as one."""
 
     role: str
+    first: int
+    """Index of the first of them."""
     last: int
-    """Index of the last of them."""
     blocks: list[Placed] = field(default_factory=list)
 
     def of_type(self, type: str) -> list[Placed]:
@@ -142,7 +143,7 @@ class Checked:
             if turn.role == "system":
                 continue
             if not groups or groups[-1].role != turn.role:
-                groups.append(_Merged(turn.role, index))
+                groups.append(_Merged(turn.role, index, index))
             groups[-1].last = index
             groups[-1].blocks += [
                 Placed(block, turn.role, index, k) for k, block in enumerate(turn.blocks)
@@ -241,11 +242,69 @@ def _each_tool(when: Callable[[CustomTool], object]) -> Finder:
 # --- Conversation
 
 
-def _is_empty(checked: Checked, index: int, turn: Turn) -> bool:
-    if isinstance(turn, SystemTurn) and turn.output_config is not None:
-        return False
+# Parameters that may be left out, but not be null, with what they should be.
+_NOT_NULL = {
+    "messages": "a valid array",
+    "metadata": "an object",
+    "output_config": "an object",
+    "service_tier": "'auto' or 'standard_only'",
+    "stop_sequences": "a valid array",
+    "stream": "a valid boolean",
+    "system": "a valid array",
+    "temperature": "a valid number",
+    "thinking": "an object",
+    "tool_choice": "an object",
+    "tools": "a valid array",
+    "top_k": "a valid integer",
+    "top_p": "a valid number",
+}
+
+
+def _nulls(checked: Checked) -> Iterator[Fields]:
+    request = checked.request
+    for name, expected in _NOT_NULL.items():
+        if name in request.model_fields_set and getattr(request, name) is None:
+            yield {"name": name, "expected": expected}
+
+
+def _out_of_range(checked: Checked) -> Iterator[Fields]:
+    for name in ("temperature", "top_p"):
+        value = getattr(checked.request, name, None)
+        if value is not None and not 0 <= value <= 1:
+            yield {"name": name}
+
+
+def _is_empty_answer(checked: Checked, index: int, turn: Turn) -> bool:
     last = index == len(checked.turns) - 1
-    return not turn.content and not (last and turn.role == "assistant")
+    return turn.role == "assistant" and not turn.content and not last
+
+
+def _empty_prompts(checked: Checked) -> Iterator[Fields]:
+    """Of messages in a row one is enough that has content."""
+    for group in checked.merged:
+        if group.role == "user" and not group.blocks:
+            yield {"index": group.first}
+
+
+def _system_turns(checked: Checked) -> Iterator[tuple[int, SystemTurn]]:
+    """Those that are more than settings."""
+    for index, turn in enumerate(checked.turns):
+        if isinstance(turn, SystemTurn) and (turn.content or turn.output_config is None):
+            yield index, turn
+
+
+def _each_system_turn(when: Callable[[Checked, int, SystemTurn], object]) -> Finder:
+    def find(checked: Checked) -> Iterator[Fields]:
+        for index, turn in _system_turns(checked):
+            if when(checked, index, turn):
+                yield {"index": index}
+
+    return find
+
+
+def _is_misplaced(checked: Checked, index: int, turn: SystemTurn) -> bool:
+    following = checked.turns[index + 1 : index + 2]
+    return any(turn.role == "user" for turn in following)
 
 
 def _ends_in_thinking(checked: Checked, index: int, turn: Turn) -> bool:
@@ -254,6 +313,10 @@ def _ends_in_thinking(checked: Checked, index: int, turn: Turn) -> bool:
 
 def _thinks(block: Block) -> bool:
     return block["type"] in ("thinking", "redacted_thinking")
+
+
+def _is_blank(block: Block) -> bool:
+    return block["type"] == "text" and not block["text"].strip()
 
 
 def _ends_in_space(turn: Turn) -> bool:
@@ -491,8 +554,8 @@ _ONE_OF_TWO = r"claude-(opus-4-[1-9](-|$)|(sonnet|haiku)-4-[5-9]|[a-z]+-[5-9]|my
 # Source: run-llama/llama_index, ANTHROPIC_NO_TEMP_MODELS as of 0.12.3.
 _NO_SAMPLING = r"claude-(opus-4-[7-9]|[a-z]+-[5-9]|mythos)"
 _NO_PREFILL = r"claude-((opus|sonnet)-4-[6-9]|[a-z]+-[5-9]|mythos)"
-# simonw/llm-anthropic#73, anthropics/claude-agent-sdk-typescript#350, LeenHawk/gproxy#209
-_NO_SYSTEM_TURNS = r"claude-(3|(opus|sonnet|haiku)-4(-[0-7](-|$)|-20|$)|sonnet-5(-20|$))"
+# simonw/llm-anthropic#73, anthropics/claude-agent-sdk-typescript#350: from Opus 4.8 on.
+_NO_SYSTEM_TURNS = r"claude-(3|(opus|sonnet|haiku)-4(-[0-7](-|$)|-20|$))"
 # pydantic/pydantic-ai#7195 of August 2026, with a recorded answer, against
 # diegosouzapw/OmniRoute#4389 of June. The 5.1 and 5.5 models refuse it again.
 _FORCED_WITH_ADAPTIVE = r"claude-((opus|sonnet)-4-[6-9]|[a-z]+-5(-20|$))"
@@ -502,6 +565,13 @@ _NO_MANUAL_THINKING = r"claude-(opus-4-[7-9]|(opus|sonnet)-5(-20|$)|(fable|mytho
 _NO_ADAPTIVE_THINKING = r"claude-(3|(opus|sonnet|haiku)-4(-[0-5](-|$)|-20|$))"
 _ALWAYS_THINKING = r"claude-(fable|mythos)"
 _NO_FORCED_TOOLS = r"claude-(fable|mythos)-5-[1-9]"
+
+
+_OBSERVED = "kangminlee-maker/local-OAuth-CLI-API-adapter, answers of claude-sonnet-5 on 2026-08-31"
+_DIRECTIVE_ONLY = (
+    "the directive-only form (content: [] with output_config) is accepted at any position"
+)
+_OF_SYSTEM = ("text", "tool_addition", "tool_removal")
 
 
 def _sampling(name: str, accepted: tuple[object, ...]) -> Rule:
@@ -530,24 +600,64 @@ RULES: tuple[Rule, ...] = (
         "as the provider answers",
         _when(lambda checked: not checked.turns),
     ),
+    Rule("{name}: Input should be {expected}", _OBSERVED, _nulls),
     Rule(
-        "messages.0: use the top-level 'system' parameter for the initial system prompt",
-        "sonami-tech/omni-llm-provider#2, LeenHawk/gproxy#209",
-        _when(lambda checked: checked.turns[0].role == "system" and checked.turns[0].content),
+        "max_tokens: must be greater than or equal to 0",
+        _OBSERVED,
+        _asked(lambda _, request: request.max_tokens < 0),
+    ),
+    Rule("{name}: range: 0..1", f"{_OBSERVED}, mnfst/modelparams.dev#238", _out_of_range),
+    Rule(
+        "messages.{index}.content: Field required",
+        _OBSERVED,
+        _each_system_turn(lambda _, __, turn: "content" not in turn.model_fields_set),
+    ),
+    Rule(
+        "messages.{index}: system content must contain at least one block",
+        _OBSERVED,
+        _each_system_turn(lambda _, __, turn: not turn.content),
+    ),
+    Rule(
+        "messages.{index}: role 'system' supports text, tool_addition, and tool_removal blocks "
+        "only",
+        _OBSERVED,
+        _each_system_turn(
+            lambda _, __, turn: any(block["type"] not in _OF_SYSTEM for block in turn.blocks)
+        ),
+    ),
+    Rule(
+        "messages.{index}: use the top-level 'system' parameter for the initial system prompt; "
+        + _DIRECTIVE_ONLY,
+        f"{_OBSERVED}, sonami-tech/omni-llm-provider#2, LeenHawk/gproxy#209",
+        _each_system_turn(lambda _, index, __: index == 0),
     ),
     Rule(
         'messages: Unexpected role "system". The Messages API accepts a top-level `system` '
         'parameter, not "system" as an input message role.',
         "anthropics/claude-agent-sdk-typescript#350",
-        _each_turn(
-            lambda checked, _, turn: turn.role == "system" and checked.is_model(_NO_SYSTEM_TURNS)
-        ),
+        _each_system_turn(lambda checked, _, __: checked.is_model(_NO_SYSTEM_TURNS)),
+    ),
+    Rule(
+        "messages.{index}: role 'system' must precede an 'assistant' message or end the array; "
+        + _DIRECTIVE_ONLY,
+        _OBSERVED,
+        _each_system_turn(_is_misplaced),
+    ),
+    Rule(
+        "messages.{index}: system text blocks must contain non-whitespace text",
+        _OBSERVED,
+        _each_system_turn(lambda _, __, turn: any(map(_is_blank, turn.blocks))),
+    ),
+    Rule(
+        "messages.{index}: user messages must have non-empty content",
+        f"{_OBSERVED}; microsoft/autogen#6083 of 2025 has the words of the next rule",
+        _empty_prompts,
     ),
     Rule(
         "messages.{index}: all messages must have non-empty content except for the optional final "
         "assistant message",
         "microsoft/autogen#6083",
-        _each_turn(_is_empty),
+        _each_turn(_is_empty_answer),
     ),
     Rule(
         "{at.where}.text: cache_control cannot be set for empty text blocks",
@@ -582,7 +692,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "{at.where}: 'image' blocks are not permitted within {at.role} turns",
         "SEMOSS/Semoss#2323",
-        _each("image", when=lambda at: at.role != "user"),
+        _each("image", when=lambda at: at.role == "assistant"),
     ),
     Rule(
         "messages.{index}: The final block in an assistant message cannot be `thinking`.",
@@ -718,7 +828,7 @@ RULES: tuple[Rule, ...] = (
         _each_tool(lambda tool: tool.defer_loading and tool.cache_control),
     ),
     Rule(
-        "tool_choice.any may only be specified while providing tools.",
+        "tool_choice.any may only be specified while providing tools",
         "as the provider answers",
         _when(
             lambda checked: (

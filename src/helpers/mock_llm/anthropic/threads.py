@@ -49,7 +49,9 @@ class Threads(BoundedStore[Thread]):
 
 def resume(thread: Thread, request: CountRequest) -> None:
     """Put what the server holds before what the client sent."""
-    request.system, request.tools = thread.system, thread.tools
+    for name in ("system", "tools"):
+        if (held := getattr(thread, name)) is not None:
+            setattr(request, name, held)
     request.messages = [*thread.turns, *request.messages]
 
 

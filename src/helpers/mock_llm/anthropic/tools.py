@@ -47,7 +47,7 @@ class CustomTool(BaseModel):
     """A tool that the client runs."""
 
     model_config = CLOSED
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
+    name: Annotated[str, Field(min_length=1, pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
     input_schema: JsonObject
     type: Literal["custom"] | None = None
     description: str | None = None
@@ -74,9 +74,7 @@ def _tag(tool: Any) -> str | None:
     if isinstance(tool, dict):
         kind = tool.get("type")
         return "custom" if kind is None else str(kind)
-    if isinstance(tool, CustomTool | ServerTool):
-        return tool.type or "custom"
-    return "custom"
+    return tool.type or "custom" if isinstance(tool, CustomTool | ServerTool) else None
 
 
 def _tagged() -> Any:

@@ -17,11 +17,13 @@ _Request = TypeVar("_Request", bound=CountRequest)
 _VERSION = re.compile(rb"20\d\d-[01]\d-[0-3]\d")
 # Pydantic's names for a union's branches. The provider's paths have those of the blocks' types.
 _BRANCH = re.compile(r"^str$|[\[']")
-# For those of pydantic's sentences that speak of Python, or name a function of ours.
+_ROLE = re.compile(r"messages\.\d+\.role")
+# For those of pydantic's sentences that name Python's types, or a function of ours.
+# Threads before 2026 have "a valid dictionary" and "a valid list"; newer ones these.
 _WORDS = {
-    "dict_type": "Input should be a valid dictionary",
+    "dict_type": "Input should be an object",
     "extra_forbidden": "Extra inputs are not permitted",
-    "list_type": "Input should be a valid list",
+    "list_type": "Input should be a valid array",
     "model_attributes_type": "Input should be an object",
     "model_type": "Input should be an object",
     "union_tag_invalid": "Input tag '{tag}' found using 'type' does not match any of the expected "
@@ -50,6 +52,9 @@ def _refusal(error: ErrorDetails, body: Any) -> ApiError:
             path = f"{path}.type"
         else:
             kind = "model_type"
+    if kind == "literal_error" and _ROLE.fullmatch(path):
+        role = f'messages: Unexpected role "{error["input"]}".'
+        return ApiError(400, f'{role} Allowed roles are "user" or "assistant"')
     words = _WORDS[kind].format(**error.get("ctx", {})) if kind in _WORDS else error["msg"]
     return ApiError(400, f"{path}: {words}" if path else words)
 
