@@ -173,12 +173,18 @@ def _pieces(completion: Completion, *, thinks: bool) -> list[_Piece]:
 
 
 def _text(part: Text) -> _Piece:
-    start = {"type": "text", "text": "", "citations": None}
+    start = {"type": "text", "text": ""}
     return _Piece(start, '"type":"text_delta","text":', part.tokens)
 
 
 def _call(part: ToolCall) -> _Piece:
-    start = {"type": "tool_use", "id": f"toolu_{part.id}", "name": part.name, "input": {}}
+    start = {
+        "type": "tool_use",
+        "id": f"toolu_{part.id}",
+        "name": part.name,
+        "input": {},
+        "caller": {"type": "direct"},
+    }
     return _Piece(start, '"type":"input_json_delta","partial_json":', part.tokens)
 
 

@@ -43,7 +43,7 @@ _FAMILIES = [
         (r"o1-preview", Window(128_000, 32_768)),
         (r"o\d", Window(200_000, 100_000)),
         (r"(davinci|babbage)-002", Window(16_384, 4_096)),
-        (r"claude-[a-z]+-5", Window(1_000_000, 128_000)),
+        (r"claude-([a-z]+-[5-9]|(opus|sonnet)-4-[6-9]|mythos)", Window(1_000_000, 128_000)),
         (r"claude-opus-4(-1|-2025|$)", Window(200_000, 32_000)),
         (r"claude-3-[a-z]", Window(200_000, 4_096)),
         (r"claude-3-5", Window(200_000, 8_192)),
