@@ -16,6 +16,7 @@ from helpers.mock_llm.serving import errors
 from helpers.mock_llm.serving.dialect import Dialect, retry_after
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
+from helpers.mock_llm.serving.framing import Framing
 from helpers.mock_llm.serving.sending import Answer
 from helpers.mock_llm.settings.faults import STATUSES, Fault
 from helpers.mock_llm.settings.limits import RetryAfter
@@ -51,6 +52,10 @@ async def inject_into(exchange: Exchange, answer: Answer, fault: Fault) -> Answe
             return _Shortened(answer, after) if streamed else answer
         case "error_event":
             return _Failed(answer, after, exchange.dialect, exchange.id)
+        case "error_then_done":
+            return _FailedThenDone(answer, after, exchange.dialect, exchange.id)
+        case "framing":
+            exchange.send_through(Framing(fault.form, fault.size).send)
         case "malformed_json":
             return _Malformed(answer, after)
         case "no_finish":
@@ -212,6 +217,14 @@ class _Failed(_Shortened):
 
     def closing(self) -> bytes:
         return self._answer.failure(errors.failed_after_all())
+
+
+class _FailedThenDone(_Failed):
+    """A stream that says that it failed, and then ends like one that did not."""
+
+    def closing(self) -> bytes:
+        *_, last, _ = self._answer.closing().split(b"\n\n")
+        return super().closing() + last + b"\n\n"
 
 
 class _Malformed(_WrappedAnswer):

@@ -10,7 +10,7 @@ from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.settings.faults import Fault, parse_fault
 
 HEADER = b"x-mock-fault"
-_OPTIONS = ("after_tokens", "interval", "retry_after")
+_OPTIONS = ("after_tokens", "interval", "retry_after", "form", "size")
 
 
 def read_header(value: bytes) -> Fault:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -29,6 +29,8 @@ KINDS = (
     "cut",
     "no_finish",
     "error_event",
+    "error_then_done",
+    "framing",
     "malformed_json",
     "empty_choices",
     "broken_answer",
@@ -58,6 +60,11 @@ class Fault(Options):
     ``no_finish``             ends cleanly, without a finish reason or ``[DONE]``
     ``error_event``           an error after status 200: in the stream after ``after_tokens``, or
                               for the body
+    ``error_then_done``       the same, then the stream ends as if all were well
+    ``framing``               a stream's events in another ``form`` that the format allows, so that
+                              only the parser is tested: ``crlf``, ``no_space`` after the colon,
+                              ``comments``, ``multi_line`` data, ``bom``, ``split`` in pieces of
+                              ``size`` bytes, ``glued``, two events in a piece
     ``malformed_json``        the body, or the event after ``after_tokens``, is not JSON
     ``empty_choices``         status 200, and nothing in it
     ``broken_answer``         the model's own text, or JSON, breaks off, and claims to be finished
@@ -104,6 +111,11 @@ class Fault(Options):
         Field(gt=0, description="Seconds between the bytes of a drip."),
         Wording(unit="seconds"),
     ] = 1.0
+    form: Annotated[
+        Literal["crlf", "no_space", "comments", "multi_line", "bom", "split", "glued"],
+        Field(description="Of the events, for framing."),
+    ] = "crlf"
+    size: Annotated[int, Field(ge=1, description="Bytes of each piece, for framing's split.")] = 1
     retry_after: Annotated[
         float | None,
         # 31 years: an HTTP date can still say it
