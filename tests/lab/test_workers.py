@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -135,3 +136,50 @@ def test_a_cancelled_start_leaves_no_process(after: float) -> None:
     start = time.monotonic()
     asyncio.run(cancel())
     assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "localhost:1234"}, 200),
+        ({"host": "app.localhost", "origin": "http://app.localhost:3000"}, 200),
+        ({"origin": "http://127.0.0.1:8888"}, 200),
+        ({"host": "rebound.test"}, 400),
+        ({"origin": "http://evil.test"}, 403),
+        ({"origin": "http://localhost.evil.test"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_a_web_page_from_elsewhere_is_refused(headers: dict[str, str], status: int) -> None:
+    async def talk() -> int:
+        async with Workers(count, "http://127.0.0.1:1/v1"), httpx.AsyncClient() as client:
+            (port,) = {each.laddr.port for each in listening()}
+            turn = {"session": "s", "text": "Hello?"}
+            reply = await client.post(f"http://127.0.0.1:{port}", json=turn, headers=headers)
+            return reply.status_code
+
+    assert asyncio.run(talk()) == status
+
+
+def listening() -> list[Any]:
+    family = psutil.Process().children()
+    workers = [each for each in family if "helpers.lab.worker_process" in each.cmdline()]
+    sockets = [connection for each in workers for connection in each.net_connections("tcp")]
+    return [each for each in sockets if each.status == psutil.CONN_LISTEN]
+
+
+class Noisy:
+    """Prints while it is rebuilt, before the worker is ready."""
+
+    def __reduce__(self) -> Any:
+        return eval, ("print('a word too early') or __import__('helpers.lab').lab.noise_floor",)
+
+
+def test_what_the_code_prints_is_not_taken_for_an_answer() -> None:
+    async def talk() -> str:
+        async with Workers(Noisy(), "http://127.0.0.1:1/v1") as service:  # type: ignore[arg-type]
+            return await service.send("s", "Hello?")
+
+    with pytest.raises(WorkerError, match="Worker 0 raised TypeError"):
+        asyncio.run(talk())

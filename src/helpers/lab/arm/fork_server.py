@@ -32,7 +32,6 @@ def main() -> None:
     wake, waker = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(waker, False)
-    os.set_inheritable(waker, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     gc.freeze()  # no collection in an arm need look at what is loaded now
@@ -56,7 +55,8 @@ def main() -> None:
         for pipe in pipes:
             os.close(pipe)
         code = _wait(arm, control, wake, lab)
-        control.sendall(EXIT_CODE.pack(code))
+        with contextlib.suppress(OSError):  # the lab is gone
+            control.sendall(EXIT_CODE.pack(code))
 
 
 def _become_arm(orders: int, events: int) -> None:
