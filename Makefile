@@ -1,5 +1,5 @@
 # `make lab` and `make test` do all the set-up they need: Python 3.11 or later, git and make.
-.PHONY: lab test setup notebooks lint bench browser soak lock
+.PHONY: lab test slow pythons setup notebooks lint bench browser soak lock api
 .DEFAULT_GOAL := lab
 
 # The first of these that is Python 3.11 or later; `make PYTHON=/path/to/python3` overrides it.
@@ -7,6 +7,8 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 IS_NEW := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(IS_NEW)' 2>/dev/null && echo $(p))))
 RUN := .venv/bin/python
+# A lesson starts many processes; without bytecode each of them would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 setup: .venv/ready
 
@@ -23,8 +25,18 @@ lab: setup
 	@.venv/bin/llm-antipatterns lab
 
 # Everything that proves the course: lint, types, unit tests, server contract, the gates of every lesson.
+# Tests mostly wait, so four workers suit two cores; only two timed ones run at the same time.
 test: setup lint
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n 4 -m "not timed and not slow and not browser"
+	@$(RUN) -m pytest -n 2 -m "timed and not slow"
+
+# What takes too long for `make test`: fuzz, soak, installing from the lock, further solutions.
+slow: setup
+	@$(RUN) -m pytest -m slow
+
+# The untimed tests and lesson 01 on each Python from 3.11 to 3.13 that is installed.
+pythons: setup
+	@$(RUN) tests/pythons.py
 
 lint: setup
 	@$(RUN) -m ruff check .
@@ -51,3 +63,7 @@ soak: setup
 lock: setup
 	@$(RUN) -m uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --quiet --output-file requirements.lock
 	@$(RUN) tests/environment.py
+
+# docs/api.md from the docstrings of what `helpers` exports. Commit it.
+api: setup
+	@$(RUN) tests/api.py

@@ -19,7 +19,8 @@ from typing import Any
 from nbclient import NotebookClient
 
 from helpers.lessons.catalogue import lesson
-from helpers.lessons.notebook import CELL_LIMIT, Notebook, read_source
+from helpers.lessons.kernel import CELL_LIMIT
+from helpers.lessons.notebook import Notebook, read_source
 from helpers.lessons.progress import HOME_VARIABLE
 
 AIM_LAST = 40.0

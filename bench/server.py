@@ -29,10 +29,11 @@ import psutil
 import uvicorn
 
 from helpers.mock_llm import MockLLM, Profile
-from helpers.mock_llm.asgi import Receive, Scope, Send, read_body, respond
-from helpers.mock_llm.http.dispatch import ProtocolDispatcher
+from helpers.mock_llm.asgi import Headers, Receive, Scope, Send, respond
+from helpers.mock_llm.http.connection import HttpOptions
+from helpers.mock_llm.http.server import HttpServer
 from helpers.mock_llm.records.recorder import Recorder
-from helpers.mock_llm.server import uvicorn_config
+from helpers.mock_llm.serving.request_body import read_body
 
 CONNECTIONS = 32
 SECONDS = 1.0
@@ -61,9 +62,7 @@ def print_start() -> None:
 def start_to_first_200() -> float:
     began = time.perf_counter()
     with MockLLM() as llm:
-        request = urllib.request.Request(  # noqa: S310
-            f"{llm.url}/chat/completions", data=body(), method="POST"
-        )
+        request = json_request(f"{llm.url}/chat/completions")
         with urllib.request.urlopen(request) as response:  # noqa: S310
             response.read()
         return time.perf_counter() - began
@@ -95,8 +94,13 @@ def print_throughput() -> None:
     print(f"memory after that      {memory:.0f} MiB")
 
 
+def json_request(url: str) -> urllib.request.Request:
+    headers = {"content-type": "application/json"}
+    return urllib.request.Request(url, body(), headers)  # noqa: S310
+
+
 def one_answer(url: str) -> dict[str, Any]:
-    request = urllib.request.Request(f"{url}/chat/completions", data=body())  # noqa: S310
+    request = json_request(f"{url}/chat/completions")
     with urllib.request.urlopen(request) as response:  # noqa: S310
         ours = ("date", "connection", "content-type", "content-length")
         headers = [(name, value) for name, value in response.getheaders() if name not in ours]
@@ -139,18 +143,20 @@ def serve_bare(answer: str, headers: list[tuple[str, str]]) -> None:
     raw_headers = [(name.encode(), value.encode()) for name, value in headers]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await read_body(receive)
+        await read_body(receive, {})
         await respond(send, 200, content, raw_headers)
 
-    class Announcing(uvicorn.Server):
+    def error_body(status: int, message: str, path: str, headers: Headers) -> bytes:
+        return b""
+
+    class Announcing(HttpServer):
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             gc.collect()
             gc.freeze()
-            print(self.servers[0].sockets[0].getsockname()[1], flush=True)
+            print(self.port, flush=True)
 
-    ProtocolDispatcher.recorder = Recorder()
-    Announcing(uvicorn_config(app, 0)).run()
+    Announcing(app, HttpOptions(Recorder(), error_body)).run()
 
 
 def in_process(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

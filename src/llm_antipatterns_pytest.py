@@ -6,7 +6,6 @@ loads it in every project of an environment, also in one that has a ``helpers`` 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -16,24 +15,12 @@ import pytest
 if TYPE_CHECKING:
     from helpers import MockLLM
 
-_FIXED: dict[str, Any] = {"api_key": None, "tls": False}
-"""What a server is told when it starts, and its default. Each combination has its own server."""
-_CHANGEABLE: dict[str, Any] = {
-    "profile": "instant",
-    "speed": 1.0,
-    "seed": 0,
-    "answer_tokens": None,
-    "limits": None,
-    "faults": (),
-    "finish_abandoned": False,
-}
-
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "mock_llm(profile='instant', *, speed, seed, answer_tokens, limits, faults, "
-        "finish_abandoned, api_key, tls): how the provider behind the fixture `mock_llm` behaves",
+        "mock_llm(profile='instant', *, speed, seed, ...): the options of `helpers.MockLLM` with "
+        "which the provider behind the fixture `mock_llm` runs",
     )
 
 
@@ -43,10 +30,9 @@ def mock_llm(request: pytest.FixtureRequest, _mock_llm_servers: _Servers) -> Moc
 
     The server is started once per session (with pytest-xdist: per worker) and reset for each test.
     """
-    options = _FIXED | _CHANGEABLE | _marked(request.node)
     try:
-        llm = _mock_llm_servers(**{name: options.pop(name) for name in _FIXED})
-        _start_afresh(llm, options)
+        llm, changes = _mock_llm_servers(_marked(request.node))
+        _start_afresh(llm, changes)
     except ValueError as error:
         pytest.fail(f"the marker mock_llm: {error}", pytrace=False)
     return llm
@@ -61,28 +47,34 @@ def _start_afresh(llm: MockLLM, options: dict[str, Any]) -> None:
     llm.reset()
 
 
-_Servers = Callable[..., "MockLLM"]
+_Servers = Callable[[dict[str, Any]], "tuple[MockLLM, dict[str, Any]]"]
 
 
 @pytest.fixture(scope="session")
 def _mock_llm_servers() -> Iterator[_Servers]:
-    """Starts a server for each combination of `_FIXED`, once."""
+    """Starts a server for each combination of the options that cannot change, once.
+
+    It also returns the options that can change.
+    """
     try:
         from helpers.mock_llm import MockLLM
+        from helpers.mock_llm.settings.settings import Changes, Settings
     except ImportError:
         pytest.fail(
             "the fixture mock_llm needs the package `helpers` of llm-antipatterns, but another "
             "`helpers` hides it: rename that one, or use a server from `llm-antipatterns serve`",
             pytrace=False,
         )
-    servers: dict[tuple[Any, ...], MockLLM] = {}
+    servers: dict[str, MockLLM] = {}
     with ExitStack() as running:
 
-        def server(**fixed: Any) -> MockLLM:
-            key = tuple(fixed.values())
+        def server(options: dict[str, Any]) -> tuple[MockLLM, dict[str, Any]]:
+            settings = dict(Settings(**options))
+            changes = {name: settings.pop(name) for name in Changes.model_fields}
+            key = repr(settings)
             if key not in servers:
-                servers[key] = running.enter_context(MockLLM(**fixed))
-            return servers[key]
+                servers[key] = running.enter_context(MockLLM(**settings))
+            return servers[key], changes
 
         yield server
 
@@ -94,9 +86,4 @@ def _marked(node: pytest.Item) -> dict[str, Any]:
         options = {**dict(zip(["profile"], marker.args, strict=False)), **marker.kwargs, **options}
         if len(marker.args) > 1:
             pytest.fail("the marker mock_llm takes all but the profile by name", pytrace=False)
-    for name in options:
-        if name not in _FIXED | _CHANGEABLE:
-            near = difflib.get_close_matches(name, [*_FIXED, *_CHANGEABLE], 1)
-            hint = f": did you mean {near[0]}?" if near else ""
-            pytest.fail(f"the marker mock_llm has no option {name}{hint}", pytrace=False)
     return options

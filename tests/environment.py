@@ -1,4 +1,4 @@
-"""environment.yml out of requirements.lock. Run as a script by ``make lock``.
+"""Makes environment.yml from requirements.lock. Run as a script by ``make lock``.
 
 The lines carry no hashes: conda hands all lines of the pip section to one ``pip install``, and pip
 refuses an editable line as soon as one line has a hash.

@@ -1,7 +1,7 @@
 """The static guard: what nbval lets pass, found by reading a committed notebook.
 
 nbval's lax mode compares only tagged cells, and passes a tagged cell that was never executed or
-has no output, a magic that does not exist, and a ``raises-exception`` cell that raises no more.
+has no output, a magic that does not exist, and a ``raises-exception`` cell that no longer raises.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _of_output(output: Any, tags: set[str]) -> Iterator[str]:
     if path := _PATH.search(text):
         yield f"shows a path of the machine it was built on: {path.group()}…"
     if _SILENT_FAILURE.search(text):
-        yield "shows an error that no exception tells of"
+        yield "shows an error that raised no exception"
 
 
 def _lines(cell: Any) -> int:

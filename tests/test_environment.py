@@ -1,4 +1,4 @@
-"""environment.yml, pyproject.toml and requirements.lock say the same."""
+"""environment.yml, pyproject.toml and requirements.lock agree."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -18,11 +19,11 @@ def _pyproject() -> Any:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_environment_is_made_from_the_lock() -> None:
+def test_environment_yml_is_made_from_the_lock() -> None:
     assert ENVIRONMENT.read_text() == environment(LOCK.read_text())
 
 
-def test_every_dependency_is_locked_in_the_range_it_asks_for() -> None:
+def test_every_locked_version_is_in_the_declared_range() -> None:
     project = _pyproject()["project"]
     extras = project["optional-dependencies"].values()
     wanted = [*project["dependencies"], *(line for extra in extras for line in extra)]
@@ -46,6 +47,7 @@ def test_the_build_backend_is_the_locked_one() -> None:
     assert all(requirement in pins(LOCK.read_text()) for requirement in required)
 
 
+@pytest.mark.slow
 def test_the_pip_section_installs_as_conda_would(tmp_path: Path) -> None:
     """conda puts all lines in one requirements file and runs pip in environment.yml's folder."""
     venv.create(tmp_path / "env", with_pip=True)

@@ -1,4 +1,4 @@
-"""What CI proves about every lesson, beside nbval: it can fail, and it can be solved."""
+"""What CI proves about every lesson besides nbval: it can fail, and it can be solved."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ from nbclient.exceptions import CellExecutionError
 from helpers.lessons import notebook
 from helpers.lessons.catalogue import LESSONS, START, Lesson
 from helpers.lessons.exercise import Criterion, exercise, grade, load_solution
-from tests.guard import anatomy, problems
+from tests.guard import CHECK, anatomy, problems
 
 READY = [each for each in LESSONS if each.name]
 each_lesson = pytest.mark.parametrize("lesson", READY, ids=lambda lesson: lesson.stem)
@@ -31,8 +31,16 @@ def test_anatomy(lesson: Lesson) -> None:
 
 @each_lesson
 def test_verdict_gate(lesson: Lesson) -> None:
-    """The lesson's claims hold here and now, by the command a learner would use."""
-    command = [sys.executable, "-m", "helpers.cli", "run", lesson.number]
+    """The committed verdict holds, and nbval compares it with what the lesson prints now."""
+    (cell,) = notebook.tagged(notebook.read(lesson), "verdict")
+    assert CHECK in cell.metadata.tags
+    lines = notebook.text_of(cell).splitlines()
+    assert lines
+    assert [line for line in lines if not line.startswith("PASS ")] == []
+
+
+def test_the_command_runs_a_lesson() -> None:
+    command = [sys.executable, "-m", "helpers.cli", "run", READY[0].number]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASS" in done.stdout
@@ -56,6 +64,7 @@ def _graded(lesson: Lesson, file: Path) -> list[Criterion]:
     return asyncio.run(grade(lesson.number, load_solution(lesson.number, file)))
 
 
+@pytest.mark.timed
 @each_lesson
 def test_exercise_gate_the_starter_fails(lesson: Lesson, tmp_path: Path) -> None:
     (cell,) = notebook.tagged(notebook.read_source(lesson), "exercise")
@@ -66,6 +75,7 @@ def test_exercise_gate_the_starter_fails(lesson: Lesson, tmp_path: Path) -> None
     assert any(criterion.met for criterion in criteria), "it fails for its mistakes, not outright"
 
 
+@pytest.mark.timed
 @each_lesson
 def test_exercise_gate_the_solution_passes(lesson: Lesson) -> None:
     unmet = [str(criterion) for criterion in _graded(lesson, lesson.solution) if not criterion.met]

@@ -91,7 +91,7 @@ def _a_widget_compared(notebook: Any) -> None:
         (_out_of_order, "was not executed once"),
         (_nothing_to_compare, "has no output"),
         (_stored_traceback, "failed: KeyError"),
-        (_bad_magic, "an error that no exception tells of"),
+        (_bad_magic, "an error that raised no exception"),
         (_stderr, "wrote to stderr"),
         (_no_alt, "without alternative text"),
         (_a_path, "a path of the machine"),

@@ -134,9 +134,7 @@ def test_neither(mock_llm):
     )
 
 
-def test_a_server_that_a_test_stopped_or_killed_is_there_for_the_next(
-    project: pytest.Pytester,
-) -> None:
+def test_a_stopped_or_killed_server_runs_again_for_the_next_test(project: pytest.Pytester) -> None:
     run(
         project,
         ASK
@@ -157,9 +155,9 @@ def test_go_on(mock_llm):
     )
 
 
-def test_a_wrong_marker_is_one_sentence(project: pytest.Pytester) -> None:
+def test_a_wrong_marker_fails_with_one_sentence(project: pytest.Pytester) -> None:
     wrong = {
-        "profil='small'": "the marker mock_llm has no option profil: did you mean profile?",
+        "profil='small'": "the marker mock_llm: there is no setting 'profil': did you mean *?",
         "profile='huge'": "the marker mock_llm: no profile is called 'huge'*",
         "api_key=''": "the marker mock_llm: api_key must be a non-empty string*",
         "'small', 2": "the marker mock_llm takes all but the profile by name",
@@ -175,7 +173,7 @@ def test_a_wrong_marker_is_one_sentence(project: pytest.Pytester) -> None:
 
 
 def test_a_project_keeps_its_own_helpers(project: pytest.Pytester) -> None:
-    """The name is a common one: the plugin must not load ours before theirs."""
+    """`helpers` is a common name: the plugin must not import ours before theirs."""
     project.mkpydir("helpers")
     project.path.joinpath("helpers", "mine.py").write_text("answer = 42")
     result = run(
@@ -197,8 +195,8 @@ def test_ours(mock_llm):
     result.stdout.fnmatch_lines(["*another `helpers` hides it*"])
 
 
-def test_loading_it_imports_nothing_of_ours() -> None:
-    """It is loaded in every run of pytest, of every project of the environment."""
+def test_loading_the_plugin_does_not_import_helpers() -> None:
+    """pytest loads it in every project of the environment."""
     script = f"import sys, pytest, {PLUGIN}; print([m for m in sys.modules if 'helpers' in m])"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

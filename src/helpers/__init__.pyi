@@ -20,8 +20,8 @@ from .lessons.exercise import check as check
 from .lessons.exercise import hints as hints
 from .lessons.lint import lint as lint
 from .lessons.predictions import Predict as Predict
-from .lessons.stage import compare as compare
-from .lessons.stage import run as run
+from .lessons.running import compare as compare
+from .lessons.running import run as run
 from .lessons.verdict import verdict as verdict
 from .lessons.what_if import WhatIf as WhatIf
 from .mock_llm import Fault as Fault

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
+import io
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
+
+from helpers.mock_llm.settings.faults import KINDS, Fault, parse_fault
+from helpers.mock_llm.settings.limits import Limits
+from helpers.mock_llm.settings.options import Options, wording_of
+from helpers.mock_llm.settings.settings import Changes, Settings
 
 app = typer.Typer(
     help="A course on the mistakes people make when they build on large language models.",
@@ -18,23 +26,40 @@ app = typer.Typer(
 )
 Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, such as 01.")]
 
-# Each command imports what it needs: `serve` and `--help` would else wait for Jupyter's packages.
+# Each command imports what it needs, so that `serve` and `--help` do not wait for Jupyter.
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def lab(context: typer.Context) -> None:
-    """Open JupyterLab on the lessons. Options of JupyterLab's own are passed on to it."""
+    """Open JupyterLab on the lessons. JupyterLab's own options are passed on to it."""
+    from helpers.lessons.environment import clean_environment, problems
+    from helpers.lessons.kernel import jupyterlab_options
+
     start = _lesson("00").notebook
-    options = [f"--LabApp.default_url=/lab/tree/{start.name}"]
+    if missing := [each for each in context.args if not _is_option_or_path(each, start.parent)]:
+        _fail(f"There is no file or folder {_short(missing[0])} in {start.parent}.")
+    if problems():
+        typer.echo(
+            "JupyterLab and its kernels get NO_PROXY=*, and no SSL_CERT_FILE or SSL_CERT_DIR that "
+            "cannot be read: the lessons only use 127.0.0.1.",
+            err=True,
+        )
+    options = [f"--LabApp.default_url=/lab/tree/{start.name}", *jupyterlab_options()]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")  # containers; JupyterLab still listens on loopback only
     command = [sys.executable, "-m", "jupyterlab", *options, *context.args]
+    environment = clean_environment() if problems() else dict(os.environ)
     os.chdir(start.parent)
     if os.name == "posix":
-        os.execv(command[0], command)  # noqa: S606 - Ctrl-C then reaches JupyterLab alone
+        # Ctrl-C then reaches JupyterLab alone.
+        os.execve(command[0], command, environment)  # noqa: S606
     import subprocess
 
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+
+
+def _is_option_or_path(argument: str, folder: Path) -> bool:
+    return argument.startswith("-") or (argument != "" and os.path.exists(folder / argument))
 
 
 @app.command()
@@ -46,17 +71,20 @@ def run(number: Number) -> None:
     from nbclient.exceptions import CellExecutionError
 
     from helpers.lessons import notebook
+    from helpers.lessons.kernel import KernelError
 
     lesson = _lesson(number)
-    book = notebook.read_source(lesson)
-    if not notebook.tagged(book, "verdict"):
-        _fail(f"Lesson {lesson.number} has no verdict: open it with `llm-antipatterns lab`.")
-    book = notebook.up_to_the_verdict(book)
     failed = None
     try:
+        book = notebook.read_source(lesson)
+        if not notebook.tagged(book, "verdict"):
+            _fail(f"Lesson {lesson.number} has no verdict: open it with `llm-antipatterns lab`.")
+        book = notebook.up_to_the_verdict(book)
         notebook.execute(book, lesson.notebook.parent, _show_progress)
     except CellExecutionError as error:
         failed = f"{error.ename}: {error.evalue}"
+    except (KernelError, OSError, ValueError) as error:
+        _fail(error)
     typer.echo("", err=True)
     for tag in ("table", "verdict"):
         typer.echo("".join(notebook.text_of(cell) for cell in notebook.tagged(book, tag)))
@@ -69,8 +97,7 @@ def _show_progress(done: int, total: int) -> None:
     typer.echo(f"\rcell {done} of {total} ", nl=False, err=True)
 
 
-_MODEL, _LIMITS, _FAULTS = "The model", "Rate limits, per key and model", "Faults"
-_EXAMPLES = """Examples
+_EXAMPLES = f"""Examples
 
 llm-antipatterns serve --profile medium --speed 10
 
@@ -80,19 +107,53 @@ llm-antipatterns serve --fault "503 first=3 retry_after=2" --fault "cut share=0.
 
 llm-antipatterns serve --config provider.yaml --seed 7
 
-Faults: refuse, reset, hang, hang_mid_stream, drip, cut, no_finish, error_event, malformed_json,
-empty_choices, broken_answer, 400, 401, 404, rate_limit_exceeded, insufficient_quota, 500, 503, 529.
+Faults: {", ".join(KINDS)}.
 
-Beside the API the port serves /metrics for Prometheus and, to who has the printed token,
-/_mock/ledger and /_mock/events.
+Besides the API, the port serves /metrics for Prometheus and, with the printed token, /_mock/ledger
+and /_mock/events.
 """
+_SERVE_PORT = 8010
+_PANELS: dict[str | None, type[Options]] = {
+    None: Settings,
+    "The model": Changes,
+    "Rate limits, per key and model": Limits,
+}
+
+
+def _option(name: str, field: FieldInfo, panel: str | None) -> inspect.Parameter:
+    """A field of the settings as an option of the command line."""
+    kind, flag = field.annotation, f"--{wording_of(field).flag or name.replace('_', '-')}"
+    if get_origin(kind) is not Literal:
+        kind = next(iter(get_args(kind)), kind)  # float | None is a float here
+    default = {"port": _SERVE_PORT}.get(name, field.default)
+    option = typer.Option(
+        f"{flag}/{flag.replace('--', '--no-', 1)}" if kind is bool else flag,
+        help=field.description,
+        rich_help_panel=panel,
+        show_default=False if default is None or default is False else str(default),
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+    )
+
+
+def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the fields of the settings as options, before its own."""
+    made = [
+        _option(name, field, panel)
+        for panel, options in _PANELS.items()
+        for name, field in options.model_fields.items()
+        if name not in ("limits", "faults") and not (panel is None and name in Changes.model_fields)
+    ]
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
+    vars(command)["__signature__"] = inspect.Signature([*made, *own])
+    return command
 
 
 @app.command(epilog=_EXAMPLES)
+@_takes_settings
 def serve(
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="0 takes a free one.", show_default="8010")
-    ] = None,
+    *,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -100,150 +161,89 @@ def serve(
             "Options win over it."
         ),
     ] = None,
-    api_key: Annotated[str | None, typer.Option(help="Refuse requests without this key.")] = None,
-    tls: Annotated[
-        bool | None,
-        typer.Option("--tls/--no-tls", help="Take https too; prints the CA certificate's path."),
-    ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_MODEL,
-            help="instant, small, medium, large or reasoning.",
-            show_default="instant",
-        ),
-    ] = None,
-    speed: Annotated[
-        float | None,
-        typer.Option(
-            rich_help_panel=_MODEL,
-            help="Divides the profile's times and the limits' minutes.",
-            show_default="1",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=_MODEL, help="Of answers, jitter and faults.", show_default="0"
-        ),
-    ] = None,
-    answer_tokens: Annotated[
-        int | None, typer.Option(rich_help_panel=_MODEL, help="Length of every answer.")
-    ] = None,
-    finish_abandoned: Annotated[
-        bool | None,
-        typer.Option(
-            "--finish-abandoned/--no-finish-abandoned",
-            rich_help_panel=_MODEL,
-            help="Go on writing, and billing, when a client has left.",
-        ),
-    ] = None,
-    rpm: Annotated[
-        float | None, typer.Option(rich_help_panel=_LIMITS, help="Requests per minute.")
-    ] = None,
-    tpm: Annotated[
-        float | None, typer.Option(rich_help_panel=_LIMITS, help="Tokens per minute.")
-    ] = None,
-    burst_requests: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=_LIMITS, help="At once.", show_default="a minute's"),
-    ] = None,
-    burst_tokens: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=_LIMITS, help="At once.", show_default="a minute's"),
-    ] = None,
-    quota_tokens: Annotated[
-        int | None,
-        typer.Option(rich_help_panel=_LIMITS, help="For ever; then 429 insufficient_quota."),
-    ] = None,
-    retry_after: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_LIMITS,
-            help="How a 429 says when to come back: seconds, date, ms or none.",
-            show_default="seconds",
-        ),
-    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            rich_help_panel=_FAULTS,
-            help="A fault, and of which requests: share=0.1, first=3, every=4, between=5:20 "
-            "(seconds), model=NAME; and after_tokens, interval, retry_after. May be repeated.",
+            rich_help_panel="Faults",
+            help="What goes wrong, such as 'cut share=0.1'; may be repeated. A fault's options: "
+            f"{', '.join(name for name in Fault.model_fields if name != 'kind')}.",
         ),
     ] = None,
+    **options: Any,
 ) -> None:
     """Run the mock LLM server in the foreground until Ctrl-C.
 
     It listens on 127.0.0.1 only and ends with the process that started it.
     """
     from helpers.mock_llm.server import serve_forever
-    from helpers.mock_llm.settings.files import parse_fault, read_config
+    from helpers.mock_llm.settings.files import read_config
 
-    limits = {
-        "requests_per_minute": rpm,
-        "tokens_per_minute": tpm,
-        "burst_requests": burst_requests,
-        "burst_tokens": burst_tokens,
-        "quota_tokens": quota_tokens,
-        "retry_after": retry_after,
-    }
     try:
-        settings = {"port": 8010} | (read_config(config) if config else {})
-        options = {
-            "port": port,
-            "api_key": api_key,
-            "tls": tls,
-            "profile": profile,
-            "speed": speed,
-            "seed": seed,
-            "answer_tokens": answer_tokens,
-            "finish_abandoned": finish_abandoned,
-            "limits": (settings.get("limits") or {}) | _given(limits) or None,
-            "faults": [parse_fault(text) for text in fault] if fault else None,
-        }
-        serve_forever(**settings | _given(options))
+        settings = {"port": _SERVE_PORT} | (read_config(config) if config else {})
+        given = {name: value for name, value in options.items() if value is not None}
+        limits = {name: given.pop(name) for name in Limits.model_fields.keys() & given.keys()}
+        if limits:
+            given["limits"] = dict(settings.get("limits") or {}) | limits
+        if fault:
+            given["faults"] = [parse_fault(text) for text in fault]
+        serve_forever(**Settings(**settings | given).to_json())
     except ValueError as error:
         _fail(error)
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
 @app.command()
 def doctor() -> None:
-    """Can this machine run the course? One line each, with the remedy."""
+    """Examine whether this machine can run the course: a line per question, with the remedy."""
     from helpers.lessons.doctor import doctor as examine
 
-    well = True
+    healthy = True
     for finding in examine():
         typer.echo(finding)
-        well = well and finding.ok
-    raise typer.Exit(0 if well else 1)
+        healthy = healthy and finding.ok
+    raise typer.Exit(0 if healthy else 1)
 
 
 @app.command()
 def check(
     number: Number,
-    file: Annotated[Path, typer.Argument(help="A Python file with the exercise's function.")],
+    file: Annotated[Path, typer.Argument(help="The .py file or notebook with your solution.")],
 ) -> None:
-    """Grade the solution of an exercise; the exit status is 0 only if it is solved."""
-    from helpers.lessons.exercise import grade, load_solution
+    """Grade the solution of an exercise.
+
+    The exit status is 0 if it is solved, 1 if it is not or cannot be graded, 2 if there is no such
+    lesson or file.
+    """
+    from helpers.lessons.exercise import announce, exercise
+    from helpers.lessons.exercises.grading import grade_file
+    from helpers.lessons.exercises.solution import UngradableError
 
     lesson = _lesson(number)
     try:
-        criteria = asyncio.run(grade(lesson.number, load_solution(lesson.number, file)))
-    except (ValueError, TypeError) as error:
+        exercise(lesson.number)
+        _look_at(file)
+    except (OSError, ValueError) as error:
         _fail(error)
-    for criterion in criteria:
-        typer.echo(criterion)
-    raise typer.Exit(0 if all(criterion.met for criterion in criteria) else 1)
+    try:
+        criteria = grade_file(lesson.number, file)
+    except (UngradableError, OSError) as error:
+        _fail(error, status=1)
+    solved = announce(lesson.number, criteria, "Change the file and run the command again.")
+    raise typer.Exit(0 if solved else 1)
+
+
+def _look_at(file: Path) -> None:
+    """Raises `ValueError` or `OSError` unless it is a file that can be graded and read."""
+    if file.suffix not in (".py", ".ipynb"):
+        raise ValueError(f"{_short(file)} is neither a .py file nor an .ipynb notebook.")
+    if file.is_dir():
+        raise ValueError(f"{_short(file)} is a folder, not a file.")
+    with file.open("rb"):
+        pass
 
 
 @app.command()
 def progress() -> None:
-    """How far you have come."""
+    """Show how far you have come."""
     from helpers.lessons.course_map import CourseMap
 
     typer.echo(repr(CourseMap()))
@@ -251,14 +251,19 @@ def progress() -> None:
 
 @app.command()
 def reset(number: Number) -> None:
-    """Start a lesson afresh: its notebook as it came, your progress in it forgotten.
+    """Restore a lesson: its original notebook, and no progress in it.
 
-    Your copy of the notebook is kept beside it.
+    A copy of your notebook is kept in the same folder.
     """
-    from helpers.lessons.reset import reset as start_afresh
+    from helpers.lessons.reset import reset as restore
 
-    kept = start_afresh(_lesson(number))
-    typer.echo(f"Lesson {number} is as it came. Your copy is kept as {kept.name}.")
+    lesson = _lesson(number)
+    try:
+        kept = restore(lesson)
+    except (OSError, ValueError) as error:
+        _fail(error)
+    copy = f"Your copy is kept as {kept.name}." if kept else "There was no notebook to keep."
+    typer.echo(f"Lesson {lesson.number} is restored. {copy}")
 
 
 def _lesson(number: str) -> Any:
@@ -270,11 +275,26 @@ def _lesson(number: str) -> Any:
         _fail(error)
 
 
-def _fail(error: Exception | str) -> NoReturn:
-    """One sentence and exit status 2, as for a wrong option."""
+def _fail(error: Exception | str, status: int = 2) -> NoReturn:
+    """Print one sentence and exit; 2 is the status for a wrong option, too."""
+    if isinstance(error, OSError) and error.strerror:
+        error = f"{_short(error.filename or 'The command')}: {error.strerror}."
     typer.echo(error, err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(status)
+
+
+def _short(path: object) -> str:
+    text = str(path) if str(path).isprintable() and str(path) else repr(str(path))
+    return f"{text[:200]}…" if len(text) > 200 else text
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may know ASCII only
+    app()
 
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -1,5 +1,5 @@
-"""The meter finds what was injected, names the line, tells waiting from computing, and excuses
-a loop that had no core.
+"""The meter finds what was injected, names the line, distinguishes waiting from computing, and
+excuses a loop that had no core.
 
 All of it must hold on a machine that is busy with something else. So stalls are found by where
 they lie, not by how long they took, and the tests that need a busy machine make one.
@@ -7,6 +7,7 @@ they lie, not by how long they took, and the tests that need a busy machine make
 
 import asyncio
 import ctypes
+import gc
 import itertools
 import json
 import os
@@ -67,7 +68,7 @@ ACTS = [
 ]
 
 
-def guilty_line(act: Callable[[float], None]) -> int:
+def guilty_line(act: Callable[[Any], object]) -> int:
     lines = Path(__file__).read_text(encoding="utf-8").splitlines()
     (line,) = (n for n, text in enumerate(lines, 1) if text.endswith(f"# guilty: {act.__name__}"))
     return line
@@ -142,6 +143,110 @@ def test_a_blocked_step_is_reported_with_its_line(
     for step in matched:
         assert step.cpu_share is not None
         assert (step.cpu_share < 0.5) == waits
+
+
+def nothing(*_: object) -> None:
+    """Called in the line after the guilty one, where a late sample sees the thread."""
+
+
+def multiply(number: int) -> None:
+    square = number * number  # guilty: multiply
+    nothing(square)
+
+
+def multiply_in_a_callee(number: int) -> int:
+    def square() -> int:
+        return number * number
+
+    squared = square()  # guilty: multiply_in_a_callee
+    nothing(squared)
+    return squared
+
+
+def contains(items: list[int]) -> None:
+    if -1 in items:  # guilty: contains
+        return
+    nothing()
+
+
+def equal(items: list[int]) -> None:
+    same = items == PARTNER  # guilty: equal
+    nothing(same)
+
+
+def reverse(items: list[int]) -> None:
+    items[::-1]  # guilty: reverse
+    nothing()
+
+
+def format_string(items: list[int]) -> None:
+    text = f"{items}"  # guilty: format_string
+    nothing(text)
+
+
+def repeat(items: list[int]) -> None:
+    zeros = [0] * (4 * len(items))  # guilty: repeat
+    nothing(zeros)
+
+
+def unpack(items: list[int]) -> None:
+    first, *rest = items  # guilty: unpack
+    nothing(first, rest)
+
+
+def sort_after_a_call(items: list[int]) -> None:
+    began = perf_counter()
+    ordered = sorted(items, key=str)  # guilty: sort_after_a_call
+    nothing(ordered, began)
+
+
+class Cycle:
+    def __init__(self) -> None:
+        self.cycle = self
+
+    def __del__(self) -> None:
+        nothing()
+
+
+def collect(items: list[list[int]]) -> None:
+    Cycle()
+    nothing(items)
+    gc.collect()  # guilty: collect
+    nothing()
+
+
+NUMBER = 3**400_000
+ITEMS, PARTNER = list(range(3_000_000)), list(range(3_000_000))
+OPERATIONS = [
+    (multiply, NUMBER),
+    (multiply_in_a_callee, NUMBER),
+    *((act, ITEMS) for act in (contains, equal, reverse, format_string, repeat, unpack)),
+    (sort_after_a_call, ITEMS[:100_000]),
+    (collect, [[item] for item in range(300_000)]),
+]
+
+
+@BACKENDS
+@pytest.mark.parametrize(
+    ("act", "operand"), OPERATIONS, ids=[act.__name__ for act, _ in OPERATIONS]
+)
+def test_the_line_after_an_operator_is_never_named(
+    backend: str, act: Callable[[Any], object], operand: Any
+) -> None:
+    """It is the operator's line, a few lines with that, or none."""
+
+    async def body() -> None:
+        for _ in range(3):
+            await anyio.sleep(0.001)
+            act(operand)
+
+    found = steps(metered(backend, body))
+    named = [step for step in found if step.frame and step.frame[2] == act.__name__]
+    assert named
+    for step in named:
+        assert step.frame is not None
+        first, last = step.frame[1], step.last_line or step.frame[1]
+        assert first <= guilty_line(act) <= last < first + 5
 
 
 @BACKENDS
@@ -285,7 +390,7 @@ def one_crowded_core() -> Iterator[None]:
 
 
 crowded = pytest.mark.skipif(
-    not Path("/proc/self/schedstat").exists(), reason="this system does not tell who had no core"
+    not Path("/proc/self/schedstat").exists(), reason="this system keeps no scheduler statistics"
 )
 
 
@@ -306,9 +411,8 @@ def test_a_loop_without_a_core_is_excused(backend: str) -> None:
     with one_crowded_core():
         found = metered(backend, body)
     assert starved == 20
-    # Not 0: a thread that computes and is asked for the GIL waits until the watchdog has a core.
-    assert len(steps(found)) <= starved / 2
-    assert len(stretches(found)) <= starved / 2
+    assert len(steps(found)) <= 1
+    assert len(stretches(found)) <= 1
 
 
 @crowded

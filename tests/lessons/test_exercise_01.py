@@ -1,4 +1,4 @@
-"""Lesson 01's check: it sees what was skipped, and passes either good repair."""
+"""Lesson 01's check: it sees what was skipped, and passes every good repair."""
 
 import asyncio
 from typing import Any
@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from helpers.lessons.exercise import grade, hints
-
-PAUSE = 0.1
+from helpers.lessons.exercises.criteria import MODERATOR
+from helpers.lessons.exercises.exercise_01 import PAUSE
 
 
 def request(model: str, question: str) -> dict[str, Any]:
@@ -29,7 +29,7 @@ async def ask(client: httpx.AsyncClient, url: str, model: str, question: str) ->
 
 async def in_threads(client: httpx.AsyncClient, url: str, question: str) -> str:
     def moderate() -> None:
-        opinion = httpx.post(f"{url}/chat/completions", json=request("mock-moderator", question))
+        opinion = httpx.post(f"{url}/chat/completions", json=request(MODERATOR, question))
         opinion.raise_for_status()
 
     await anyio.to_thread.run_sync(moderate)
@@ -42,7 +42,7 @@ async def without_the_moderator(client: httpx.AsyncClient, url: str, question: s
 
 
 async def without_the_pause(client: httpx.AsyncClient, url: str, question: str) -> str:
-    await ask(client, url, "mock-moderator", question)
+    await ask(client, url, MODERATOR, question)
     return await ask(client, url, "gpt-4o-mini", question)
 
 
@@ -51,7 +51,7 @@ async def without_any_work(client: httpx.AsyncClient, url: str, question: str) -
 
 
 async def half_repaired(client: httpx.AsyncClient, url: str, question: str) -> str:
-    httpx.post(f"{url}/chat/completions", json=request("mock-moderator", question))
+    httpx.post(f"{url}/chat/completions", json=request(MODERATOR, question))
     await anyio.sleep(PAUSE)
     return await ask(client, url, "gpt-4o-mini", question)
 

@@ -1,4 +1,4 @@
-"""Lesson 03's check: it counts as the server does, in every language, and names what was found."""
+"""Lesson 03's check: it counts as the server does in every language, and names what it found."""
 
 import asyncio
 from typing import Any
@@ -17,7 +17,7 @@ def unmet(solution: Any) -> dict[str, str]:
 
 
 def assemble(system: str, history: list[Message], budget: int, cut: Any) -> list[Message]:
-    """Correct but for ``cut``, which shortens a newest message that is too long to the room."""
+    """Correct except for ``cut``, which shortens the newest message if it is too long."""
     first, newest = {"role": "system", "content": system}, history[-1]
     if count_prompt_tokens([first, newest]) > budget:
         room = budget - count_prompt_tokens([first, {**newest, "content": ""}])
@@ -31,7 +31,7 @@ def assemble(system: str, history: list[Message], budget: int, cut: Any) -> list
 
 
 def whole_characters(text: str, room: int) -> str:
-    """As in production: from the token boundary back to the next end of a character."""
+    """As in production: from the token boundary back to the end of a character."""
     longest = len(encoding().decode_bytes(encode(text)[: max(room, 0)]).decode("utf-8", "ignore"))
     ends = [match.end() for match in regex.finditer(r"\X", text)]
     for end in sorted((end for end in ends if end <= longest), reverse=True):
@@ -106,7 +106,7 @@ def leaves_a_gap(system: str, history: list[Message], budget: int) -> list[Messa
     return [first, *kept]
 
 
-def forgets_the_chats_own_tokens(system: str, history: list[Message], budget: int) -> list[Message]:
+def ignores_the_chat_format(system: str, history: list[Message], budget: int) -> list[Message]:
     messages = len(history)
     while True:
         kept = history[-messages:]
@@ -146,19 +146,19 @@ def test_a_cut_at_a_token_boundary_passes_too() -> None:
 @pytest.mark.parametrize(
     ("solution", "criterion", "found"),
     [
-        (cuts_between_code_points, "no character is cut", "is cut (Hindi"),
-        (cuts_between_tokens, "no character is cut", "(Chinese"),
-        (keeps_the_end, "it keeps as much of its beginning", "not its beginning"),
-        (cuts_far_too_much, "it keeps as much of its beginning", "would fit"),
-        (sends_an_empty_message, "ValueError where", "nothing was raised"),
+        (cuts_between_code_points, "no character is cut in two", "was cut (Hindi"),
+        (cuts_between_tokens, "no character is cut in two", "(Chinese"),
+        (keeps_the_end, "a cut message keeps as much of its beginning", "not the beginning"),
+        (cuts_far_too_much, "a cut message keeps as much of its beginning", " fit"),
+        (sends_an_empty_message, "it raises ValueError", "nothing was raised"),
         (drops_a_long_newest_message, "the newest messages follow", "is missing"),
-        (newest_first, "the newest messages follow", "another one belongs"),
-        (leaves_a_gap, "the newest messages follow", "another one belongs"),
-        (forgets_the_chats_own_tokens, "no prompt is over its budget", "tokens for"),
-        (keeps_only_the_newest, "every message that fits is there", "1 messages are there"),
-        (forgets_the_system_prompt, "the system prompt comes first", "is another"),
-        (changes_the_history, "the history it was given", "it was changed"),
-        (returns_a_text, "a list of messages comes back", "it is a str"),
+        (newest_first, "the newest messages follow", "in the wrong place"),
+        (leaves_a_gap, "the newest messages follow", "in the wrong place"),
+        (ignores_the_chat_format, "no prompt is over its budget", "tokens in"),
+        (keeps_only_the_newest, "every message that fits is there", "1 messages were kept"),
+        (forgets_the_system_prompt, "the system prompt comes first", "is a different one"),
+        (changes_the_history, "the history that it receives", "it was changed"),
+        (returns_a_text, "it returns a list of messages", "it is a str"),
         (breaks, "your code runs to its end", "ZeroDivisionError"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Lesson 04's check: it finds each way to miss the budget, and passes either repair."""
+"""Lesson 04's check: it finds each way to miss the budget, and passes both repairs."""
 
 import asyncio
 import contextlib
@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from helpers.lessons.exercise import grade
-
-RESERVE = 0.8
+from helpers.lessons.exercises.criteria import MODERATOR
+from helpers.lessons.exercises.exercise_04 import RESERVE
 
 
 class NoAnswerError(Exception):
@@ -36,10 +36,10 @@ async def ask(client: httpx.AsyncClient, url: str, model: str, limit: float) -> 
 async def one_deadline_and_one_in_it(
     client: httpx.AsyncClient, url: str, question: str, budget: float
 ) -> str:
-    """Nested scopes: the outer one ends whatever the inner ones leave."""
+    """Nested scopes: the outer one ends what the inner ones leave."""
     try:
         with anyio.fail_after(budget) as whole:
-            await post(client, url, "mock-moderator", None)
+            await post(client, url, MODERATOR, None)
             with contextlib.suppress(TimeoutError):
                 with anyio.fail_after(whole.deadline - anyio.current_time() - RESERVE):
                     return await post(client, url, "gpt-4o", None)
@@ -52,7 +52,7 @@ async def in_asyncio(client: httpx.AsyncClient, url: str, question: str, budget:
     end = asyncio.get_running_loop().time() + budget
     try:
         async with asyncio.timeout_at(end):
-            await post(client, url, "mock-moderator", None)
+            await post(client, url, MODERATOR, None)
             try:
                 async with asyncio.timeout_at(end - RESERVE):
                     return await post(client, url, "gpt-4o", None)
@@ -67,7 +67,7 @@ async def the_budget_as_deadline_only(
 ) -> str:
     """Nothing is late, but a large model that hangs uses up what the small one needs."""
     end = anyio.current_time() + budget
-    await ask(client, url, "mock-moderator", budget)
+    await ask(client, url, MODERATOR, budget)
     try:
         return await ask(client, url, "gpt-4o", end - anyio.current_time())
     except NoAnswerError:
@@ -75,18 +75,18 @@ async def the_budget_as_deadline_only(
 
 
 async def a_third_each(client: httpx.AsyncClient, url: str, question: str, budget: float) -> str:
-    await ask(client, url, "mock-moderator", budget / 3)
+    await ask(client, url, MODERATOR, budget / 3)
     try:
         return await ask(client, url, "gpt-4o", budget / 3)
     except NoAnswerError:
         return await ask(client, url, "gpt-4o-mini", budget / 3)
 
 
-async def the_clock_starts_anew(
+async def the_clock_starts_again(
     client: httpx.AsyncClient, url: str, question: str, budget: float
 ) -> str:
     """The time that the moderator took is not counted."""
-    await ask(client, url, "mock-moderator", budget)
+    await ask(client, url, MODERATOR, budget)
     try:
         return await ask(client, url, "gpt-4o", budget - RESERVE)
     except NoAnswerError:
@@ -97,7 +97,7 @@ async def silence_only(client: httpx.AsyncClient, url: str, question: str, budge
     """Limits that fit, each for a read."""
     end = anyio.current_time() + budget
     try:
-        await post(client, url, "mock-moderator", budget)
+        await post(client, url, MODERATOR, budget)
         try:
             return await post(client, url, "gpt-4o", end - anyio.current_time() - RESERVE)
         except httpx.TimeoutException:
@@ -109,9 +109,9 @@ async def silence_only(client: httpx.AsyncClient, url: str, question: str, budge
 async def stops_waiting_only(
     client: httpx.AsyncClient, url: str, question: str, budget: float
 ) -> str:
-    """The large model's call goes on when nobody waits for it any more."""
+    """The large model's call goes on although its answer is no longer awaited."""
     end = anyio.current_time() + budget
-    await ask(client, url, "mock-moderator", budget)
+    await ask(client, url, MODERATOR, budget)
     large = asyncio.create_task(post(client, url, "gpt-4o", None))
     done, _ = await asyncio.wait({large}, timeout=end - anyio.current_time() - RESERVE)
     if done:
@@ -120,7 +120,7 @@ async def stops_waiting_only(
 
 
 async def asks_both(client: httpx.AsyncClient, url: str, question: str, budget: float) -> str:
-    await ask(client, url, "mock-moderator", budget)
+    await ask(client, url, MODERATOR, budget)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client, url, "gpt-4o", budget / 2)
         tasks.start_soon(ask, client, url, "gpt-4o-mini", budget / 2)
@@ -174,9 +174,9 @@ BOTH_HANG = "both models hang"
     ("solution", "cases"),
     [
         (the_budget_as_deadline_only, [HANGS, DRIPS, SLOW_START, BOTH_HANG]),
-        (the_clock_starts_anew, [SLOW_START]),
+        (the_clock_starts_again, [SLOW_START]),
         (silence_only, [DRIPS]),
-        (stops_waiting_only, ["a call that is given up is ended"]),
+        (stops_waiting_only, ["a call that times out is canceled before the next call is made"]),
         (raises_the_timeout, [BOTH_HANG, "the moderator hangs"]),
     ],
 )
@@ -192,12 +192,12 @@ def test_one_mistake_is_named_alone(solution: Any, cases: list[str]) -> None:
         (a_third_each, "the large model is slow"),
         (a_third_each, SLOW_START),
         (asks_both, "nothing goes wrong"),
-        (without_the_moderator, "the moderator answers before a model is asked"),
+        (without_the_moderator, "the moderator answers before a model is called"),
         (without_the_moderator, "the moderator hangs"),
         (gives_up_at_once, "nothing goes wrong"),
         (gives_up_at_once, BOTH_HANG),
         (makes_it_up, "nothing goes wrong"),
-        (makes_it_up, "the moderator answers before a model is asked"),
+        (makes_it_up, "the moderator answers before a model is called"),
         ("not a function", "`handle` is a function"),
     ],
 )

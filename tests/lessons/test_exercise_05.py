@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from helpers.lessons.exercise import grade
+from helpers.lessons.exercises.exercise_05 import ATTEMPTS
 from helpers.mock_llm.tokens import count_prompt_tokens
 
-ATTEMPTS, BASE, LONGEST = 4, 0.5, 10
+BASE, LONGEST = 0.5, 10
 
 Body = dict[str, Any]
 
@@ -22,7 +23,7 @@ def unmet(solution: Any) -> dict[str, str]:
     return {c.what: c.found for c in asyncio.run(grade("05", solution)) if not c.met}
 
 
-def told(headers: httpx.Headers) -> float:
+def retry_after(headers: httpx.Headers) -> float:
     if "retry-after-ms" in headers:
         return int(headers["retry-after-ms"]) / 1000
     after = headers.get("retry-after", "0")
@@ -41,7 +42,7 @@ def permanent(reply: httpx.Response, body: Body) -> bool:
         return True
     if reply.status_code == 429 and reply.json()["error"]["code"] == "insufficient_quota":
         return True
-    return too_large(reply, body) or told(reply.headers) > LONGEST
+    return too_large(reply, body) or retry_after(reply.headers) > LONGEST
 
 
 def jitter(attempt: int) -> float:
@@ -52,13 +53,13 @@ async def patient(
     client: httpx.AsyncClient,
     url: str,
     body: Body,
-    hopeless: Any = permanent,
-    wait: Any = lambda reply, attempt: told(reply.headers) + jitter(attempt),
+    is_permanent: Any = permanent,
+    wait: Any = lambda reply, attempt: retry_after(reply.headers) + jitter(attempt),
     attempts: int = ATTEMPTS,
 ) -> httpx.Response:
     for attempt in range(attempts):
         reply = await client.post(f"{url}/chat/completions", json=body)
-        if reply.is_success or hopeless(reply, body):
+        if reply.is_success or is_permanent(reply, body):
             break
         if attempt < attempts - 1:
             await anyio.sleep(wait(reply, attempt))
@@ -79,31 +80,31 @@ async def reads_seconds_only(client: httpx.AsyncClient, url: str, body: Body) ->
 
 async def backs_off_in_step(client: httpx.AsyncClient, url: str, body: Body) -> Any:
     def wait(reply: httpx.Response, attempt: int) -> float:
-        return told(reply.headers) or BASE * 2**attempt
+        return retry_after(reply.headers) or BASE * 2**attempt
 
     return await patient(client, url, body, wait=wait)
 
 
 async def retries_a_spent_quota(client: httpx.AsyncClient, url: str, body: Body) -> Any:
-    def hopeless(reply: httpx.Response, body: Body) -> bool:
+    def is_permanent(reply: httpx.Response, body: Body) -> bool:
         wrong = reply.status_code < 500 and reply.status_code != 429
-        return wrong or too_large(reply, body) or told(reply.headers) > LONGEST
+        return wrong or too_large(reply, body) or retry_after(reply.headers) > LONGEST
 
-    return await patient(client, url, body, hopeless=hopeless)
+    return await patient(client, url, body, is_permanent=is_permanent)
 
 
-async def retries_what_is_too_large(client: httpx.AsyncClient, url: str, body: Body) -> Any:
-    def hopeless(reply: httpx.Response, body: Body) -> bool:
+async def retries_a_large_prompt(client: httpx.AsyncClient, url: str, body: Body) -> Any:
+    def is_permanent(reply: httpx.Response, body: Body) -> bool:
         return permanent(reply, {"messages": []})
 
-    return await patient(client, url, body, hopeless=hopeless)
+    return await patient(client, url, body, is_permanent=is_permanent)
 
 
 async def sleeps_for_an_hour(client: httpx.AsyncClient, url: str, body: Body) -> Any:
-    def hopeless(reply: httpx.Response, body: Body) -> bool:
-        return told(reply.headers) < LONGEST and permanent(reply, body)
+    def is_permanent(reply: httpx.Response, body: Body) -> bool:
+        return retry_after(reply.headers) < LONGEST and permanent(reply, body)
 
-    return await patient(client, url, body, hopeless=hopeless)
+    return await patient(client, url, body, is_permanent=is_permanent)
 
 
 async def never_retries(client: httpx.AsyncClient, url: str, body: Body) -> Any:
@@ -121,7 +122,7 @@ async def returns_the_refusal(client: httpx.AsyncClient, url: str, body: Body) -
         return error.response
 
 
-async def asks_nobody(client: httpx.AsyncClient, url: str, body: Body) -> Any:
+async def calls_no_server(client: httpx.AsyncClient, url: str, body: Body) -> Any:
     return httpx.Response(200, json={"choices": [{"message": {"content": "Hello."}}]})
 
 
@@ -136,18 +137,22 @@ def test_a_patient_call_passes() -> None:
 @pytest.mark.parametrize(
     ("solution", "criterion", "found"),
     [
-        (reads_no_header, "it waits as told: Retry-After in seconds", "earlier than told"),
-        (reads_seconds_only, "it waits as told: Retry-After as a date", "earlier than told"),
-        (reads_seconds_only, "it waits as told: retry-after-ms", "earlier than told"),
-        (backs_off_in_step, "without a header the waits are random", "equally long"),
+        (reads_no_header, "it waits as long as Retry-After in seconds asks", "too early"),
+        (
+            reads_seconds_only,
+            "it waits as long as Retry-After as a date asks",
+            "too early",
+        ),
+        (reads_seconds_only, "it waits as long as retry-after-ms asks", "too early"),
+        (backs_off_in_step, "without a header the waits are random", "about the same time"),
         (retries_a_spent_quota, "a spent quota", "saw 4 requests"),
-        (retries_what_is_too_large, "a prompt larger than the limit", "saw 4 requests"),
+        (retries_a_large_prompt, "a prompt larger than the limit", "saw 4 requests"),
         (sleeps_for_an_hour, "it raises HTTPStatusError", "mock-wait-an-hour"),
-        (never_retries, "whoever is refused once gets an answer", "0 of 23 calls"),
-        (never_retries, "it waits as told: retry-after-ms", "did not try again"),
+        (never_retries, "a call that is refused once gets an answer", "0 of 23 calls"),
+        (never_retries, "it waits as long as retry-after-ms asks", "did not try again"),
         (tries_too_often, "a server that stays down", "saw 5"),
         (returns_the_refusal, "it raises HTTPStatusError", "mock-down"),
-        (asks_nobody, "it waits as told: Retry-After in seconds", "did not try again"),
+        (calls_no_server, "it waits as long as Retry-After in seconds asks", "did not try again"),
         (breaks, "your code runs to its end", "ZeroDivisionError"),
         ("not a function", "`call` is a function", "str"),
     ],

@@ -1,4 +1,4 @@
-"""Lesson 06's check: it finds each way to lose or keep too much, and passes either repair."""
+"""Lesson 06's check: it finds each way to lose or keep too much, and passes both repairs."""
 
 import asyncio
 import json
@@ -8,9 +8,8 @@ import aiosqlite
 import pytest
 
 from helpers.lessons.exercise import grade
+from helpers.lessons.exercises.exercise_06 import KEEP, TTL
 
-KEEP = 20
-TTL = 3600
 Messages = list[dict[str, str]]
 
 TABLE = "CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, session, message, at)"
@@ -91,7 +90,7 @@ async def a_row_at_a_time(path: str, session: str, messages: Messages, now: floa
     return await rows(path, session, [], now)
 
 
-async def trims_everybody(path: str, session: str, messages: Messages, now: float) -> Messages:
+async def trims_all_sessions(path: str, session: str, messages: Messages, now: float) -> Messages:
     return await rows(path, session, messages, now, trim=TRIM_ALL)
 
 
@@ -111,7 +110,7 @@ async def newest_first(path: str, session: str, messages: Messages, now: float) 
     return await rows(path, session, messages, now, window=f"{WINDOW} DESC")
 
 
-async def begins_too_late(path: str, session: str, messages: Messages, now: float) -> Messages:
+async def reads_first(path: str, session: str, messages: Messages, now: float) -> Messages:
     """A transaction that reads first cannot wait for its turn to write: it is refused at once."""
     async with aiosqlite.connect(path, isolation_level=None) as db:
         await db.execute(TABLE)
@@ -139,10 +138,10 @@ def test_a_repair_passes(solution: Any) -> None:
 @pytest.mark.parametrize(
     ("solution", "criteria"),
     [
-        (reads_before_it_writes, ["10 turns written at the same moment are all kept"]),
-        (a_row_at_a_time, ["each answer stands behind its question"]),
+        (reads_before_it_writes, ["10 turns written at the same time are all kept"]),
+        (a_row_at_a_time, ["each answer follows its question"]),
         (trims_nothing, ["the file holds no more than the last 20 messages of a conversation"]),
-        (forgets_what_is_old, ["a conversation that goes on is not forgotten"]),
+        (forgets_what_is_old, ["a conversation that goes on is kept"]),
         (
             forgets_nothing,
             ["an idle conversation is not returned", "the file holds no idle conversation"],
@@ -156,10 +155,10 @@ def test_one_mistake_is_named_alone(solution: Any, criteria: list[str]) -> None:
 @pytest.mark.parametrize(
     ("solution", "criterion"),
     [
-        (trims_everybody, "a long conversation does not push out another"),
+        (trims_all_sessions, "a long conversation does not displace another one"),
         (newest_first, "the last 20 messages are returned, oldest first"),
-        (keeps_nothing, "10 turns written at the same moment are all kept"),
-        (begins_too_late, "your code runs to its end"),
+        (keeps_nothing, "10 turns written at the same time are all kept"),
+        (reads_first, "your code runs to its end"),
         ("not a function", "`remember` is a function"),
     ],
 )

@@ -107,7 +107,7 @@ def test_a_task_that_reads_on_is_found(tmp_path: Path) -> None:
     found = unmet(SOLUTION + DETACHED, tmp_path)
     assert len(found) == 1
     assert STOPS in found[0]
-    assert "to the end" in found[0]
+    assert "finished its answer" in found[0]
 
 
 def test_a_relay_that_collects_is_found(tmp_path: Path) -> None:

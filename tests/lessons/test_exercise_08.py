@@ -15,7 +15,7 @@ NOTHING_ELSE = "nothing else is saved"
 REPORT = "it returns a dict"
 IN_TIME = "it ends within its deadline"
 LEFT = "no call goes on"
-AT_ONCE = "each answer is saved when it is there"
+AT_ONCE = "each answer is saved as soon as it arrives"
 ENDS = "your code runs to its end"
 
 
@@ -30,12 +30,12 @@ START = "tasks.start_soon(one, number, job)"
 RETURN = "    return failed\n\n\nasync def rated"
 
 WRONG = {
-    "no validation": (VALIDATED, "", NOTHING_ELSE, "failed jobs have a row"),
+    "no validation": (VALIDATED, "", NOTHING_ELSE, "failed jobs were saved"),
     "no finish reason": (
         'if choice["finish_reason"] != "stop":',
         "if False:",
         NOTHING_ELSE,
-        "failed jobs have a row",
+        "failed jobs were saved",
     ),
     "any broken connection ends the batch": (
         "except httpx.TransportError:",
@@ -55,7 +55,7 @@ WRONG = {
         ENDS,
         "ExceptionGroup",
     ),
-    "no deadline": ("move_on_after(deadline)", "move_on_after(None)", IN_TIME, "far longer"),
+    "no deadline": ("move_on_after(deadline)", "move_on_after(None)", IN_TIME, "much longer"),
     "saved at the end": (
         SAVE,
         "            good[number] = content\n            del failed[number]",
@@ -73,9 +73,9 @@ WRONG = {
         "            del failed[number]",
         "            pass",
         REPORT,
-        "10 too",
+        "10 are not failures",
     ),
-    "only good ones asked": (
+    "only good jobs sent": (
         START,
         START + " if number < 31 else None",
         cause("not valid"),

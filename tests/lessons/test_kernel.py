@@ -100,6 +100,14 @@ def begin(
     return [kernel, *kernel.children(recursive=True)]
 
 
+def mostly_slow(attempts: int, every: int) -> list[Any]:
+    """The numbers of attempts, of which few are made in `make test`."""
+    return [
+        pytest.param(number, marks=[pytest.mark.slow] if number % every else [])
+        for number in range(attempts)
+    ]
+
+
 @pytest.fixture
 def kernel() -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
     manager, client = start_new_kernel()
@@ -124,7 +132,7 @@ def test_an_interrupted_cell_ends_its_arm_and_the_kernel_goes_on(
     assert url in execute(client, "import httpx; httpx.get(llm.url + '/models'); print(llm.url)")
 
 
-@pytest.mark.parametrize("attempt", range(20))
+@pytest.mark.parametrize("attempt", mostly_slow(20, every=5))
 def test_a_killed_kernel_leaves_no_process_and_no_port(
     attempt: int, kernel: tuple[KernelManager, BlockingKernelClient]
 ) -> None:
@@ -186,7 +194,7 @@ def test_a_lesson_goes_on_when_interrupted_and_leaves_nothing_when_killed(
             pass
 
 
-@pytest.mark.parametrize("attempt", range(6))
+@pytest.mark.parametrize("attempt", mostly_slow(6, every=3))
 def test_a_killed_kernel_leaves_no_worker_no_store_and_no_folder(
     attempt: int, kernel: tuple[KernelManager, BlockingKernelClient]
 ) -> None:

@@ -1,5 +1,9 @@
-"""Progress and predictions survive a restart, and a broken file loses nothing."""
+"""Progress and predictions survive restarts, several kernels, and disks that fail."""
 
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from helpers.lessons.predictions import Predict
 from helpers.lessons.verdict import verdict
 from helpers.lessons.what_if import WhatIf
 from helpers.report import Prediction, VerdictFailed, equals
+from tests.obstacles import full_disk, permissions_count
 
 
 @pytest.fixture(autouse=True)
@@ -36,16 +41,81 @@ def test_the_first_time_counts() -> None:
     assert progress.read("01")["verdict"] == "2020-02-02"
 
 
-@pytest.mark.parametrize("text", ["{half a fi", "[1, 2]", "\x00"])
-def test_an_unreadable_file_is_set_aside(
-    text: str, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("text", ['{"verdict": "2026', "[1, 2]", "\x00", "\ud800"])
+def test_a_damaged_line_is_skipped_and_kept(text: str) -> None:
     progress.note("01", "prediction", 1.5)
-    file = progress.progress_folder() / "01.json"
-    file.write_text(text)
+    file = progress.progress_folder() / "01.jsonl"
+    damaged = text.encode("utf-8", "surrogatepass")
+    with file.open("ab") as appended:
+        appended.write(damaged)
+    progress.note("01", "exercise", "2026-01-31")
+    assert progress.read("01") == {"prediction": 1.5, "exercise": "2026-01-31"}
+    assert damaged in file.read_bytes()
+
+
+def test_the_first_edition_s_progress_is_read_and_forgotten() -> None:
+    progress.progress_folder().mkdir(parents=True)
+    old = progress.progress_folder() / "01.json"
+    old.write_text('{\n "verdict": "2020-02-02",\n "prediction": 1.5\n}')
+    progress.note("01", "prediction", 2.5)
+    assert progress.read("01") == {"verdict": "2020-02-02", "prediction": 2.5}
+    progress.forget("01")
     assert progress.read("01") == {}
-    assert "could not be read" in capsys.readouterr().out
-    assert file.with_suffix(".unreadable").read_text() == text
+
+
+NOTE = """
+import sys
+from helpers.lessons import progress
+for number in range(100):
+    progress.note("01", f"{sys.argv[1]} {number}", "x" * 200)
+"""
+
+
+def python(
+    code: str, *args: str, obstacle: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=obstacle)
+
+
+def test_processes_that_note_at_the_same_time_lose_nothing() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: python(NOTE, name), "abcd"))
+    assert progress.read("01").keys() == {f"{name} {n}" for name, n in product("abcd", range(100))}
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_what_was_noted() -> None:
+    done = python(NOTE, "a", obstacle=full_disk)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (sentence,) = done.stdout.splitlines()
+    assert sentence.startswith("Your progress cannot be kept: ")
+    assert sentence.endswith("Set LLM_ANTIPATTERNS_HOME to a folder that you may write to.")
+    noted = progress.read("01")
+    assert {"a 0", "a 1"} <= noted.keys()
+    progress.note("01", "after", 1)
+    assert progress.read("01").keys() == noted.keys() | {"after"}
+
+
+def test_a_protected_folder_is_one_sentence() -> None:
+    progress.note("01", "before", 1)
+    progress.progress_folder().chmod(0o000)
+    done = python(NOTE, "a", obstacle=permissions_count)
+    progress.progress_folder().chmod(0o755)
+    assert done.stderr == ""
+    assert "Your progress cannot be kept: Permission denied" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert "before" in progress.read("01")
+
+
+def test_a_folder_in_place_of_the_file_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    (progress.progress_folder() / "01.jsonl").mkdir(parents=True)
+    done = python(NOTE, "a")
+    assert done.stderr == ""
+    assert "Your progress cannot be kept: Is a directory" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    verdict("01", equals("requests in flight", 12, 12))  # a lesson goes on all the same
+    assert "PASS" in capsys.readouterr().out
 
 
 def test_a_prediction_is_kept_for_the_next_session() -> None:

@@ -8,7 +8,7 @@ import pytest
 from ipywidgets import HTML, Button, FloatSlider, IntSlider
 
 from helpers.lab import ArmError, Failure, Run
-from helpers.lessons.stage import compare
+from helpers.lessons.running import compare
 from helpers.lessons.what_if import WhatIf
 from helpers.report import VerdictFailed, bars, table
 from tests.report.makers import compare as made

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from helpers.mock_llm import MockLLM, Request
+from helpers.mock_llm.settings.settings import Changes
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -26,15 +27,7 @@ def shared_llm() -> Iterator[MockLLM]:
 @pytest.fixture
 def llm(shared_llm: MockLLM) -> MockLLM:
     """A running server with fresh books and no connection left, as fast as it can be."""
-    shared_llm.configure(
-        profile="instant",
-        speed=1.0,
-        seed=0,
-        answer_tokens=None,
-        limits=None,
-        faults=(),
-        finish_abandoned=False,
-    )
+    shared_llm.configure(**dict(Changes()))
     eventually(lambda: all(connection.closed for connection in shared_llm.ledger().connections))
     shared_llm.reset()
     return shared_llm

@@ -25,9 +25,12 @@ class Server:
         self.process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
         assert self.process.stdout is not None
         first = self.process.stdout.readline().strip()
-        self.port = int(first.removesuffix("/v1").rpartition(":")[2])
+        self.port, *tls = (int(port) for port in re.findall(r":(\d+)/v1", first))
+        self.tls_port = tls[0] if tls else None
         self.url = f"http://127.0.0.1:{self.port}/v1"
-        self.token = self.process.stdout.readline().split()[-1]
+        self.token = next(
+            line.split()[-1] for line in self.process.stdout if line.startswith("control token")
+        )
 
     def memory(self) -> float:
         """MiB that its process holds."""

@@ -155,9 +155,10 @@ def test_reasoning_is_billed_and_can_use_up_the_limit(llm: MockLLM, chat: Chat) 
 
 def test_reasoning_can_be_turned_off(llm: MockLLM, chat: Chat) -> None:
     llm.configure(profile=Profile(thinking_tokens=50), answer_tokens=10)
-    usage = chat("Hello", reasoning_effort="none").json()["usage"]
+    usage = chat("Hello", model="gpt-5", reasoning_effort="none").json()["usage"]
     assert usage["completion_tokens"] == 10
-    assert chat("Hello", reasoning_effort="low").json()["usage"]["completion_tokens"] == 60
+    usage = chat("Hello", model="gpt-5", reasoning_effort="low").json()["usage"]
+    assert usage["completion_tokens"] == 60
 
 
 def text_of(answer: Any) -> str:
@@ -241,12 +242,6 @@ def test_tools_are_counted_as_they_were_sent(chat: Chat) -> None:
     assert usage["prompt_tokens"] == count_prompt_tokens(messages, tools)
     usage = chat(messages=messages, functions=[function]).json()["usage"]
     assert usage["prompt_tokens"] == count_prompt_tokens(messages, [function])
-
-
-def test_the_content_type_does_not_matter(llm: MockLLM, http: httpx.Client) -> None:
-    body = '{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}'
-    url = f"{llm.url}/chat/completions"
-    assert http.post(url, content=body, headers={"content-type": "text/plain"}).is_success
 
 
 @pytest.mark.parametrize("model", ["gpt-9-turbo", "o7", "o3-mini", "claude-next", "mock-a:b.c"])

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from helpers.mock_llm import Fault, Limits, Profile
-from helpers.mock_llm.settings.files import parse_fault, read_config
+from helpers.mock_llm.settings.faults import parse_fault
+from helpers.mock_llm.settings.files import read_config
 from helpers.mock_llm.settings.settings import Settings
 
 YAML = """
@@ -78,6 +79,11 @@ def test_a_file_says_all_that_a_server_can_be_told(tmp_path: Path, name: str, te
     )
 
 
+def test_an_alias_repeats_a_value(tmp_path: Path) -> None:
+    config = read(tmp_path, "faults: [&slow {kind: hang, first: 1}, *slow]")
+    assert config["faults"] == 2 * (Fault(kind="hang", first=1),)
+
+
 @pytest.mark.parametrize("text", ["", "# nothing yet", "profile: small"])
 def test_a_file_may_say_little(tmp_path: Path, text: str) -> None:
     assert Settings(**read(tmp_path, text))
@@ -91,20 +97,27 @@ def test_the_example_of_the_readme_is_one(tmp_path: Path) -> None:
     assert [fault.kind for fault in Settings(**config).faults] == ["503", "cut"]
 
 
+LAUGHS = "a0: &a0 [1, 1]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join(9 * [f'*a{level - 1}'])}]\n" for level in range(1, 9)
+)
+"""Nine lines that stand for a hundred million values."""
+MERGED = "a0: &a0 {speed: 1}\n" + "".join(
+    f"a{level}: &a{level} {{<<: [{', '.join(9 * [f'*a{level - 1}'])}]}}\n" for level in range(1, 9)
+)
 MISTAKES = {
     "sped: 2": "there is no setting 'sped': did you mean speed?",
-    "42: 2": "there is no setting 42: there are answer_tokens, ",
+    "42: 2": "the names of settings must be text",
     "speed: 0": "speed must be more than 0",
     "speed: fast": "speed must be more than 0",
-    "port: 99999": "port must be from 0",
-    "port: '80'": "port must be from 0",
+    "port: 99999": "port must be a whole number from 0 to 65535, not 99999",
+    "port: '80'": "port must be a whole number from 0",
     "seed: 1.5": "seed must be a whole number",
     "tls: 1": "tls must be True or False",
     "profile: huge": "no profile is called 'huge'; there are instant",
     "profile: [1]": "profile must be a name or the fields of a Profile",
     "profile:": "profile must be a name or the fields of a Profile",
     "profile: {decode: 3}": "profile: there is no setting 'decode': did you mean decode_rate?",
-    "profile: {base: fast}": "profile: base must be a number, not 'fast'",
+    "profile: {base: fast}": "profile: base must be at least 0 seconds, not 'fast'",
     "profile: {slots: 1.5}": "profile: slots must be a whole number",
     "limits: 60": "limits must be limits by name, not 60",
     "limits: {requests_per_minut: 1}": "limits: there is no setting 'requests_per_minut': did you",
@@ -121,10 +134,28 @@ MISTAKES = {
     "speed: [": "not valid YAML in line 1",
     "a: !!python/object:os.system {}": "not valid YAML in line 1",
     "\x01": "not valid YAML",
+    # bounds
+    "speed: .inf": "speed must be more than 0",
+    "speed: .nan": "speed must be more than 0",
+    "speed: 1" + 400 * "0": "speed must be at most 1.8e+308, not 1000",
+    "seed: 1" + 400 * "0": "seed must be at most 1.8e+308, not 1000",
+    "seed: 1" + 5000 * "0": "Exceeds the limit (4300 digits)",
+    "answer_tokens: 99999999999": "answer_tokens must be a whole number from 1 to 1000000",
+    "limits: {quota_tokens: 1" + 400 * "0" + "}": "limits: quota_tokens must be at most 1.8e+308",
+    "limits: {tokens_per_minute: 1e400}": "limits: tokens_per_minute must be more than 0",
+    "profile: {context_window: 0x" + 4000 * "f" + "}": "profile: context_window must be at most",
+    # depth and size
+    "a: " + 5000 * "[": "the file is nested more than 20 levels deep",
+    "a: " + 500 * "{a: " + "1" + 500 * "}": "the file is nested more than 20 levels deep",
+    "faults: &a [*a]": "the alias *a refers to itself",
+    "faults: [&a {kind: *a}]": "the alias *a refers to itself",
+    "faults: [*a]": "not valid YAML in line 1: found undefined alias 'a'",
+    LAUGHS: "the file holds more than 10000 values",
+    MERGED: "the file holds more than 10000 values",
 }
 
 
-@pytest.mark.parametrize(("text", "sentence"), MISTAKES.items())
+@pytest.mark.parametrize(("text", "sentence"), MISTAKES.items(), ids=range(len(MISTAKES)))
 def test_a_mistake_names_the_file_the_setting_and_the_remedy(
     tmp_path: Path, text: str, sentence: str
 ) -> None:
@@ -137,6 +168,8 @@ def test_a_mistake_names_the_file_the_setting_and_the_remedy(
     ("name", "content", "sentence"),
     [
         ("p.toml", b"speed = ", "Invalid value"),
+        ("p.toml", b"speed = 1e400", "speed must be more than 0"),
+        ("p.toml", b"faults = " + 5000 * b"[", "nested too deeply"),
         ("p.ini", b"", "must end in .yaml, .yml or .toml"),
         ("p.yaml", b"\xff\xfe\x00", "the file is not UTF-8 text"),
     ],
@@ -178,10 +211,13 @@ def test_a_fault_fits_in_a_line(line: str, fault: Fault) -> None:
         ("cut shar=0.1", "fault cut: there is no setting 'shar': did you mean share?"),
         ("cut kind=cut", "fault cut: there is no setting 'kind'"),
         ("cut share", "fault cut: share needs a value, such as share=3"),
-        ("cut share=some", "fault cut: share must be a number, not 'some'"),
-        ("cut first=1.5", "fault cut: first must be a number, not '1.5'"),
+        ("cut share=some", "fault cut: share must be from 0 to 1, not 'some'"),
+        ("cut first=1.5", "fault cut: first must be a whole number of at least 1, not 1.5"),
         ("cut share=2", "fault cut: share must be from 0 to 1"),
-        ("cut between=5", "fault cut: between must be two times in seconds, such as 5:20"),
+        (
+            "cut between=5",
+            "fault cut: between must be two times in seconds, in order, such as 5:20, not 5",
+        ),
         ("cut between=5:1", "fault cut: between must be two times in seconds, in order"),
     ],
 )

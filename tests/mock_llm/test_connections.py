@@ -10,14 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.mock_llm import MockLLM
-from helpers.mock_llm.http import connection as wire
-from helpers.mock_llm.http.dispatch import ProtocolDispatcher
 
 from .conftest import Chat, eventually
 from .tiny_server import tiny_server
@@ -253,10 +250,9 @@ def test_garbage_behind_a_request_ends_it_too(llm: MockLLM) -> None:
     eventually(lambda: llm.ledger().requests[0].client_left)
 
 
-def test_who_leaves_the_socket_full_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "STUCK_SECONDS", 0.3)
+def test_a_client_that_leaves_the_socket_full_is_dropped() -> None:
     with (
-        tiny_server() as tiny,
+        tiny_server(stuck_seconds=0.3) as tiny,
         socket.create_connection(("127.0.0.1", tiny.port), timeout=10) as connection,
     ):
         connection.sendall(b"GET /pour?100000000 HTTP/1.1\r\nhost: localhost\r\n\r\n")
@@ -264,9 +260,8 @@ def test_who_leaves_the_socket_full_is_dropped(monkeypatch: pytest.MonkeyPatch) 
         eventually(lambda: not tiny.recorder.open)
 
 
-def test_connections_above_the_limit_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ProtocolDispatcher, "most", 3)
-    with tiny_server() as tiny:
+def test_connections_above_the_limit_are_closed_at_once() -> None:
+    with tiny_server(max_connections=3) as tiny:
         address = ("127.0.0.1", tiny.port)
         connections = [socket.create_connection(address, timeout=10) for _ in range(3)]
         eventually(lambda: len(tiny.recorder.open) == 3)
@@ -283,32 +278,31 @@ def test_connections_above_the_limit_are_closed_at_once(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("soft", "hard", "most"), [(256, 1_000, 900), (256, 256, 156)])
 def test_the_limit_fits_the_files_that_may_be_open(soft: int, hard: int, most: int) -> None:
     program = (
-        "import resource; from helpers.mock_llm.http.dispatch import most_connections; "
-        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); print(most_connections())"
+        "import resource; from helpers.mock_llm.http.server import most_connections; "
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); "
+        "print(most_connections(5_000))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert int(done.stdout) == most
 
 
-SHORT_OF_PATIENCE = """
-import helpers.mock_llm.http.dispatch as connections
-connections.IDLE_SECONDS = 0.5
-from helpers.mock_llm.server import serve_forever
-serve_forever()
-"""
+@pytest.mark.parametrize("opening", [b"", b"GET /v1/mod", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"])
+def test_connections_that_ask_nothing_are_closed(opening: bytes) -> None:
+    """With 0.5 s of patience instead of 75."""
+    with (
+        tiny_server(idle_seconds=0.5) as tiny,
+        socket.create_connection(("127.0.0.1", tiny.port), timeout=10) as connection,
+    ):
+        connection.sendall(opening)
+        read_all(connection)
+        eventually(lambda: not tiny.recorder.open)
 
 
-def test_connections_that_ask_nothing_are_closed() -> None:
-    """With 0.5 s of patience instead of 75: silent, half a head, trickling, kept alive too long."""
-    command = [sys.executable, "-c", SHORT_OF_PATIENCE]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            port = int(server.stdout.readline().strip().removesuffix("/v1").rpartition(":")[2])
-            for opening in (b"", b"GET /v1/mod", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
-                with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-                    connection.sendall(opening)
-                    read_all(connection)
-            eventually(lambda: not psutil.Process(server.pid).net_connections()[1:])
-        finally:
-            server.kill()
+@pytest.mark.parametrize("http2", [False, True])
+def test_connections_that_ask_nothing_more_are_closed(*, http2: bool) -> None:
+    with (
+        tiny_server(idle_seconds=0.5) as tiny,
+        httpx.Client(http1=not http2, http2=http2) as client,
+    ):
+        assert client.get(f"http://127.0.0.1:{tiny.port}/pour?1").text == "x"
+        eventually(lambda: not tiny.recorder.open)

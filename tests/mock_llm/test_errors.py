@@ -38,8 +38,8 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
         ({"messages": [{"role": "boss", "content": "a"}]}, "messages[0].role", "invalid_value"),
         (
             {"messages": [*MESSAGES, {"role": "tool", "content": "a"}]},
-            "messages[1].tool_call_id",
-            "missing_required_parameter",
+            "messages.[1].tool_call_id",
+            None,
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": 1}]}]},

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from helpers.mock_llm import Fault, Limits, MockLLM, Profile
 from helpers.mock_llm.serving.errors import ApiError
-from helpers.mock_llm.settings.faults import KINDS, STATUSES, FaultPlan, read_header
+from helpers.mock_llm.serving.fault_plan import FaultPlan, read_header
+from helpers.mock_llm.settings.faults import KINDS, STATUSES
 
 from .conftest import NO_TLS, Chat, eventually, only_request
 
@@ -220,7 +221,9 @@ def test_statuses_have_the_providers_bodies(
     llm: MockLLM, route: str, stream: bool, http2: bool, kind: str
 ) -> None:
     response = post(llm, route, kind, http2=http2, stream=stream)
-    assert response.status_code == STATUSES[kind]
+    anthropics_quota = (kind, route) == ("insufficient_quota", "messages")
+    status = 400 if anthropics_quota else STATUSES[kind]
+    assert response.status_code == status
     error = response.json()["error"]
     if route == "messages":
         assert error["type"] == {
@@ -228,7 +231,7 @@ def test_statuses_have_the_providers_bodies(
             "401": "authentication_error",
             "404": "not_found_error",
             "rate_limit_exceeded": "rate_limit_error",
-            "insufficient_quota": "rate_limit_error",
+            "insufficient_quota": "invalid_request_error",
             "500": "api_error",
             "503": "api_error",
             "529": "overloaded_error",
@@ -245,7 +248,7 @@ def test_statuses_have_the_providers_bodies(
             "529": ("service_unavailable_error", "server_is_overloaded"),
         }.get(kind)
     request = only_request(llm)
-    assert (request.fault, request.status) == (kind, STATUSES[kind])
+    assert (request.fault, request.status) == (kind, status)
 
 
 @every_route
@@ -582,6 +585,8 @@ def test_sdks_raise_their_typed_errors_after_their_own_retries(
 ) -> None:
     llm.configure(limits=Limits(retry_after="ms"))
     ask: Ask = ask_openai if sdk is openai else ask_anthropic
+    if sdk is anthropic and fault.startswith("insufficient_quota"):
+        error, attempts = "BadRequestError", 1
     with pytest.raises(getattr(sdk, error)):
         ask(llm, fault)
     assert len(llm.ledger().requests) == attempts

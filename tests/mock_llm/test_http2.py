@@ -20,8 +20,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.mock_llm import MockLLM
-from helpers.mock_llm.http import connection as wire
-from helpers.mock_llm.http import http2
 
 from .conftest import eventually
 from .h2_client import (
@@ -84,9 +82,9 @@ def test_one_connection_carries_fifty_thousand_requests_in_the_same_memory(llm: 
     server = psutil.Process(llm.pid)
     with socket.create_connection(("127.0.0.1", port_of(llm)), timeout=30) as connection:
         connection.sendall(PREFACE + frame(SETTINGS))
-        stream = pipeline(connection, "/", 1, 10_000)
+        stream = pipeline(connection, "/health", 1, 10_000)
         before = server.memory_info().rss
-        stream = pipeline(connection, "/", stream, 40_000)
+        stream = pipeline(connection, "/health", stream, 40_000)
         grown = server.memory_info().rss - before
         pipeline(connection, "/v1/models", stream, 1)
         [entry] = llm.ledger().connections
@@ -225,24 +223,20 @@ def test_streams_share_the_connections_window(tiny: TinyServer, client: Client) 
     client.read_until(lambda: all(client.ended(stream) for stream in streams))
 
 
-def test_who_never_reads_loses_the_answer(
-    tiny: TinyServer, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wire, "STUCK_SECONDS", 0.3)
-    stuck = client.ask("/pour?100000")
-    client.read_until(lambda: client.was_reset(stuck) is not None)
-    assert len(client.body(stuck)) == 65_535
+def test_a_client_that_never_reads_loses_the_answer() -> None:
+    with tiny_server(stuck_seconds=0.3) as tiny, Client(tiny.port) as client:
+        stuck = client.ask("/pour?100000")
+        client.read_until(lambda: client.was_reset(stuck) is not None)
+        assert len(client.body(stuck)) == 65_535
 
 
-def test_who_leaves_the_socket_full_is_dropped(
-    tiny: TinyServer, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wire, "STUCK_SECONDS", 0.3)
-    client.h2.increment_flow_control_window(2**30)
-    client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
-    client.ask("/pour?100000000")
-    eventually(lambda: tiny.scopes)
-    eventually(lambda: not tiny.recorder.open)
+def test_a_client_that_leaves_the_socket_full_is_dropped() -> None:
+    with tiny_server(stuck_seconds=0.3) as tiny, Client(tiny.port) as client:
+        client.h2.increment_flow_control_window(2**30)
+        client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
+        client.ask("/pour?100000000")
+        eventually(lambda: tiny.scopes)
+        eventually(lambda: not tiny.recorder.open)
 
 
 # Clients that leave.
@@ -327,6 +321,13 @@ def test_a_host_other_than_the_authority_is_refused(tiny: TinyServer) -> None:
     assert tiny.scopes == []
 
 
+def test_two_hosts_are_refused(tiny: TinyServer) -> None:
+    block = head("/pour?0", "GET", ("host", "localhost"), ("host", "localhost"))
+    frames = frame(HEADERS, OPENING, 1, block) + frame(GOAWAY, payload=u32(0) + u32(0))
+    throw(tiny.port, frames)
+    assert tiny.scopes == []
+
+
 def test_answers_without_a_body(client: Client) -> None:
     head_of_it = client.ask("/pour?100", method="HEAD")
     nothing = client.ask("/nothing")
@@ -370,26 +371,24 @@ def test_an_answer_before_the_end_of_the_body_reaches_the_client(tiny: TinyServe
         assert len(tiny.recorder.open) == 1
 
 
-def test_a_body_without_end_after_the_answer_is_stopped(
-    tiny: TinyServer, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http2, "_MAX_IGNORED", 1_000_000)
-    stream = client.ask("/early", method="POST", end=False)
-    client.read_until(lambda: client.ended(stream))
-    sent = 0
-    while client.was_reset(stream) is None:
-        if client.h2.local_flow_control_window(stream):
-            client.h2.send_data(
-                stream, b"x" * min(16_384, client.h2.local_flow_control_window(stream))
-            )
-            sent += 1
-            client.flush()
-        else:
-            client.read()
-        assert sent < 1_000
-    assert client.was_reset(stream) == ErrorCodes.NO_ERROR
-    again = client.ask("/pour?10")
-    client.read_until(lambda: client.ended(again))
+def test_a_body_without_end_after_the_answer_is_stopped() -> None:
+    with tiny_server(max_ignored_body=1_000_000) as tiny, Client(tiny.port) as client:
+        stream = client.ask("/early", method="POST", end=False)
+        client.read_until(lambda: client.ended(stream))
+        sent = 0
+        while client.was_reset(stream) is None:
+            if client.h2.local_flow_control_window(stream):
+                client.h2.send_data(
+                    stream, b"x" * min(16_384, client.h2.local_flow_control_window(stream))
+                )
+                sent += 1
+                client.flush()
+            else:
+                client.read()
+            assert sent < 1_000
+        assert client.was_reset(stream) == ErrorCodes.NO_ERROR
+        again = client.ask("/pour?10")
+        client.read_until(lambda: client.ended(again))
 
 
 def test_an_app_that_fails_resets_only_its_stream(tiny: TinyServer, client: Client) -> None:
@@ -417,7 +416,7 @@ def test_a_head_that_is_too_large_is_refused_with_431(
     stream = client.ask("/echo", *headers)
     client.read_until(lambda: client.ended(stream))
     assert client.status(stream) == "431"
-    assert json.loads(client.body(stream))["error"]["type"] == "invalid_request_error"
+    assert json.loads(client.body(stream))["error"]["path"] == "/echo"
     again = client.ask("/pour?10")
     client.read_until(lambda: client.ended(again))
     assert client.status(again) == "200"

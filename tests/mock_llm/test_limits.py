@@ -16,15 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.mock_llm import Limits, MockLLM
-from helpers.mock_llm.serving.errors import ApiError
-from helpers.mock_llm.settings.limits import (
+from helpers.mock_llm import Fault, Limits, MockLLM
+from helpers.mock_llm.anthropic.dialect import rfc3339
+from helpers.mock_llm.openai.dialect import OPENAI, go_duration
+from helpers.mock_llm.serving.dialect import retry_after
+from helpers.mock_llm.serving.rate_limits import (
     Account,
     Bucket,
     Limiter,
-    go_duration,
-    retry_after,
-    rfc3339,
+    LimitExceededError,
+    QuotaExceededError,
 )
 
 from .conftest import Chat
@@ -46,16 +47,16 @@ def account(clock: Clock, speed: float = 1.0, **limits: Any) -> Account:
     return Limiter(Limits(**limits), speed, clock).account(b"key", "gpt-4o")
 
 
-def refusal(account: Account, tokens: int = 0) -> ApiError:
-    with pytest.raises(ApiError) as caught:
-        account.admit(tokens)
+def refusal(account: Account, tokens: int = 0) -> LimitExceededError:
+    with pytest.raises(LimitExceededError) as caught:
+        account.admit({"requests": 1, "tokens": tokens})
     return caught.value
 
 
 def ask(account: Account, tokens: int = 0) -> bool:
     try:
-        account.admit(tokens)
-    except ApiError:
+        account.admit({"requests": 1, "tokens": tokens})
+    except (LimitExceededError, QuotaExceededError):
         return False
     return True
 
@@ -164,17 +165,16 @@ def test_a_request_waits_for_the_bucket_that_is_emptier() -> None:
     mine = account(clock, requests_per_minute=60, tokens_per_minute=600)
     assert ask(mine, 600)
     error = refusal(mine, 60)
-    assert (error.status, error.type, error.code) == (429, "tokens", "rate_limit_exceeded")
-    assert error.headers == ((b"retry-after", b"6"),)
+    assert (error.kind, error.wait) == ("tokens", 6 * SECOND)
     clock.now = 6 * SECOND
     assert ask(mine, 60)
 
 
 def test_a_faster_server_has_shorter_minutes() -> None:
     clock = Clock()
-    mine = account(clock, speed=10, requests_per_minute=60, burst_requests=1, retry_after="ms")
+    mine = account(clock, speed=10, requests_per_minute=60, burst_requests=1)
     assert ask(mine)
-    assert refusal(mine).headers == ((b"retry-after-ms", b"100"),)
+    assert refusal(mine).wait == SECOND // 10
     clock.now = SECOND // 10
     assert ask(mine)
 
@@ -190,7 +190,7 @@ def test_a_limit_below_one_a_minute_still_admits_one() -> None:
 def test_requests_refused_for_their_tokens_count_as_requests() -> None:
     mine = account(Clock(), requests_per_minute=3, tokens_per_minute=100)
     assert ask(mine, 100)
-    assert [refusal(mine, 10).type for _ in range(3)] == ["tokens", "tokens", "requests"]
+    assert [refusal(mine, 10).kind for _ in range(3)] == ["tokens", "tokens", "requests"]
 
 
 def test_requests_that_find_none_left_do_not_push_the_next_one_back() -> None:
@@ -204,27 +204,23 @@ def test_requests_that_find_none_left_do_not_push_the_next_one_back() -> None:
 
 
 def test_a_request_larger_than_the_limit_is_refused_for_good() -> None:
-    error = refusal(account(Clock(), tokens_per_minute=30_000), 45_411)
+    excess = refusal(account(Clock(), tokens_per_minute=30_000), 45_411)
+    assert excess.wait is None
+    error = OPENAI.limit_exceeded(excess, "gpt-4o")
     assert error.message.startswith(
         "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 45411."
     )
     assert (error.status, error.type, error.code) == (429, "tokens", "rate_limit_exceeded")
-    assert not error.headers
 
 
 def test_a_spent_quota_stays_spent() -> None:
     clock = Clock()
     mine = account(clock, quota_tokens=100)
     assert ask(mine, 60)
-    mine.spend(100)
+    mine.settle(100, {})
     clock.now = 10**6 * SECOND
-    error = refusal(mine, 1)
-    assert (error.status, error.type, error.code) == (
-        429,
-        "insufficient_quota",
-        "insufficient_quota",
-    )
-    assert not error.headers
+    with pytest.raises(QuotaExceededError):
+        mine.admit({"tokens": 1})
 
 
 def test_models_share_a_keys_quota_and_nothing_else() -> None:
@@ -233,8 +229,9 @@ def test_models_share_a_keys_quota_and_nothing_else() -> None:
     assert not ask(limiter.account(b"a", "gpt-4o"))
     assert ask(limiter.account(b"a", "gpt-5"))
     assert ask(limiter.account(b"b", "gpt-4o"))
-    limiter.account(b"a", "gpt-5").spend(10)
-    assert refusal(limiter.account(b"a", "o3")).code == "insufficient_quota"
+    limiter.account(b"a", "gpt-5").settle(10, {})
+    with pytest.raises(QuotaExceededError):
+        limiter.account(b"a", "o3").admit({"tokens": 1})
     assert ask(limiter.account(b"b", "o3"))
 
 
@@ -400,9 +397,10 @@ def test_anthropics_headers_have_times_of_day(limited: MockLLM) -> None:
     assert headers["anthropic-ratelimit-requests-limit"] == "3"
     assert headers["anthropic-ratelimit-requests-remaining"] == "2"
     assert "x-ratelimit-limit-requests" not in headers
-    for kind in ("tokens", "input-tokens", "output-tokens"):
+    for kind in ("tokens", "input-tokens"):
         assert headers[f"anthropic-ratelimit-{kind}-limit"] == "1000"
-        assert int(headers[f"anthropic-ratelimit-{kind}-remaining"]) <= 1000 - 92
+        assert int(headers[f"anthropic-ratelimit-{kind}-remaining"]) == 1000 - 8
+    assert "anthropic-ratelimit-output-tokens-limit" not in headers
     reset = datetime.fromisoformat(headers["anthropic-ratelimit-requests-reset"])
     assert 15 < reset.timestamp() - time.time() < 25
 
@@ -462,3 +460,97 @@ def test_streams_of_many_clients_together_stay_within_the_limit(
     admitted = [r for r in limited.ledger().requests if r.status == 200]
     lasted = max(r.last_byte or 0 for r in admitted) - min(r.arrival for r in admitted)
     assert 5 <= len(admitted) <= 5 + 10 * lasted
+
+
+# Anthropic's own: input and output apart
+
+
+def message(
+    llm: MockLLM, http: httpx.Client, text: str = "Hello", *, cached: bool = False, max_tokens: int
+) -> httpx.Response:
+    block: dict[str, Any] = {"type": "text", "text": text}
+    if cached:
+        block["cache_control"] = {"type": "ephemeral"}
+    body = {
+        "model": "claude-sonnet-5-5",
+        "max_tokens": max_tokens,
+        "messages": [{"role": "user", "content": [block]}],
+    }
+    return http.post(f"{llm.url}/messages", json=body, headers={"anthropic-version": "2023-06-01"})
+
+
+def left(response: httpx.Response, kind: str) -> int:
+    return int(response.headers[f"anthropic-ratelimit-{kind}-remaining"])
+
+
+@pytest.mark.parametrize("option", ["tokens_per_minute", "input_tokens_per_minute"])
+def test_max_tokens_does_not_count_for_anthropic(
+    limited: MockLLM, http: httpx.Client, option: str
+) -> None:
+    per_minute: dict[str, Any] = {option: 30_000, "output_tokens_per_minute": 8_000}
+    limited.configure(limits=Limits(**per_minute))
+    response = message(limited, http, max_tokens=64_000)
+    assert response.status_code == 200
+    assert left(response, "input-tokens") == 30_000 - response.json()["usage"]["input_tokens"]
+    assert response.headers["anthropic-ratelimit-tokens-limit"] == "8000"
+
+
+def test_cached_reads_are_free_for_anthropic(limited: MockLLM, http: httpx.Client) -> None:
+    limited.configure(limits=Limits(input_tokens_per_minute=6_000))
+    text = "All of this is cached. " * 900
+    first = message(limited, http, text, cached=True, max_tokens=10)
+    assert first.json()["usage"]["cache_creation_input_tokens"] > 4_000
+    for _ in range(3):
+        again = message(limited, http, text, cached=True, max_tokens=10)
+        assert again.status_code == 200
+        assert again.json()["usage"]["cache_read_input_tokens"] > 4_000
+    other = message(limited, http, text.upper(), cached=True, max_tokens=10)
+    assert other.status_code == 429
+    assert "6000 input tokens per minute for claude-sonnet-5-5" in other.json()["error"]["message"]
+
+
+def test_output_counts_once_it_is_generated(limited: MockLLM, http: httpx.Client) -> None:
+    limited.configure(limits=Limits(output_tokens_per_minute=60), answer_tokens=100)
+    first = message(limited, http, max_tokens=1_000)
+    assert (first.status_code, first.json()["usage"]["output_tokens"]) == (200, 100)
+    second = message(limited, http, max_tokens=1_000)
+    assert (second.status_code, left(second, "output-tokens")) == (429, 0)
+    assert 35 < int(second.headers["retry-after"]) <= 41  # 40 tokens are owed, one a second comes
+    assert second.json()["error"]["type"] == "rate_limit_error"
+
+
+def test_openai_does_not_have_limits_of_anthropics(limited: MockLLM, chat: Chat) -> None:
+    limited.configure(limits=Limits(input_tokens_per_minute=1, output_tokens_per_minute=1))
+    for _ in range(2):
+        response = chat()
+        assert (response.status_code, limits_of(response)) == (200, {})
+
+
+@given(PER_MINUTE, SPEED, CAPACITY, st.integers(1, 10**6))
+def test_a_bucket_in_debt_waits_until_it_is_paid(
+    per_minute: float, speed: float, capacity: float, debt: int
+) -> None:
+    bucket = Bucket(capacity, per_minute, speed, 0)
+    bucket.charge(bucket.capacity + debt, 0)
+    wait = bucket.wait(1, 0)
+    assert bucket.remaining(0) == bucket.remaining(wait - 1) == 0
+    assert bucket.take(1, wait)
+
+
+# anthropics/claude-code#2127, #38038
+@pytest.mark.parametrize("cause", ["quota", "fault"])
+def test_a_spent_balance_is_a_400_that_anthropics_sdk_does_not_retry(
+    limited: MockLLM, cause: str
+) -> None:
+    if cause == "quota":
+        limited.configure(limits=Limits(quota_tokens=0))
+    else:
+        limited.configure(limits=None, faults=[Fault(kind="insufficient_quota")])
+    with (
+        anthropic.Anthropic(base_url=limited.url.removesuffix("/v1"), api_key="sk-test") as client,
+        pytest.raises(anthropic.BadRequestError, match="reached your specified API usage limits"),
+    ):
+        client.messages.create(
+            model="mock-1", max_tokens=10, messages=[{"role": "user", "content": "Hello"}]
+        )
+    assert [request.status for request in limited.ledger().requests] == [400]

@@ -24,7 +24,7 @@ from helpers.mock_llm.openai.responses_request import (
 )
 from helpers.mock_llm.tokens import count_prompt_tokens, encoding
 
-from .conftest import only_request
+from .conftest import eventually, only_request
 
 MODEL = "gpt-5"
 WEATHER: Any = {
@@ -355,6 +355,59 @@ def test_stored_responses_are_read_listed_and_deleted(client: openai.OpenAI) -> 
     assert caught.value.param == "previous_response_id"
 
 
+def test_a_background_response_is_queued_and_polled(llm: MockLLM, client: openai.OpenAI) -> None:
+    """ogx-ai/ogx#4751, openai/openai-agents-python#3472, CopilotKit/aimock#170"""
+    llm.configure(profile=Profile(base=0.3, slots=1))
+    parameters: Any = {"model": MODEL, "input": "Hello", "background": True}
+    first = client.responses.create(**parameters)
+    second = client.responses.create(**parameters)
+    assert (first.status, first.output, first.usage) == ("queued", [], None)
+    seen = {client.responses.retrieve(second.id).status}
+
+    def over(id: str) -> bool:
+        status = client.responses.retrieve(id).status
+        seen.add(status)
+        return status == "completed"
+
+    eventually(lambda: over(second.id))
+    assert seen == {"queued", "in_progress", "completed"}
+    done = client.responses.retrieve(second.id)
+    assert (done.background, done.error) == (True, None)
+    synchronous = client.responses.create(model=MODEL, input="Hello")
+    assert done.output_text == synchronous.output_text
+    assert done.usage == synchronous.usage
+    more = client.responses.create(model=MODEL, input="More?", previous_response_id=done.id)
+    assert more.output_text
+    assert llm.ledger().requests[0].status == 200
+
+
+def test_a_background_response_is_cancelled(llm: MockLLM, client: openai.OpenAI) -> None:
+    llm.configure(profile=Profile(base=60))
+    made = client.responses.create(model=MODEL, input="Hello", background=True)
+    assert client.responses.cancel(made.id).status == "cancelled"
+    assert client.responses.retrieve(made.id).status == "cancelled"
+    assert client.responses.cancel(made.id).status == "cancelled"
+    llm.configure(profile="instant")
+    # The slot is free again, and one that is over stays as it is.
+    whole = client.responses.create(model=MODEL, input="Hello", background=True)
+    eventually(lambda: client.responses.retrieve(whole.id).status == "completed")
+    assert client.responses.cancel(whole.id).status == "completed"
+
+
+def test_background_needs_the_store(send: Send) -> None:
+    error = error_of(send(background=True, store=False))
+    assert (error["type"], error["param"]) == ("invalid_request_error", "background")
+
+
+def test_a_background_response_can_fail(llm: MockLLM, http: httpx.Client) -> None:
+    body = {"model": MODEL, "input": "Hello", "background": True}
+    headers = {"x-mock-fault": "error_event"}
+    made = http.post(f"{llm.url}/responses", json=body, headers=headers).json()
+    url = f"{llm.url}/responses/{made['id']}"
+    eventually(lambda: http.get(url).json()["status"] == "failed")
+    assert http.get(url).json()["error"]["code"] == "server_error"
+
+
 def test_nothing_is_stored_unless_wanted(llm: MockLLM, client: openai.OpenAI) -> None:
     unstored = client.responses.create(model=MODEL, input="Hello", store=False)
     stored = client.responses.create(model=MODEL, input="Hello")
@@ -474,7 +527,7 @@ def test_an_input_above_the_window_is_refused_or_shortened(
         ({"tool_choice": "required"}, "tool_choice", None),
         ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice", None),
         ({"previous_response_id": "a", "conversation": "b"}, "previous_response_id", None),
-        ({"previous_response_id": "a"}, "previous_response_id", "previous_response_not_found"),
+        ({"previous_response_id": "resp_a"}, "previous_response_id", "previous_response_not_found"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -503,11 +556,21 @@ def test_what_does_not_exist_is_a_404(send: Send, parameters: dict[str, Any], pa
 
 
 def test_an_unknown_parameter_is_named(send: Send) -> None:
-    response = send(messages=[])
+    response = send(massages=[])
     error = error_of(response)
     assert response.status_code == 400
-    assert error["message"] == "Unknown parameter: 'messages'."
-    assert (error["param"], error["code"]) == ("messages", "unknown_parameter")
+    assert error["message"] == "Unknown parameter: 'massages'."
+    assert (error["param"], error["code"]) == ("massages", "unknown_parameter")
+
+
+def test_a_parameter_of_chat_is_told_where_it_has_moved(send: Send) -> None:
+    """OpenHands/software-agent-sdk#755"""
+    error = error_of(send(reasoning_effort="low"))
+    assert error["message"].startswith(
+        "Unsupported parameter: 'reasoning_effort'. In the Responses API, this parameter has moved "
+        "to 'reasoning.effort'."
+    )
+    assert (error["param"], error["code"]) == (None, "unsupported_parameter")
 
 
 def test_a_strict_tool_needs_a_strict_schema(send: Send) -> None:
@@ -524,7 +587,7 @@ def test_a_strict_tool_needs_a_strict_schema(send: Send) -> None:
 
 def test_log_probabilities_come_when_included(client: openai.OpenAI) -> None:
     parameters: Any = {
-        "model": MODEL,
+        "model": "gpt-4o",
         "input": "Hello",
         "include": ["message.output_text.logprobs"],
         "top_logprobs": 2,
@@ -586,9 +649,11 @@ def test_every_documented_kind_is_known(union: Any, ours: Any) -> None:
 
 def test_documented_parameters_are_accepted(send: Send) -> None:
     response = send(
+        model="mock-model",
         access_programs={"cyber": "standard"},
         background=False,
         background_options={"completion_window": "soonest"},
+        client_metadata={"session": "a"},
         context_management=[{"type": "compaction"}],
         image={"context_compression": "auto"},
         include=["message.output_text.logprobs"],
@@ -682,3 +747,242 @@ def test_the_clients_errors_are_typed(client: openai.OpenAI) -> None:
             client.embeddings.create(
                 model="text-embedding-3-small", input="Hello", extra_headers={"x-mock-fault": kind}
             )
+
+
+def messages(*contents: Any) -> list[Any]:
+    """A conversation that the user begins."""
+    roles = ("user", "assistant")
+    return [
+        {"role": roles[index % 2], "content": content} for index, content in enumerate(contents)
+    ]
+
+
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "42"}
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": []}
+HELLO = {"role": "user", "content": "Hello"}
+SAID = {"type": "message", "role": "assistant", "id": "msg_1", "content": "Yes."}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "param", "code", "message"),
+    [
+        # ThinkInAIXYZ/deepchat#655, OpenHands/software-agent-sdk#1837
+        (
+            {"model": "o3", "temperature": 0.2},
+            "temperature",
+            "unsupported_parameter",
+            "Unsupported parameter: 'temperature' is not supported with this model.",
+        ),
+        ({"model": "gpt-5", "temperature": 0.2}, "temperature", "unsupported_parameter", None),
+        ({"model": "o3-mini", "temperature": 0.2}, "temperature", "unsupported_parameter", None),
+        ({"model": "gpt-5", "top_p": 0.2}, "top_p", "unsupported_parameter", None),
+        # RageAgainstThePixel/OpenAI-DotNet#500, BoundaryML/baml#2708
+        (
+            {"model": "gpt-4o", "reasoning": {"effort": "low"}},
+            "reasoning.effort",
+            "unsupported_parameter",
+            "Unsupported parameter: 'reasoning.effort' is not supported with this model.",
+        ),
+        # openai/codex#6647
+        (
+            {"model": "gpt-5.1-codex", "reasoning": {"effort": "none"}},
+            "reasoning.effort",
+            "unsupported_value",
+            "Unsupported value: 'none' is not supported with the 'gpt-5.1-codex' model. Supported "
+            "values are: 'low', 'medium', and 'high'.",
+        ),
+        # openai/openai-agents-python#2089, anomalyco/opencode#4451
+        (
+            {"model": "gpt-5.1", "reasoning": {"effort": "minimal"}},
+            "reasoning.effort",
+            "unsupported_value",
+            "Unsupported value: 'minimal' is not supported with the 'gpt-5.1' model. Supported "
+            "values are: 'none', 'low', 'medium', and 'high'.",
+        ),
+        (
+            {"model": "gpt-4o", "max_output_tokens": 16_385},
+            "max_output_tokens",
+            "integer_above_max_value",
+            None,
+        ),
+        # UKGovernmentBEIS/inspect_ai#2739
+        ({"include": ["message.output_text.logprobs"]}, "include", None, None),
+        # vybestack/llxprt-code#2135
+        ({"prompt_cache_key": "k" * 65}, "prompt_cache_key", "string_above_max_length", None),
+        # jeremychone/rust-genai#119, langchain-ai/langchainjs#11169
+        (
+            {"input": messages("Hello", [{"type": "input_text", "text": "Yes."}], "More?")},
+            "input[1].content[0]",
+            "invalid_value",
+            "Invalid value: 'input_text'. Supported values are: 'output_text' and 'refusal'.",
+        ),
+        # microsoft/agent-framework#3795
+        (
+            {"input": messages([{"type": "text", "text": "Hello"}])},
+            "input[0].content[0].type",
+            "invalid_value",
+            None,
+        ),
+        (
+            {"input": messages([{"type": "input_image"}])},
+            "input[0].content[0].image_url",
+            "missing_required_parameter",
+            None,
+        ),
+        (
+            {"input": messages([{"type": "input_image", "image_url": {"url": "https://a.b"}}])},
+            "input[0].content[0].image_url",
+            "invalid_type",
+            "Invalid type for 'input[0].content[0].image_url': expected an image URL, but got an "
+            "object instead.",
+        ),
+        (
+            {
+                "input": messages(
+                    [{"type": "input_image", "image_url": "data:application/pdf;base64,YQ=="}]
+                )
+            },
+            "input[0].content[0].image_url",
+            "invalid_value",
+            None,
+        ),
+        # jlcodes99/cockpit-tools#2090, openai/codex#33176
+        *(
+            (
+                {"input": [HELLO, item | {"id": "item_1"}, *rest]},
+                "input[1].id",
+                "invalid_id_prefix",
+                f"Invalid 'input[1].id': 'item_1'. Expected an ID that begins with '{prefix}'.",
+            )
+            for item, rest, prefix in (
+                (THOUGHT, [SAID], "rs"),
+                (CALL, [OUTPUT], "fc"),
+                (SAID, [HELLO], "msg"),
+            )
+        ),
+        (
+            {"input": [HELLO, SAID | {"id": "msg_" + "1" * 61}]},
+            "input[1].id",
+            "string_above_max_length",
+            None,
+        ),
+        # AnswerDotAI/fastllm#45, orchidfiles/ungate#26, decolua/9router#393
+        (
+            {"input": [HELLO, CALL | {"call_id": "c" * 65}]},
+            "input[1].call_id",
+            "string_above_max_length",
+            "Invalid 'input[1].call_id': string too long. Expected a string with maximum length "
+            "64, but got a string with length 65 instead.",
+        ),
+        (
+            {"input": [HELLO, CALL | {"name": "a.b"}, OUTPUT]},
+            "input[1].name",
+            "invalid_value",
+            None,
+        ),
+        # OpenRouterTeam/ai-sdk-provider#254, vercel/ai#13307
+        (
+            {"input": [HELLO, SAID, HELLO, SAID]},
+            "input",
+            None,
+            "Duplicate item found with id msg_1. Remove duplicate items from your input and try "
+            "again.",
+        ),
+        # vercel/ai#7099, openai/openai-node#1567, openai/openai-agents-python#1611
+        *(
+            (
+                {"input": [HELLO, THOUGHT, *rest]},
+                "input",
+                None,
+                "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
+            )
+            for rest in ([], [HELLO])
+        ),
+        # newo-ether/Agora#141
+        (
+            {"input": [HELLO, {"type": "reasoning", "id": "rs_1"}]},
+            "input[1].summary",
+            "missing_required_parameter",
+            None,
+        ),
+        # A choice and a format in the form of chat.
+        (
+            {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+            "tool_choice.name",
+            "missing_required_parameter",
+            "Missing required parameter: 'tool_choice.name'.",
+        ),
+        (
+            {"text": {"format": {"type": "json_schema", "json_schema": {"name": "a"}}}},
+            "text.format.name",
+            "missing_required_parameter",
+            None,
+        ),
+        (
+            {"tools": [WEATHER], "tool_choice": {"type": "allowed_tools"}},
+            "tool_choice.mode",
+            "missing_required_parameter",
+            None,
+        ),
+        (
+            {"tools": [{"type": "file_search"}]},
+            "tools[0].vector_store_ids",
+            "missing_required_parameter",
+            None,
+        ),
+        ({"previous_response_id": "a"}, "previous_response_id", "invalid_id_prefix", None),
+        ({"conversation": "a"}, "conversation", "invalid_id_prefix", None),
+        # ProjectTech4DevAI/kaapi-backend#317
+        (
+            {"previous_response_id": "@results.ress"},
+            "previous_response_id",
+            "invalid_value",
+            "Invalid 'previous_response_id': '@results.ress'. Expected an ID that contains "
+            "letters, numbers, underscores, or dashes, but this value contained additional "
+            "characters.",
+        ),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_what_the_provider_refuses_is_refused(
+    send: Send, parameters: dict[str, Any], param: str, code: str | None, message: str | None
+) -> None:
+    response = send(**parameters)
+    assert response.status_code == 400, response.text[:300]
+    error = error_of(response)
+    assert (error["param"], error["code"]) == (param, code)
+    assert message in (None, error["message"])
+
+
+def test_what_the_provider_takes_is_taken(send: Send) -> None:
+    image = {"type": "input_image", "image_url": "https://localhost/cat.png", "detail": "auto"}
+    for items in (
+        [HELLO, THOUGHT, SAID, HELLO],
+        [HELLO, THOUGHT, CALL | {"id": "fc_1"}, OUTPUT],
+        messages([{"type": "input_text", "text": "What is it?"}, image]),
+        messages("Hello", [{"type": "output_text", "text": "Yes.", "annotations": []}], "More?"),
+    ):
+        assert send(input=items).status_code == 200
+    assert send(client_metadata={"a": "b"}).status_code == 200  # OpenAI's Codex CLI sends it
+    assert send(tools=[], tool_choice=None).status_code == 200
+
+
+@pytest.mark.parametrize("effort", ["none", "low"])
+def test_reasoning_that_is_switched_off_costs_nothing(
+    llm: MockLLM, send: Send, effort: str
+) -> None:
+    llm.configure(profile=Profile(thinking_tokens=50))
+    usage = send(reasoning={"effort": effort}).json()["usage"]
+    expected = 0 if effort == "none" else 50
+    assert usage["output_tokens_details"]["reasoning_tokens"] == expected
+
+
+@pytest.mark.parametrize("parameters", [{}, {"tools": [WEATHER]}], ids=["text", "call"])
+def test_deltas_are_padded_unless_that_is_turned_off(send: Send, parameters: Any) -> None:
+    """Source: the SDK's docstring of ``include_obfuscation``."""
+    sent = [e for e in events(send(stream=True, **parameters)) if e["type"].endswith(".delta")]
+    assert sent
+    assert all(event["obfuscation"] for event in sent)
+    plain = events(send(stream=True, stream_options={"include_obfuscation": False}, **parameters))
+    assert not any("obfuscation" in event for event in plain)

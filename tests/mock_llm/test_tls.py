@@ -1,9 +1,10 @@
-"""TLS on the port that also takes plain connections."""
+"""TLS, on a port of its own."""
 
 from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import ssl
@@ -13,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from h2.errors import ErrorCodes
 
@@ -21,7 +21,8 @@ from helpers.mock_llm import MockLLM
 
 from .conftest import eventually
 from .h2_client import Client
-from .test_connections import SHORT_OF_PATIENCE, throw
+from .test_connections import throw
+from .tiny_server import tiny_server
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +47,9 @@ def port_of(url: str) -> int:
     return int(url.removesuffix("/v1").rpartition(":")[2])
 
 
-def test_one_port_takes_both(llm: MockLLM, trust: ssl.SSLContext) -> None:
+def test_both_ports_take_both_versions(llm: MockLLM, trust: ssl.SSLContext) -> None:
     assert llm.url.startswith("https://127.0.0.1:")
-    assert llm.http_url == llm.url.replace("https", "http")
+    assert llm.http_url.startswith("http://127.0.0.1:")
     for http2 in (False, True):
         for url in (llm.url, llm.http_url):
             with httpx.Client(http1=not http2, http2=http2, verify=trust) as client:
@@ -248,10 +249,12 @@ def test_serve_says_where_it_is_and_removes_it() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         first, second = server.stdout.readline(), server.stdout.readline()
-        assert first.startswith("listening on http://127.0.0.1:")
+        assert re.fullmatch(
+            r"listening on http://127\.0\.0\.1:\d+/v1 and https://127\.0\.0\.1:\d+/v1\n", first
+        )
         path = second.strip().removeprefix("CA certificate ")
         trust = ssl.create_default_context(cafile=path)
-        url = first.split()[-1].replace("http:", "https:")
+        url = first.split()[-1]
         assert httpx.get(f"{url}/models", verify=trust).status_code == 200
         server.terminate()
     assert not Path(path).exists()
@@ -259,14 +262,17 @@ def test_serve_says_where_it_is_and_removes_it() -> None:
 
 def test_a_handshake_without_end_is_closed() -> None:
     """With 0.5 s of patience instead of 75."""
-    command = [sys.executable, "-c", SHORT_OF_PATIENCE.replace("ever()", "ever(tls=True)")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            port = port_of(server.stdout.readline().strip())
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-                connection.sendall(HELLO)
+    with tiny_server(tls=True, idle_seconds=0.5) as tiny:
+        for opening in (b"", HELLO):
+            with socket.create_connection(("127.0.0.1", tiny.tls_port), timeout=10) as connection:
+                connection.sendall(opening)
+                eventually(lambda: tiny.recorder.open)
                 assert connection.recv(100) == b""
-            eventually(lambda: not psutil.Process(server.pid).net_connections()[1:])
-        finally:
-            server.terminate()
+            eventually(lambda: not tiny.recorder.open)
+
+
+def test_the_port_that_was_asked_for_takes_tls() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with MockLLM(tls=True, port=port) as llm:
+        assert llm.url == f"https://127.0.0.1:{port}/v1"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.mock_llm.model.words import WORDS, answer, prompt_digest
+from helpers.mock_llm.model.tokens import pieces
+from helpers.mock_llm.model.words import FOREIGN_WORDS, WORDS, answer, prompt_digest
 from helpers.mock_llm.tokens import count_prompt_tokens, encode, encoding
 
 
@@ -63,6 +64,36 @@ def test_words_are_one_token_each_wherever_they_stand() -> None:
     for word in WORDS:
         for written in (" " + word, " " + word.title(), word.title()):
             assert len(encode(written)) == 1
+
+
+def test_foreign_words_are_one_token_each_and_several_bytes() -> None:
+    for word in FOREIGN_WORDS:
+        assert len(encode(" " + word)) == 1
+        assert not word.isascii()
+
+
+def test_a_sentence_or_two_have_a_foreign_word() -> None:
+    """So that a client which decodes each chunk by itself is found out: anomalyco/opencode#39694,
+    mastra-ai/mastra#20224, danielmiessler/Fabric#2203."""
+    for choice in range(200):
+        text = "".join(answer(prompt_digest([1, 2, 3], 0, choice), 40))
+        foreign = [word for word in text.replace(".", "").split() if not word.isascii()]
+        assert 1 <= len(foreign) <= 8
+
+
+def test_a_room_cuts_the_answer_and_does_not_change_it() -> None:
+    for choice in range(50):
+        digest = prompt_digest([1, 2, 3], 0, choice)
+        whole = answer(digest, 500)
+        for room in (1, 7, 100, 499):
+            assert answer(digest, 500, room)[:room] == whole[:room]
+
+
+@pytest.mark.parametrize("text", ["日本 😀", "🇳🇴 é", "👩‍👩‍👧‍👦", "plain"])
+def test_a_character_comes_with_its_last_token(text: str) -> None:
+    found = pieces(text)
+    assert len(found) == len(encode(text))
+    assert "".join(found) == text
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 24, 500, None])

@@ -12,8 +12,6 @@ import httpx
 import pytest
 from h2.errors import ErrorCodes
 
-from helpers.mock_llm.http.dispatch import ProtocolDispatcher
-
 from .conftest import eventually
 from .h2_client import Client
 from .tiny_server import PIECE, TinyServer, tiny_server
@@ -36,12 +34,20 @@ def tiny(shared_tiny: TinyServer) -> Iterator[TinyServer]:
 @pytest.fixture(params=product(["http", "https"], [1, 2]), ids=lambda param: "{}-{}".format(*param))
 def http(request: pytest.FixtureRequest, tiny: TinyServer) -> Iterator[httpx.Client]:
     scheme, version = request.param
-    trust = ssl.create_default_context(cafile=tiny.ca_file)
-    url = f"{scheme}://127.0.0.1:{tiny.port}"
-    with httpx.Client(
-        base_url=url, verify=trust, http1=version == 1, http2=version == 2, timeout=10
-    ) as http:
+    with client(tiny, scheme, http2=version == 2) as http:
         yield http
+
+
+def client(tiny: TinyServer, scheme: str, *, http2: bool) -> httpx.Client:
+    trust = ssl.create_default_context(cafile=tiny.ca_file)
+    port = tiny.port if scheme == "http" else tiny.tls_port
+    url = f"{scheme}://127.0.0.1:{port}"
+    return httpx.Client(base_url=url, verify=trust, http1=not http2, http2=http2, timeout=10)
+
+
+def connect(tiny: TinyServer, *, tls: bool) -> socket.socket:
+    port = tiny.tls_port if tls else tiny.port
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
 def read(http: httpx.Client, path: str) -> tuple[bytes, type[Exception] | None]:
@@ -92,7 +98,7 @@ def test_a_reset_fails_the_answer(
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_reset_is_a_tcp_rst(tiny: TinyServer, *, tls: bool) -> None:
-    with socket.create_connection(("127.0.0.1", tiny.port), timeout=10) as connection:
+    with connect(tiny, tls=tls) as connection:
         below = connection.dup()
         if tls:
             trust = ssl.create_default_context(cafile=tiny.ca_file)
@@ -124,25 +130,24 @@ def test_a_reset_connection_ends_all_its_streams(tiny: TinyServer) -> None:
         eventually(lambda: tiny.left.keys() == {"1", "reset"})
 
 
-def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ProtocolDispatcher, "refuses", lambda: True)
+@pytest.mark.parametrize("http2", [False, True])
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_refused_connection_ends_before_its_request_is_read(*, tls: bool, http2: bool) -> None:
+    paths: list[str] = []
 
+    def refuses(path: str) -> bool:
+        paths.append(path)
+        return len(paths) == 1
 
-def test_a_refused_connection_ends_before_its_request_is_read(
-    tiny: TinyServer, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refuse(monkeypatch)
-    assert read(http, "/v1/pour?10") == (b"", httpx.RemoteProtocolError)
-    assert tiny.scopes == []
-    monkeypatch.undo()
-    assert read(http, "/v1/pour?10") == (b"x" * 10, None)
-
-
-def test_control_requests_are_never_refused(
-    tiny: TinyServer, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refuse(monkeypatch)
-    assert http.get("/_mock/nothing").status_code == 204
+    with (
+        tiny_server(tls=tls, refuses=refuses) as tiny,
+        client(tiny, "https" if tls else "http", http2=http2) as http,
+    ):
+        assert read(http, "/v1/pour?10") == (b"", httpx.RemoteProtocolError)
+        assert tiny.scopes == []
+        assert read(http, "/v1/pour?10") == (b"x" * 10, None)
+        assert read(http, "/v1/pour?10") == (b"x" * 10, None)
+    assert [path.partition("?")[0] for path in paths] == ["/v1/pour"] * 2, "first requests alone"
 
 
 LEAVE: dict[str, Callable[[socket.socket], None]] = {
@@ -157,7 +162,7 @@ LEAVE: dict[str, Callable[[socket.socket], None]] = {
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_client_that_leaves_is_heard(tiny: TinyServer, how: str, *, tls: bool) -> None:
     trust = ssl.create_default_context(cafile=tiny.ca_file)
-    with socket.create_connection(("127.0.0.1", tiny.port), timeout=10) as connection:
+    with connect(tiny, tls=tls) as connection:
         if tls:
             connection = trust.wrap_socket(connection, server_hostname="localhost")
         connection.sendall(b"GET /wait?1 HTTP/1.1\r\nhost: localhost\r\n\r\n")

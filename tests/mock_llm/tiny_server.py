@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,11 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-import uvicorn
-
-from helpers.mock_llm.asgi import Receive, Scope, Send
-from helpers.mock_llm.http.dispatch import ProtocolDispatcher
-from helpers.mock_llm.http.tls import make_context
+from helpers.mock_llm.asgi import ABORT, CONNECTION, Headers, Receive, Scope, Send
+from helpers.mock_llm.http.certificates import make_context
+from helpers.mock_llm.http.connection import HttpOptions
+from helpers.mock_llm.http.server import HttpServer
 from helpers.mock_llm.records.recorder import Recorder
-from helpers.mock_llm.server import uvicorn_config
 from helpers.processes import TemporaryFolder
 
 from .conftest import eventually
@@ -28,6 +27,7 @@ PIECE = b"0123456789" * 10
 class TinyServer:
     recorder: Recorder
     port: int = 0
+    tls_port: int | None = None
     ca_file: str | None = None
     left: dict[str, float] = field(default_factory=dict)
     """When the app heard that the client had left, by query string."""
@@ -41,11 +41,16 @@ class TinyServer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)
+        connection = scope["extensions"][CONNECTION]
+        connection.in_progress += 1
         try:
             await getattr(self, f"on_{scope['path'].rpartition('/')[2]}")(scope, receive, send)
         except Exception as error:
             self.failures.append(error)
             raise
+        finally:
+            connection.in_progress -= 1
+            connection.idle_since = perf_counter()
 
     async def on_echo(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, more = b"", True
@@ -74,7 +79,7 @@ class TinyServer:
             for _ in range(2):
                 await send({"type": "http.response.body", "body": PIECE, "more_body": True})
             await asyncio.sleep(0.1)  # so that a reset does not overtake them
-        getattr(scope["extensions"]["mock.wire"], how)()
+        getattr(scope["extensions"][ABORT], how)()
         assert (await receive())["type"] == "http.disconnect"
         self.left[how] = perf_counter()
         await send({"type": "http.response.body", "body": b"never", "more_body": False})
@@ -117,29 +122,35 @@ async def _start(send: Send, headers: Any = (), status: int = 200) -> None:
     await send({"type": "http.response.start", "status": status, "headers": list(headers)})
 
 
+def error_body(status: int, message: str, path: str, headers: Headers) -> bytes:
+    names = sorted(name.decode() for name, _ in headers)
+    return json.dumps({"error": {"message": message, "path": path, "headers": names}}).encode()
+
+
 @contextmanager
-def tiny_server(loop: str = "auto", *, tls: bool = False) -> Iterator[TinyServer]:
-    tiny = TinyServer(Recorder())
-    ProtocolDispatcher.recorder = tiny.recorder
-    folder = TemporaryFolder() if tls else None
+def tiny_server(
+    loop: str = "auto", *, tls: bool = False, recorder: Recorder | None = None, **options: Any
+) -> Iterator[TinyServer]:
+    """``options`` are those of `HttpOptions`."""
+    tiny = TinyServer(recorder or Recorder())
+    context, folder = None, TemporaryFolder() if tls else None
     if folder:
         path = folder.folder / "ca.pem"
-        ProtocolDispatcher.tls = make_context(path)
+        context = make_context(path)
         tiny.ca_file = str(path)
-    config = uvicorn_config(tiny, 0)
-    config.loop = loop
-    server = uvicorn.Server(config)
+    server = HttpServer(
+        tiny, HttpOptions(tiny.recorder, error_body, **options), tls=context, loop=loop
+    )
+    tiny.port, tiny.tls_port = server.port, server.tls_port
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         eventually(lambda: server.started)
-        tiny.port = server.servers[0].sockets[0].getsockname()[1]
         yield tiny
     finally:
         server.should_exit = True
         server.force_exit = True
         thread.join(10)
-        ProtocolDispatcher.tls = None
         if folder:
             folder.stop()
     assert not thread.is_alive()

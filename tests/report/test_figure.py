@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers.lab.run import Block, Comparison, Run, Stall, Where
 from helpers.report import Prediction, figure, seconds, sentence
-from helpers.report.figure import Number
+from helpers.report.figures.figure import Number
 from tests.report.looking import assert_readable, texts_of, visible_texts
 from tests.report.makers import (
     beats,

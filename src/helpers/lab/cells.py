@@ -10,16 +10,20 @@ from helpers.lab.run import Where
 from helpers.lab.stall_meter import Frame
 
 
-def locate(frame: Frame | None) -> Where | None:
-    """Where a frame stands in the notebook, or in a file."""
+def locate(frame: Frame | None, last_line: int | None = None) -> Where | None:
+    """Where a frame stands in the notebook, or in a file; up to ``last_line``, if given."""
     if frame is None:
         return None
     file, line, function = frame
     code = linecache.getline(file, line).strip()
+    if last_line:
+        code = f"{code} … {linecache.getline(file, last_line).strip()}"
     cell = _cell(file)
     if cell is None:
-        return Where(Path(file).name, line, function, code)
-    return Where(f"cell {cell}", line + _leading_blank_lines(cell), function, code)
+        return Where(Path(file).name, line, function, code, last_line)
+    blank = _leading_blank_lines(cell)
+    last_line = last_line and last_line + blank
+    return Where(f"cell {cell}", line + blank, function, code, last_line)
 
 
 def _shell() -> Any:

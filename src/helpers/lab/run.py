@@ -36,9 +36,13 @@ class Where:
     """Counted from 1, as JupyterLab and editors show it."""
     function: str
     code: str
-    """The line itself, stripped."""
+    """The line itself, stripped; of several lines the first and the last."""
+    last_line: int | None = None
+    """Where it is one of several lines: `line` is the first of them, this is the last."""
 
     def __str__(self) -> str:
+        if self.last_line:
+            return f"{self.file}, lines {self.line} to {self.last_line}"
         return f"{self.file}, line {self.line}"
 
 

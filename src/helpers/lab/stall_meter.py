@@ -1,32 +1,42 @@
-"""Times an event loop from inside: how long it was deaf, which step did it, and on which line.
+"""Times an event loop from inside: how long it was unresponsive, in which step, on which line.
 
 The loop's own ``select()`` and every step are timed, so nothing is estimated: a *stretch* runs
-from one return of ``select()`` to its next call (the loop is deaf all that time), a *step* is one
-callback, or one task from one ``await`` to the next. Pinging the loop from outside would miss what
-happens between two pings; asyncio's debug mode would slow down what it measures.
+from one return of ``select()`` to its next call (the loop sees no event in all that time), a *step*
+is one callback, or one task from one ``await`` to the next. Pinging the loop from outside would
+miss what happens between two pings; asyncio's debug mode would slow down what it measures.
 
-A watchdog thread looks at the loop's stack while a step is overdue: that names the line. What the
-operating system knows of the loop's thread tells waiting from computing, and both from a machine
-that had no core to spare.
+A watchdog thread samples the loop's stack while a step is overdue: that names the line. Scheduler
+statistics of the loop's thread and of the watchdog distinguish waiting from computing, and both
+from a machine that had no core to spare.
+
+A thread that computes gives up the GIL only at certain bytecodes: at the start of a function, after
+a call, and at a jump backward. A sample that had to wait for the GIL therefore shows the first of
+these after the computation, which may be on a later line. What ran before it is read from the
+bytecode; where that is more than one line, a range of lines is reported, or none.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import ctypes
+import dis
+import platform
+import re
 import selectors
 import sys
 import sysconfig
 import threading
 import time
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 from time import perf_counter
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 Frame: TypeAlias = tuple[str, int, str]
@@ -35,11 +45,19 @@ Frame: TypeAlias = tuple[str, int, str]
 FLOOR = 0.005
 """Seconds. Shorter steps and stretches are not reported: on a shared machine the scheduler alone
 makes gaps of this size."""
-_LOOK_EVERY = 0.002
-# A thread that computes gives up the GIL 5 ms after it is asked. Asking from here on, the watchdog
-# gets to see every computation of 10 ms.
-_LOOK_AFTER = 0.0025
+_SAMPLE_EVERY = 0.002
+# A thread that computes gives up the GIL 5 ms after the first request. With requests from here on,
+# the watchdog samples every computation of 10 ms.
+_SAMPLE_AFTER = 0.0025
 _READ_EVERY = 0.001
+# Waking up and taking a free GIL takes less, and so does a reading.
+_PROMPT = 0.0005
+_TRIES = 5
+# Number of the system call in which a thread waits for the GIL (and for other locks).
+_FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
+# The share of a step for which there must be evidence that its line was running.
+_EVIDENCE = 1 / 8
+_MOST_LINES = 5
 
 _LIBRARIES = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -54,14 +72,17 @@ class BlockedStep:
     start: float
     seconds: float
     frame: Frame | None
-    """The learner's line that most of the step was spent on; None when it was never seen."""
+    """The learner's line that most of the step was spent on; None when there is no evidence."""
     cpu_share: float | None
-    """Share of the step in which its thread computed; None where the system does not tell."""
+    """Share of the step in which its thread computed; None where the system does not say."""
+    last_line: int | None = None
+    """Where the evidence does not decide between several lines: `frame` has the first, this is the
+    last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A deaf stretch longer than the floor. Times are ``perf_counter`` seconds."""
+    """An unresponsive stretch longer than the floor. Times are ``perf_counter`` seconds."""
 
     start: float
     seconds: float
@@ -69,21 +90,33 @@ class Stretch:
 
 
 class _Reading(NamedTuple):
-    """What the operating system says of a thread. Times are seconds."""
+    """What the operating system says of the loop's thread and the watchdog. Times are seconds."""
 
     at: float
     cpu: float | None
     starved: float
-    """Ready to run, but without a core; 0 where nobody tells."""
+    """How long the loop's thread was ready to run, but without a core; 0 where the system does not
+    say."""
+    withheld: float
+    """How long the watchdog can have kept the GIL from it without having a core."""
 
-    def starved_since(self, before: _Reading, now: float) -> float:
-        """Seconds between ``before`` and ``now``; this reading was asked for at ``now``."""
-        # A system call is where a thread is most likely to lose its core. What the reading itself
-        # was delayed by is nobody's excuse.
-        return max(self.starved - before.starved - (self.at - now), 0.0)
+    def computed_since(self, before: _Reading) -> float:
+        """Seconds of computing since ``before``, and of waiting for a core."""
+        computed = (self.cpu or 0.0) - (before.cpu or 0.0)
+        return computed + self.starved - before.starved
+
+    def blocked_since(self, before: _Reading) -> float:
+        """Seconds since ``before`` without those that are other processes' doing, or the meter's
+        own."""
+        # Up to this reading, not up to the end of the step: while it is read, a thread often loses
+        # its core or the GIL.
+        seconds = self.at - before.at
+        waited = max(seconds - self.computed_since(before), 0.0)
+        withheld = max(self.withheld - before.withheld, 0.0)
+        return seconds - (self.starved - before.starved) - min(withheld, waited)
 
 
-class _LoopThread:
+class _Thread:
     """The thread that makes this object, as the operating system sees it."""
 
     def __init__(self) -> None:
@@ -91,28 +124,102 @@ class _LoopThread:
         self._clock: int | None = None
         if hasattr(time, "pthread_getcpuclockid"):
             self._clock = time.pthread_getcpuclockid(self.id)
-        self._schedstat: FileIO | None = None
-        with suppress(OSError):
-            self._schedstat = FileIO(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        self._schedstat = self._open("schedstat")
+        self._syscall = self._open("syscall")
 
-    def read(self) -> _Reading:
-        """In about 3 µs, and also from other threads."""
-        cpu, starved = None, 0.0
+    @staticmethod
+    def _open(name: str) -> FileIO | None:
+        with suppress(OSError):
+            return FileIO(f"/proc/self/task/{threading.get_native_id()}/{name}")
+        return None
+
+    def cpu(self) -> float | None:
         if self._clock is not None:
-            cpu = time.clock_gettime(self._clock)
-        elif threading.get_ident() == self.id:
-            cpu = time.thread_time()
-        if self._schedstat is not None:
-            with suppress(OSError, ValueError):  # the meter ended while another thread was here
-                starved = int(os.pread(self._schedstat.fileno(), 100, 0).split()[1]) / 1e9
-        return _Reading(perf_counter(), cpu, starved)
+            return time.clock_gettime(self._clock)
+        return time.thread_time() if threading.get_ident() == self.id else None
+
+    def starved(self) -> float:
+        """Seconds in which it was ready to run, but without a core. Takes about 3 µs."""
+        text = _read_now(self._schedstat)
+        return int(text.split()[1]) / 1e9 if text else 0.0
+
+    def waits_for_no_lock(self) -> bool:
+        """Whether it is in a system call that has nothing to do with the GIL. Takes about 40 µs."""
+        number, _, rest = _read_now(self._syscall).partition(b" ")
+        return _FUTEX is not None and rest != b"" and number != _FUTEX
 
     def close(self) -> None:
-        if self._schedstat is not None:
-            self._schedstat.close()
+        for file in (self._schedstat, self._syscall):
+            if file is not None:
+                file.close()
 
     def frame(self) -> FrameType | None:
         return sys._current_frames().get(self.id)
+
+
+def _read_now(file: FileIO | None) -> bytes:
+    """A small file's text. It keeps the GIL, which `os.pread` would give up, and with it perhaps
+    the core."""
+    if file is None or file.closed:  # the meter ended while another thread was here
+        return b""
+    text = ctypes.create_string_buffer(200)
+    ctypes.pythonapi.pread(file.fileno(), text, 200, 0)
+    return text.value
+
+
+class _Lines(NamedTuple):
+    """Lines of one function, one of which ran."""
+
+    file: str
+    first: int
+    last: int
+    function: str
+
+
+class _Samples:
+    """What the watchdog saw of one step."""
+
+    def __init__(self, start: float, reading: _Reading) -> None:
+        self.start = self._at = start
+        self._reading = reading
+        self._lines: _Lines | None = None
+        self._charged: dict[_Lines | None, float] = defaultdict(float)
+        """Lines → seconds that ended with a sample of them."""
+        self._evident: dict[_Lines | None, float] = defaultdict(float)
+        """Lines → seconds in which they were surely running."""
+
+    def due(self, now: float) -> bool:
+        """Whether to sample now."""
+        # The first sample names the line. Later ones, ever rarer, find out whether it was only the
+        # prelude to the line that really takes long.
+        passed = self._at - self.start
+        return now - self.start >= _SAMPLE_AFTER and now - self._at >= passed / 8
+
+    def add(self, lines: _Lines | None, reading: _Reading, waited: float) -> None:
+        """A sample for which the watchdog waited so many seconds for the GIL."""
+        seconds = reading.at - self._at
+        # All the time since the last sample if that saw the same; what was not computed if it
+        # waits now; what passed without a check.
+        evident = waited - sys.getswitchinterval()
+        if lines == self._lines:
+            evident = seconds
+        elif waited < _PROMPT:
+            evident = seconds - reading.computed_since(self._reading)
+        self._charged[lines] += seconds
+        self._evident[lines] += min(max(evident, 0.0), seconds)
+        self._at, self._reading, self._lines = reading.at, reading, lines
+
+    def verdict(self, reading: _Reading, needed: float) -> _Lines | None:
+        """The lines that most of the step was spent on, with ``needed`` seconds of evidence."""
+        charged = list(self._charged.items())
+        if not charged:
+            return None
+        lines, _ = max(charged, key=lambda item: item[1])
+        evident = self._evident[lines]
+        if lines == self._lines:
+            starved = reading.starved - self._reading.starved
+            evident += max(reading.at - self._at - starved, 0.0)
+        return lines if evident >= needed else None
 
 
 class StallMeter:
@@ -132,12 +239,14 @@ class StallMeter:
         self._woke = 0.0
         self._steps = 0
         self._blocked = False
-        self._seen: tuple[float, Frame | None] = (0.0, None)
-        """The start of a step and the line that it is on most of the time."""
+        self._withheld = 0.0
+        self._withheld_since: Callable[[], float] = lambda: 0.0
+        """Seconds that are not in `_withheld` yet."""
 
     def __enter__(self) -> StallMeter:
-        self._thread = _LoopThread()
-        self._before = self._at_wake = self._thread.read()
+        self._thread = _Thread()
+        self._before = self._at_wake = self._read()
+        self._samples = _Samples(0.0, self._before)
         threading.Thread(target=self._watch, name="stall-watch", daemon=True).start()
         return self
 
@@ -146,6 +255,17 @@ class StallMeter:
         self._unhook()
         self._stretch_ended(perf_counter())
         self._thread.close()
+
+    def _read(self) -> _Reading:
+        for _ in range(_TRIES):
+            began = perf_counter()
+            cpu, starved = self._thread.cpu(), self._thread.starved()
+            withheld = self._withheld + self._withheld_since()
+            reading = _Reading(perf_counter(), cpu, starved, withheld)
+            # Else the core or the GIL was lost in between: the numbers do not belong together.
+            if reading.at - began < _PROMPT:
+                break
+        return reading
 
     def overdue(self) -> BlockedStep | None:
         """The step that is blocking the loop now, as far as it has come."""
@@ -201,7 +321,7 @@ class StallMeter:
 
     def _stretch_began(self, now: float) -> None:
         if now - self._before.at >= _READ_EVERY:
-            self._before = self._thread.read()
+            self._before = self._read()
             now = self._before.at
         self._at_wake = self._before
         self._woke = self.step_start = now
@@ -217,7 +337,7 @@ class StallMeter:
             self._report(step)
         # Not at every step, which would cost more than the step: a reading is at most _READ_EVERY
         # older than the step it is held against.
-        self._before = self._thread.read()
+        self._before = self._read()
         self.step_start = self._before.at
 
     def _stretch_ended(self, now: float) -> None:
@@ -225,51 +345,229 @@ class StallMeter:
         blocked, self._blocked = self._blocked, False
         if not woke or now - woke < FLOOR:
             return
-        starved = self._thread.read().starved_since(self._at_wake, now)
-        if blocked or now - woke - starved >= FLOOR:
+        older = woke - self._at_wake.at
+        if blocked or self._read().blocked_since(self._at_wake) - older >= FLOOR:
             self._report(Stretch(woke, now - woke, self._steps))
 
     def _step(self, start: float, now: float) -> BlockedStep | None:
         """The step as it deserves to be reported; None if other processes made it long."""
-        before, after = self._before, self._thread.read()
-        starved = after.starved_since(before, now)
-        if now - start - starved < FLOOR:
+        before, after = self._before, self._read()
+        blocked = after.blocked_since(before)
+        # The reading before may be older than the step.
+        if blocked - (start - before.at) < FLOOR:
             return None
         share = None
         if before.cpu is not None and after.cpu is not None:
-            share = min((after.cpu - before.cpu) / (now - before.at - starved), 1.0)
-        seen, frame = self._seen
-        return BlockedStep(start, now - start, frame if seen == start else None, share)
+            share = min((after.cpu - before.cpu) / blocked, 1.0)
+        samples, lines = self._samples, None
+        if samples.start == start:
+            lines = samples.verdict(after, blocked * _EVIDENCE)
+        if lines is None:
+            return BlockedStep(start, now - start, None, share)
+        last = lines.last if lines.last > lines.first else None
+        frame = lines.file, lines.first, lines.function
+        return BlockedStep(start, now - start, frame, share, last)
 
     def _watch(self) -> None:
-        step = looked = 0.0
-        spent: dict[Frame | None, float] = {}
+        watchdog = _Thread()
+        asleep = woken = watchdog.starved()
+        # It can lose its core in the moment between the last reading and giving up the GIL, too.
+        self._withheld_since = lambda: watchdog.starved() - asleep
         while not self._halted:
-            time.sleep(_LOOK_EVERY)
-            start, now = self.step_start, perf_counter()
-            if start != step:
-                step = looked = start
-                spent = defaultdict(float)
-            # A first look names the line. Later ones, ever rarer, find out whether it was only
-            # the prelude to the line that really takes long.
-            if not start or now - start < _LOOK_AFTER or now - looked < (looked - start) / 8:
-                continue
-            frame = learners_frame(self._thread.frame())
-            if self.step_start != start:  # the stack may belong to the next step
-                continue
-            spent[frame] += now - looked
-            looked = now
-            self._seen = start, max(spent, key=lambda line: spent[line])
+            asleep = watchdog.starved()
+            # It had the GIL all the time since it woke up.
+            self._withheld += asleep - woken
+            wakes = perf_counter() + _SAMPLE_EVERY
+            time.sleep(_SAMPLE_EVERY)
+            now, woken = perf_counter(), watchdog.starved()
+            delayed, asleep = woken - asleep, woken
+            # While it woke up, it may have had the GIL, or been handed it.
+            if delayed >= _PROMPT and not self._thread.waits_for_no_lock():
+                self._withheld += delayed
+            self._sample(now, now - wakes - delayed)
+        watchdog.close()
+
+    def _sample(self, now: float, waited: float) -> None:
+        """A look at the running step by the watchdog, ``waited`` seconds after it asked for the
+        GIL."""
+        start, samples = self.step_start, self._samples
+        if start != samples.start:
+            samples = _Samples(start, self._before)
+        if not start or not samples.due(now):
+            return
+        frame = self._thread.frame()
+        exact = _exact(waited) and not _begins(frame)
+        lines = _exact_lines(frame) if exact else _unchecked_lines(frame)
+        if self.step_start != start:  # the stack may belong to the next step
+            return
+        samples.add(lines, self._read(), waited)
+        self._samples = samples
+
+
+def _exact(waited: float) -> bool:
+    """Whether the instruction that a sample shows was running when the GIL was requested, or when
+    the thread that holds it was asked to give it up."""
+    return waited < _PROMPT or 0 <= waited - sys.getswitchinterval() < _PROMPT
+
+
+def _begins(frame: FrameType | None) -> bool:
+    """Whether it is at the start of its function: until now, its caller's code has run."""
+    return frame is not None and frame.f_code.co_code[frame.f_lasti] == dis.opmap["RESUME"]
+
+
+def _exact_lines(frame: FrameType | None) -> _Lines | None:
+    line = learners_frame(frame)
+    return line and _Lines(line[0], line[1], line[1], line[2])
+
+
+def _unchecked_lines(frame: FrameType | None) -> _Lines | None:
+    """The learner's lines one of which has run since the last check for GIL requests.
+
+    None if they are unknown, or more than five.
+    """
+    while frame is not None and _begins(frame):
+        frame = frame.f_back
+    if frame is None or not _is_learners(frame.f_code.co_filename):
+        return _exact_lines(frame)
+    code = frame.f_code
+    lines = _since_check(code, frame.f_lasti)
+    if not lines or max(lines) - min(lines) >= _MOST_LINES:
+        return None
+    return _Lines(code.co_filename, min(lines), max(lines), code.co_name)
+
+
+# Bytecodes that cannot take long. A store drops what the variable held: see `_kept_variables`.
+_QUICK = re.compile(
+    r"CACHE|COPY.*|END_(FOR|SEND)|EXTENDED_ARG|GET_AWAITABLE|IS_OP|KW_NAMES|MAKE_CELL|NO(P|T_TAKEN)"
+    r"|LOAD_(CLOSURE|CONST|DEREF|FAST.*|GLOBAL|NAME|SMALL_INT)|POP_(ITER|TOP)|PRECALL|PUSH_NULL"
+    r"|RESUME|SWAP|TO_BOOL|(POP_)?JUMP_.*"
+)
+_CHECKS = ("RESUME", "YIELD_VALUE", "JUMP_BACKWARD", "POP_JUMP_BACKWARD")
+_LEAVES = ("RETURN_", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_BACKWARD")
+_ENDS_A_CALL = ("STORE_", "POP_TOP", "RETURN_VALUE")
+# CPython's fast ways to call these skip the check.
+_UNCHECKED_CALLS = frozenset({"len", "isinstance", "type", "append"})
+_LONGEST_CODE = 4_000
+"""Bytes. To read more bytecode would itself block the loop."""
+
+
+class _Instruction(NamedTuple):
+    name: str
+    line: int | None
+    quick: bool
+    call: bool
+    """Calls something that checks for GIL requests: a Python function as it begins, all else as it
+    ends."""
+    before: tuple[int, ...]
+    """Indexes of the instructions that may have run just before."""
+
+
+@lru_cache(maxsize=256)
+def _since_check(code: CodeType, offset: int) -> set[int]:
+    """The lines that can have run since the last check for GIL requests when ``code`` is at
+    ``offset``; none if that is unknown."""
+    if len(code.co_code) > _LONGEST_CODE:
+        return set()
+    offsets, instructions = _instructions(code)
+    at = bisect_right(offsets, offset) - 1
+    line = instructions[at].line
+    # Up to CPython 3.12, past the start of the instruction: in a Python function that it called.
+    calls_python = offset > offsets[at]
+    lines = {line} if line and not calls_python else set()
+    todo, done = list(instructions[at].before), {at}
+    while todo:
+        index = todo.pop()
+        one = instructions[index]
+        if index in done or _is_check(one.name):
+            continue
+        if one.name == "PUSH_EXC_INFO":  # it can have come from anywhere in the try block
+            return set()
+        done.add(index)
+        if one.line and not one.quick:
+            lines.add(one.line)
+        if not one.call:
+            todo.extend(one.before)
+    return lines
+
+
+def _is_check(name: str) -> bool:
+    return name.startswith(_CHECKS) and name != "JUMP_BACKWARD_NO_INTERRUPT"
+
+
+@lru_cache(maxsize=32)
+def _instructions(code: CodeType) -> tuple[list[int], list[_Instruction]]:
+    """All instructions of ``code``: their offsets, and what they are."""
+    raw = list(dis.get_instructions(code))
+    offsets = [one.offset for one in raw]
+    before: list[list[int]] = [[] for _ in raw]
+    for index, one in enumerate(raw):
+        if index + 1 < len(raw) and not one.opname.startswith(_LEAVES):
+            before[index + 1].append(index)
+        if one.opcode in dis.hasjrel or one.opcode in dis.hasjabs:
+            before[bisect_left(offsets, one.argval)].append(index)
+    kept = _kept_variables(code, raw)
+    return offsets, [
+        _Instruction(
+            one.opname,
+            one.positions.lineno if one.positions else None,
+            _is_quick(one, kept),
+            _is_checked_call(raw, index),
+            tuple(before[index]),
+        )
+        for index, one in enumerate(raw)
+    ]
+
+
+def _kept_variables(code: CodeType, raw: list[dis.Instruction]) -> set[str]:
+    """Variables that are set once: setting them drops no other value, however large."""
+    stores = Counter(one.argval for one in raw if one.opname == "STORE_FAST")
+    arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + 2]
+    return {name for name, count in stores.items() if count == 1 and name not in arguments}
+
+
+def _is_quick(one: dis.Instruction, kept: set[str]) -> bool:
+    if one.opname == "STORE_FAST":
+        return one.argval in kept
+    return _QUICK.fullmatch(one.opname) is not None
+
+
+def _is_checked_call(raw: list[dis.Instruction], index: int) -> bool:
+    """Whether the instruction calls something that surely checks for GIL requests.
+
+    The function of a coroutine or generator does not: it only makes one. So a call is not trusted
+    if another call, ``await`` or ``for`` takes what it returns; the end of an ``await`` is.
+    """
+    if raw[index].opname == "SEND":
+        return index >= 3 and raw[index - 3].opname.startswith("CALL")
+    if not raw[index].opname.startswith("CALL") or "INTRINSIC" in raw[index].opname:
+        return False
+    following = raw[index + 1].opname if index + 1 < len(raw) else ""
+    return following.startswith(_ENDS_A_CALL) and _called(raw, index) not in _UNCHECKED_CALLS
+
+
+def _called(raw: list[dis.Instruction], index: int) -> object:
+    """The name of what an instruction calls; None if it is no name."""
+    start = _start(raw[index])
+    for one in reversed(raw[:index]):
+        if _start(one) == start and one.opname.startswith("LOAD_"):
+            return one.argval
+    return None
+
+
+def _start(one: dis.Instruction) -> tuple[int | None, int | None] | None:
+    return one.positions and (one.positions.lineno, one.positions.col_offset)
 
 
 def learners_frame(frame: FrameType | None) -> Frame | None:
     """The innermost frame that is neither a library's nor this course's."""
-    while frame is not None:
-        code = frame.f_code
-        if _is_learners(code.co_filename):
-            return code.co_filename, frame.f_lineno, code.co_name
+    found = _innermost_of_the_learner(frame)
+    return found and (found.f_code.co_filename, found.f_lineno, found.f_code.co_name)
+
+
+def _innermost_of_the_learner(frame: FrameType | None) -> FrameType | None:
+    while frame is not None and not _is_learners(frame.f_code.co_filename):
         frame = frame.f_back
-    return None
+    return frame
 
 
 def learners_traceback(traceback: TracebackType | None) -> Frame | None:

@@ -1,1 +1,1 @@
-"""What a learner works with: predictions, exercises, hints, progress, and the notebooks."""
+"""What a learner works with: predictions, exercises, hints, progress and the notebooks."""

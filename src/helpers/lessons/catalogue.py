@@ -13,7 +13,7 @@ class Lesson:
     title: str
     mistake: str
     name: str | None
-    """Its notebook is ``notebooks/NUMBER_NAME.ipynb``; None while it is planned."""
+    """Its notebook is ``notebooks/NUMBER_NAME.ipynb``; None while the lesson is only planned."""
 
     @property
     def stem(self) -> str:
@@ -49,19 +49,19 @@ LESSONS = (
 
 
 def lesson(number: str | int) -> Lesson:
-    """The lesson of this number.
+    """The lesson with this number.
 
-    Raises `ValueError` with the choices if there is none, or it is only planned.
+    Raises `ValueError` with the choices if there is none, or if it is only planned.
     """
-    wanted = f"{number:0>2}"
+    wanted = f"0{number}" if len(str(number)) == 1 else str(number)
     ready = {each.number: each for each in (START, *LESSONS) if each.name}
     if wanted not in ready:
-        raise ValueError(f"There is no lesson {number}. There are: {', '.join(ready)}.")
+        raise ValueError(f"There is no lesson {str(number)[:20]!r}. There are: {', '.join(ready)}.")
     return ready[wanted]
 
 
 def notebooks_folder() -> Path:
-    """The folder ``notebooks`` of the checkout the package is installed from, or that we are in.
+    """The folder ``notebooks`` of the checkout that holds the package or the current directory.
 
     Raises `FileNotFoundError` with the remedy if there is none.
     """
@@ -71,5 +71,5 @@ def notebooks_folder() -> Path:
         if (folder / "source").is_dir():
             return folder
     raise FileNotFoundError(
-        "The lessons are not here: clone the project and run the command in its folder."
+        "The lessons cannot be found. Clone the project and run the command in its folder."
     )

@@ -1,4 +1,4 @@
-"""Exercises: graded by measurement, with three hints and a solution each."""
+"""Exercises: each is graded by measurement, and has three hints and a solution."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import inspect
 import re
-import types
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,10 @@ from typing import Any, TypeAlias, TypeGuard
 from helpers.lab import ArmError, Failure, Run
 from helpers.lessons import progress
 from helpers.lessons.catalogue import lesson
+from helpers.lessons.exercises.solution import UngradableError, load
 
 Solution: TypeAlias = Callable[..., Any]
+_RUNS = "your code runs to its end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Criterion:
     what: str
     met: bool
     found: str = ""
-    """Where it is not met: what was found instead, with line numbers but without times."""
+    """If it is not met: what was found instead, with line numbers but without times."""
 
     def __str__(self) -> str:
         return f"PASS {self.what}" if self.met else f"FAIL {self.what}: {self.found}"
@@ -36,7 +37,7 @@ class Criterion:
 @dataclass(frozen=True, slots=True)
 class Exercise:
     function: str
-    """Name of the function, or class, that the learner repairs."""
+    """Name of the function or class that the learner repairs."""
     grade: Callable[[Solution], Awaitable[list[Criterion]]]
     hints: tuple[str, str, str]
 
@@ -44,7 +45,7 @@ class Exercise:
 def exercise(number: str | int) -> Exercise:
     """The exercise of a lesson. Raises `ValueError` if there is none."""
     found = lesson(number)
-    name = f"helpers.lessons.exercise_{found.number}"
+    name = f"helpers.lessons.exercises.exercise_{found.number}"
     if importlib.util.find_spec(name) is None:
         raise ValueError(f"Lesson {found.number} has no exercise.")
     exercise: Exercise = importlib.import_module(name).EXERCISE
@@ -52,7 +53,7 @@ def exercise(number: str | int) -> Exercise:
 
 
 async def grade(number: str | int, solution: Solution) -> list[Criterion]:
-    """Measure a solution and judge it. A solution that raises fails; it does not raise here."""
+    """Measure a solution and judge it. A solution that raises or exits is one that fails."""
     task = exercise(number)
     if not _gradable(solution):
         kind = type(solution).__name__
@@ -60,36 +61,37 @@ async def grade(number: str | int, solution: Solution) -> list[Criterion]:
     try:
         return await task.grade(solution)
     except ArmError as error:
-        return [Criterion("your code runs to its end", False, _raised(error.run.failure))]
+        found = _raised(error.run.failure)
+    except (TypeError, RuntimeError) as error:  # it cannot be sent to its process, or killed it
+        found = " ".join(str(error).split())
+    return [Criterion(_RUNS, False, found)]
 
 
 async def check(number: str | int, solution: Solution) -> None:
     """Grade a solution, print a line per criterion, and remember it when all are met."""
     criteria = await grade(number, solution)
+    announce(number, criteria, "Change the code above, run it, and run this cell again.")
+
+
+def announce(number: str | int, criteria: list[Criterion], next_step: str) -> bool:
+    """Print a line per criterion; remember, and return, whether all are met."""
     print(*criteria, sep="\n")
-    if all(criterion.met for criterion in criteria):
+    solved = all(criterion.met for criterion in criteria)
+    if solved:
         progress.note_now(lesson(number).number, "exercise")
-        print("Solved.")
-    else:
-        print("Not yet. Change the code above, run it, and run this cell again.")
+    print("Solved." if solved else f"Not yet. {next_step}")
+    return solved
 
 
 def load_solution(number: str | int, file: Path) -> Solution:
-    """The exercise's function out of a Python file.
+    """The exercise's function or class, from a Python file or a notebook.
 
-    Raises `ValueError` with one sentence if the file cannot be run or has no such function.
+    Raises `UngradableError` with one sentence if the file cannot be run or does not define it.
     """
     name = exercise(number).function
-    module = types.ModuleType("solution")
-    module.__file__ = str(file)
-    try:
-        code = compile(file.read_text("utf-8"), file, "exec")
-        exec(code, module.__dict__)  # noqa: S102 - the learner's own file
-    except Exception as error:
-        raise ValueError(f"{file} does not run: {type(error).__name__}: {error}") from error
-    solution = getattr(module, name, None)
+    solution = load(file, name)
     if not _gradable(solution):
-        raise ValueError(f"{file} has no function `{name}`: that is what is graded.")
+        raise UngradableError(f"{file} has no function `{name}`: that is what is graded.")
     return solution
 
 
@@ -104,9 +106,9 @@ def _raised(failure: Failure | None) -> str:
 
 
 def ended(run: Run) -> Criterion:
-    """The criterion that a run came to its end within the lab's limit."""
+    """The criterion that a run ended within the lab's limit."""
     found = f"it was still running when the lab gave up after {run.limit:g} s"
-    return Criterion("your code runs to its end", run.outcome == "returned", found)
+    return Criterion(_RUNS, run.outcome == "returned", found)
 
 
 class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
@@ -128,7 +130,7 @@ class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
 
 
 def _marked_up(hint: str) -> str:
-    """HTML, with what stands in backticks as code."""
+    """HTML, with text in backticks as code."""
     return re.sub(r"`(.+?)`", r"<code>\1</code>", html.escape(hint))
 
 

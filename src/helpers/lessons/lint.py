@@ -1,4 +1,4 @@
-"""Runs ruff on a function or class of the notebook, as it would run on the same code in a file."""
+"""Runs ruff on a function or class from a notebook as if the code were in a file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def lint(function: Callable[..., Any], rules: str = "ASYNC") -> list[str]:
     """Ruff's findings in the source of a function or a class, like "line 3: ASYNC210 …".
 
     Line 1 is its ``def`` or ``class``, or its first decorator. ``rules`` are ruff's codes or
-    prefixes of them, with commas between: ``lint(batch, "BLE001,E722,RUF006")``.
+    prefixes of them, separated by commas: ``lint(batch, "BLE001,E722,RUF006")``.
 
     Raises `OSError` if there is no source to read, `RuntimeError` if ruff cannot run.
     """
     body = _source(function)
-    # Without what stands above it the source would hide from ruff what a name means.
+    # The imports and constants above the source, so that ruff knows what its names mean.
     above = _meanings(body, _globals(function))
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache"]
     options = ["--select", rules, "--output-format", "json", "-"]
@@ -43,7 +43,7 @@ def _source(thing: Any) -> str:
     try:
         return textwrap.dedent(inspect.getsource(thing))
     except (OSError, TypeError):
-        # Before Python 3.13, inspect does not find a class of a notebook; its methods it does.
+        # Before Python 3.13, inspect finds the methods of a notebook's class, but not the class.
         if not inspect.isclass(thing) or not (method := _a_method(thing)):
             raise
     file = method.__code__.co_filename
@@ -59,7 +59,7 @@ def _source(thing: Any) -> str:
 
 
 def _a_method(thing: type) -> FunctionType | None:
-    """A function that stands in the class: not one that a decorator, as of data classes, made."""
+    """A method written in the class, not one that a decorator (such as dataclass) generated."""
     own = (getattr(each, "__func__", each) for each in vars(thing).values())
     methods = (each for each in own if inspect.isfunction(each))
     return next((m for m in methods if linecache.getlines(m.__code__.co_filename)), None)
@@ -88,7 +88,7 @@ def _meaning(name: str, value: Any) -> str:
     module, own_name = getattr(value, "__module__", None), getattr(value, "__name__", None)
     if not isinstance(module, str) or not isinstance(own_name, str):
         return ""
-    # Ruff knows a function by its public address: asyncio.create_task, not asyncio.tasks.….
+    # Ruff knows a function by its public name: asyncio.create_task, not asyncio.tasks.….
     parts = module.split(".")
     for length in range(1, len(parts) + 1):
         address = ".".join(parts[:length])

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import base64
 import copy
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import jupytext
 import nbformat
-from nbclient import NotebookClient
 
 from helpers.lessons.catalogue import LESSONS, START, Lesson, lesson
-from helpers.lessons.progress import HOME_VARIABLE
+from helpers.lessons.kernel import run_cells
 
 Notebook: TypeAlias = Any
 """An ``nbformat.NotebookNode``."""
 
-CELL_LIMIT = 120
-"""Seconds a cell may take; the lab's own limits are shorter."""
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
 def read_source(lesson: Lesson) -> Notebook:
-    """The notebook as its percent script says, without outputs.
+    """The notebook made from its percent script, without outputs.
 
-    Cell ids and metadata depend on the script alone, so that two builds differ in outputs only.
+    Cell ids and metadata depend on the script alone, so that two builds differ only in outputs.
     """
     notebook = jupytext.read(lesson.source)
     for index, cell in enumerate(notebook.cells):
@@ -40,7 +34,7 @@ def read_source(lesson: Lesson) -> Notebook:
 
 
 def read(lesson: Lesson) -> Notebook:
-    """The notebook as it is committed."""
+    """The committed notebook."""
     return nbformat.read(lesson.notebook, as_version=4)
 
 
@@ -53,22 +47,13 @@ def execute(
 ) -> None:
     """Run a notebook from top to bottom in a fresh kernel; its cells receive their outputs.
 
-    ``folder`` is the kernel's working directory; ``progress`` hears the number of cells done.
-    What a learner has predicted and solved is neither read nor written. A cell that raises ends
-    the execution with nbclient's ``CellExecutionError``, which tells the cell and the traceback.
+    ``folder`` is the kernel's working directory; ``progress`` is called with the number of cells
+    done and the number of all cells. The learner's predictions and solved exercises are neither
+    read nor written. A cell that raises ends the execution with nbclient's ``CellExecutionError``,
+    which has the cell and the traceback; a kernel that fails raises `KernelError`.
     """
     total = len(notebook.cells)
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_LIMIT,
-        kernel_name="python3",
-        extra_arguments=["--log-level=ERROR"],  # it warns of TCP, which here is loopback
-        resources={"metadata": {"path": str(folder)}},
-        record_timing=False,
-        on_cell_executed=lambda cell, cell_index, execute_reply: progress(cell_index + 1, total),
-    )
-    with _no_learner():
-        client.execute()
+    run_cells(notebook, folder, lambda cell, index: progress(index + 1, total))
 
 
 def build(lesson: Lesson, progress: Callable[[int, int], None]) -> None:
@@ -83,7 +68,7 @@ def build(lesson: Lesson, progress: Callable[[int, int], None]) -> None:
 
 
 def _write_picture(lesson: Lesson, notebook: Notebook) -> None:
-    """The lesson's closing figure as a file, for the README."""
+    """Write the lesson's closing figure to a file, for the README."""
     (cell,) = tagged(notebook, "figure")
     (encoded,) = (out.data["image/png"] for out in cell.outputs if "image/png" in out.data)
     folder = lesson.notebook.parent / "images"
@@ -105,7 +90,7 @@ def tagged(notebook: Notebook, tag: str) -> list[Any]:
 
 
 def text_of(cell: Any) -> str:
-    """What a cell printed and showed, as plain text."""
+    """What a cell printed and displayed, as plain text."""
     parts = []
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
@@ -113,19 +98,6 @@ def text_of(cell: Any) -> str:
         elif "data" in output and "text/plain" in output.data:
             parts.append(output.data["text/plain"] + "\n")
     return "".join(parts)
-
-
-@contextmanager
-def _no_learner() -> Iterator[None]:
-    with tempfile.TemporaryDirectory() as home:
-        before = os.environ.get(HOME_VARIABLE)
-        os.environ[HOME_VARIABLE] = home
-        try:
-            yield
-        finally:
-            del os.environ[HOME_VARIABLE]
-            if before is not None:
-                os.environ[HOME_VARIABLE] = before
 
 
 def main() -> None:

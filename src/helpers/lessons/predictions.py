@@ -1,4 +1,4 @@
-"""A learner commits to a number before running: it is drawn on the figure later."""
+"""A learner commits to a number before running; the figure shows it later."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from helpers.report import Prediction, quantity
 
 
 class Predict:
-    """A question about an arm whose answer, a number, is kept between sessions.
+    """A question about an arm; the answer, a number, is kept between sessions.
 
-    In seconds (the default unit) it asks for the arm's makespan; another unit names what the
+    In seconds (the default unit) it asks for the arm's makespan; any other unit names what the
     lesson counts: ``Predict("02", "How many …?", arm="wrong", unit="connections")``.
 
-    Shows an input field in JupyterLab. Nobody has to answer: ``made`` is then None, and figures
-    leave the prediction out. Without widgets, ``.commit(1.5)`` does the same.
+    It shows an input field in JupyterLab. An answer is not required: without one, ``made`` is None
+    and figures leave the prediction out. Without widgets, ``.commit(1.5)`` does the same.
     """
 
     def __init__(self, number: str | int, question: str, *, arm: str, unit: str = "s") -> None:
@@ -36,11 +36,11 @@ class Predict:
 
     @property
     def made(self) -> Prediction | None:
-        """The prediction, for a figure; None if the learner has not committed to one."""
+        """The prediction, for a figure; None if the learner has not made one."""
         return None if self._value is None else Prediction(self._arm, self._value, self._unit)
 
     def commit(self, value: object) -> None:
-        """Remember the learner's number. Raises `ValueError` if it is not one, or below zero."""
+        """Remember the learner's number. Raises `ValueError` if it is not a number, or negative."""
         try:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
@@ -55,7 +55,7 @@ class Predict:
         return f"{self._question} ({answer})"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        # Where no widget can be shown, a page on the web for one, the text is.
+        # Where widgets cannot be shown, as on a web page, the text is shown.
         return {**self._form()._repr_mimebundle_(), "text/plain": repr(self)}
 
     def _form(self) -> Any:
@@ -87,5 +87,5 @@ class Predict:
 
     def _amount(self) -> str:
         value = self._value or 0.0
-        # A time as it was typed: `quantity` would round it.
+        # A time as it was typed; `quantity` would round it.
         return f"{value:g} s" if self._unit == "s" else quantity(value, self._unit)

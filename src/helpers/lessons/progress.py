@@ -1,44 +1,48 @@
-"""What a learner has predicted, seen and solved: one small JSON file per lesson."""
+"""What a learner has predicted, seen and solved: one small file per lesson.
+
+Each note is a line that is appended, so that two kernels can note at the same time, and a note that
+fails (a full disk) loses nothing that was noted before.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_data_path
 
+# A folder to keep progress in, instead of the user's data folder.
 HOME_VARIABLE = "LLM_ANTIPATTERNS_HOME"
-"""Environment variable: a folder to keep progress in, instead of the user's data folder."""
 
 
 def read(number: str) -> dict[str, Any]:
-    """What is noted for a lesson; an unreadable file is set aside, not lost."""
-    path = _path(number)
+    """What is noted for a lesson; nothing, and a printed sentence, if it cannot be read."""
+    noted: dict[str, Any] = {}
     try:
-        noted = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        noted = None
-    if not isinstance(noted, dict):
-        aside = path.with_suffix(".unreadable")
-        path.replace(aside)
-        print(f"The progress of lesson {number} could not be read; it is kept as {aside}.")
-        return {}
+        for text in _documents(number):
+            noted |= _entries(text)
+    except OSError as error:
+        _say("read", error)
     return noted
 
 
 def note(number: str, key: str, value: Any) -> None:
-    """Remember a value for a lesson."""
-    noted = read(number) | {key: value}
+    """Remember a value for a lesson; print a sentence if it cannot be kept."""
+    # The first newline ends what a full disk may have cut off.
+    line = f"\n{json.dumps({key: value})}\n".encode()
     path = _path(number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    fresh.write_text(json.dumps(noted, indent=1), "utf-8")
-    fresh.replace(path)  # atomic: a killed kernel leaves the old file or the new one
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            # A single write, so that lines of two kernels do not mix, unless the disk is full.
+            while line:
+                line = line[file.write(line) :]
+    except OSError as error:
+        _say("kept", error)
 
 
 def note_now(number: str, key: str) -> None:
@@ -48,17 +52,57 @@ def note_now(number: str, key: str) -> None:
 
 
 def forget(number: str) -> None:
-    """Forget all about a lesson."""
-    _path(number).unlink(missing_ok=True)
+    """Forget everything about a lesson; print a sentence if that is not possible."""
+    try:
+        for path in (_path(number), _older(number)):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        _say("removed", error)
 
 
 def progress_folder() -> Path:
     """Where progress is kept."""
     home = os.environ.get(HOME_VARIABLE)
-    return (
-        Path(home) if home else user_data_path("llm-antipatterns", appauthor=False)
-    ) / "progress"
+    folder = Path(home) if home else user_data_path("llm-antipatterns", appauthor=False)
+    return folder / "progress"
 
 
 def _path(number: str) -> Path:
+    return progress_folder() / f"{number}.jsonl"
+
+
+def _older(number: str) -> Path:
+    """The first edition kept one JSON document per lesson."""
     return progress_folder() / f"{number}.json"
+
+
+def _documents(number: str) -> Iterator[str]:
+    for path in (_older(number), _path(number)):
+        try:
+            text = path.read_text("utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        yield from [text] if path == _older(number) else text.splitlines()
+
+
+def _entries(text: str) -> dict[str, Any]:
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):  # cut off, or not ours: it stays in the file
+        return {}
+    return entries if isinstance(entries, dict) else {}
+
+
+_said: set[tuple[str, int | None]] = set()
+
+
+def _say(what: str, error: OSError) -> None:
+    """Print a sentence, once per process: all lessons meet the same trouble."""
+    if (what, error.errno) in _said:
+        return
+    _said.add((what, error.errno))
+    where = f" ({error.filename})" if error.filename else ""
+    print(
+        f"Your progress cannot be {what}: {error.strerror or error}{where}. "
+        f"Set {HOME_VARIABLE} to a folder that you may write to."
+    )

@@ -1,4 +1,4 @@
-"""A lesson's verdict: its claims are judged, and a lesson whose claims hold counts as run."""
+"""A lesson's verdict: judges its claims; a lesson whose claims hold counts as run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from helpers.report import verdict as judge
 
 
 def verdict(number: str | int, *claims: Claim) -> None:
-    """Print a PASS or FAIL line per claim, and remember that the lesson was run if all hold.
+    """Print a PASS or FAIL line per claim; if all hold, remember that the lesson was run.
 
     Raises `VerdictFailed` if a claim does not hold.
     """

@@ -1,4 +1,4 @@
-"""A panel with a slider or two that runs real arms on click."""
+"""A panel with sliders that runs real arms on a click."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _FITTING = "width: 0; min-width: 100%; overflow-x: auto"
 
 
 class WhatIf:
-    """Sliders for the parameters of an experiment, a button, and the result under them.
+    """Sliders for the parameters of an experiment, a button, and the result below them.
 
-    ``experiment(**values)`` is a coroutine function that runs arms and returns something that
-    shows itself in a notebook: a table, a figure, bars or lines. ``sliders`` names its parameters,
-    each with its lowest, highest and first value, and its step if you like. Whole numbers make a
-    slider of whole numbers: ``WhatIf(experiment, calls=(1, 24, 12), share=(0.0, 0.5, 0.1))``.
+    ``experiment(**values)`` is a coroutine function that runs arms and returns something that a
+    notebook can show: a table, a figure, bars or lines. ``sliders`` names its parameters, each with
+    its lowest, highest and initial value, and optionally its step. Integers make a slider of
+    integers: ``WhatIf(experiment, calls=(1, 24, 12), share=(0.0, 0.5, 0.1))``.
 
-    While the arms run, the panel shows them live; what the experiment raises is shown there, too.
+    While the arms run, the panel shows them live; it also shows what the experiment raises.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class WhatIf:
         return f"A panel to change {names}: open the lesson in JupyterLab to use it."
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        # Where no widget can be shown, a page on the web for one, the text is.
+        # Where widgets cannot be shown, as on a web page, the text is shown.
         return {**self.form._repr_mimebundle_(), "text/plain": repr(self)}
 
     def _start(self) -> None:
-        # A second click may have been on its way when the first disabled the button.
+        # A second click may already be on its way when the first one disables the button.
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self.run())
 
@@ -60,7 +60,7 @@ class WhatIf:
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
     async def run(self) -> None:
-        """Run the experiment with the sliders' values, as a click does."""
+        """Run the experiment with the values of the sliders, as a click does."""
         self._running(True)
         self._result.value = "running …"
         values = {name: slider.value for name, slider in self._sliders.items()}
@@ -70,7 +70,7 @@ class WhatIf:
         except asyncio.CancelledError:
             self._result.value = "Stopped."
             raise
-        except Exception as error:  # noqa: BLE001 - nobody else would show it: there is no cell
+        except Exception as error:  # noqa: BLE001 - without a cell, only the panel shows it
             self._result.value = html.escape(str(error) or type(error).__name__)
         finally:
             self._running(False)
@@ -79,7 +79,7 @@ class WhatIf:
         self._button.disabled, self._stop.disabled = now, not now
 
     def _show(self, page: str, text: str = "") -> None:
-        # As wide as the panel and no wider: a picture shrinks, a table can be scrolled.
+        # No wider than the panel: a picture shrinks, a table scrolls.
         self._result.value = f'<div style="{_FITTING}">{page}</div>'
 
 

@@ -16,11 +16,16 @@ def main() -> None:
     from helpers.mock_llm.settings.settings import Settings
 
     def ready(address: Address) -> None:
-        parent.ready(port=address.port, ca_file=address.ca_file and str(address.ca_file))
+        parent.ready(
+            port=address.port,
+            tls_port=address.tls_port,
+            ca_file=address.ca_file and str(address.ca_file),
+        )
 
     orders = parent.orders
     try:
-        serve(Settings(**orders["settings"]), orders["port"], orders["token"], ready=ready)
+        settings = Settings(**orders["settings"])
+        serve(settings, settings.port, orders["token"], ready=ready)
     except CannotListenError as error:
         parent.failed(str(error))
 

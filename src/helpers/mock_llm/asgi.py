@@ -1,52 +1,38 @@
-"""One HTTP request and its answer, as the handlers see them."""
+"""ASGI's types, and what handlers and connections have to agree on beyond them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
-from typing import Any
-
-from helpers.mock_llm.serving import errors
+from typing import Any, Protocol
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-_MAX_BODY = 32 * 1024 * 1024
-_BODY_SECONDS = 60.0
 JSON = (b"content-type", b"application/json")
+ABORT = "mock.abort"
+"""The key of a request's `AbortHandle` in ``scope["extensions"]``."""
+CONNECTION = "mock.connection"
+"""The key of the recorder's `OpenConnection` in ``scope["extensions"]``."""
 
 
-async def read_body(receive: Receive) -> bytes:
-    """The request's body. Raises ApiError for one that is too large or never ends."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnectError
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            return await _read_rest(body, receive)
-    except TimeoutError:
-        raise errors.body_too_slow(_BODY_SECONDS) from None
+class AbortHandle(Protocol):
+    """Ends an answer before it is complete. Afterwards the app's ``receive`` returns
+    ``http.disconnect``, and what it sends is dropped."""
 
+    def cut(self) -> None:
+        """End the answer after what was sent of it.
 
-async def _read_rest(body: bytes, receive: Receive) -> bytes:
-    parts, size, more = [body], len(body), True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnectError
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > _MAX_BODY:
-            raise errors.body_too_large(_MAX_BODY)
-        more = message.get("more_body", False)
-    return b"".join(parts)
+        Over HTTP/1.1 the connection is closed; over HTTP/2 only the stream is reset.
+        """
+
+    def reset(self) -> None:
+        """End the whole connection at once, with a TCP RST."""
 
 
 async def respond(
@@ -57,7 +43,7 @@ async def respond(
 
 
 def head(status: int, body: bytes, headers: Headers, kind: tuple[bytes, bytes] = JSON) -> Message:
-    """That of an answer whose body is to follow."""
+    """The head of an answer whose body is to follow."""
     length = (b"content-length", b"%d" % len(body))
     return {"type": "http.response.start", "status": status, "headers": [kind, length, *headers]}
 
@@ -84,7 +70,10 @@ class Reader:
             self._watch.cancel()
 
     async def wait_until(self, due: float) -> None:
-        """Wait until ``time.perf_counter()`` says ``due``. Raises ClientLeftError at once."""
+        """Wait until ``time.perf_counter()`` says ``due``.
+
+        Raises ClientDisconnectError as soon as the client leaves.
+        """
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(due - perf_counter(), _wake, waiting)
@@ -94,7 +83,10 @@ class Reader:
             timer.cancel()
 
     async def wait_for(self, waiting: asyncio.Future[None]) -> None:
-        """Wait for a future. Raises ClientLeftError, and leaves the future cancelled, at once."""
+        """Wait for a future.
+
+        Raises ClientDisconnectError as soon as the client leaves; the future is then cancelled.
+        """
         if self._left:
             waiting.cancel()
             raise ClientDisconnectError

@@ -7,50 +7,28 @@ import secrets
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypedDict
+from typing import Any, Self
 
 import anyio
 import httpx
-from typing_extensions import Unpack
 
 from helpers.mock_llm.event_stream import EventReader
 from helpers.mock_llm.records.ledger import Connection, Ledger, Request
-from helpers.mock_llm.settings.faults import Fault
-from helpers.mock_llm.settings.limits import Limits
-from helpers.mock_llm.settings.profiles import Profile, find_profile
-from helpers.mock_llm.settings.settings import Settings
+from helpers.mock_llm.settings.options import takes
+from helpers.mock_llm.settings.settings import Changes, Settings
 from helpers.processes import Child, ChildFailedError, StartStop
 
 _START_SECONDS = 30.0
 _CONTROL_SECONDS = 10.0
 
 
-class Changes(TypedDict, total=False):
-    """What ``MockLLM.configure`` can change."""
-
-    profile: str | Profile
-    speed: float
-    seed: int
-    answer_tokens: int | None
-    limits: Limits | None
-    faults: Sequence[Fault]
-    finish_abandoned: bool
-
-
 class MockLLM(StartStop):
     """A fake LLM provider in a process of its own, on a port of this machine.
 
-    ``profile`` says how fast the model is (a name in ``PROFILES``, or a ``Profile``); ``speed``
-    divides all its times. With an ``api_key`` requests without it get a 401. ``answer_tokens``
-    fixes the length of answers, else it depends on the prompt. ``limits`` are the rate limits of
-    each key and model; a minute of theirs lasts 60 s / ``speed``. ``faults`` are what goes
-    wrong; a request can ask for one with the header ``x-mock-fault: cut; after_tokens=3``. ``port``
-    0 takes any free one. With ``finish_abandoned`` the model goes on writing, and billing, when its
-    client has left. With ``tls`` the port takes TLS as well, and ``ca_file`` is what clients have
-    to trust.
+    Its options are those of `Settings`; all but the profile must be named. A request can ask for a
+    fault with the header ``x-mock-fault: cut; after_tokens=3``.
 
     Use it with ``with`` or ``async with``, or call ``start`` and ``stop``. It also stops when it is
     garbage collected and when the interpreter exits, however that happens.
@@ -58,34 +36,9 @@ class MockLLM(StartStop):
     Raises ValueError for a value that cannot be.
     """
 
-    def __init__(
-        self,
-        profile: str | Profile = "instant",
-        *,
-        speed: float = 1.0,
-        seed: int = 0,
-        api_key: str | None = None,
-        answer_tokens: int | None = None,
-        limits: Limits | None = None,
-        faults: Sequence[Fault] = (),
-        finish_abandoned: bool = False,
-        tls: bool = False,
-        port: int = 0,
-    ) -> None:
-        if not isinstance(port, int) or not 0 <= port <= 65535:
-            raise ValueError(f"port must be from 0 (any free one) to 65535, not {port!r}")
-        self._settings = Settings(
-            profile=find_profile(profile),
-            speed=speed,
-            seed=seed,
-            api_key=api_key,
-            answer_tokens=answer_tokens,
-            limits=limits,
-            faults=tuple(faults),
-            finish_abandoned=finish_abandoned,
-            tls=tls,
-        )
-        self._port = port
+    @takes(Settings)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._settings = Settings(*args, **options)
         self._token = secrets.token_urlsafe(16)
         self._lock = threading.Lock()
         self._server: _Server | None = None
@@ -98,7 +51,7 @@ class MockLLM(StartStop):
         """
         with self._lock:
             if self._server is None:
-                server = _launch(self._settings, self._port, self._token)
+                server = _launch(self._settings, self._token)
                 self._finalizer = weakref.finalize(self, _end, server)
                 self._server = server
         return self
@@ -113,12 +66,12 @@ class MockLLM(StartStop):
     @property
     def url(self) -> str:
         """The base URL, ending in ``/v1``; https with ``tls``. RuntimeError before the start."""
-        scheme = "https" if self._settings.tls else "http"
-        return f"{scheme}://127.0.0.1:{self._running().port}/v1"
+        tls_port = self._running().tls_port
+        return self.http_url if tls_port is None else f"https://127.0.0.1:{tls_port}/v1"
 
     @property
     def http_url(self) -> str:
-        """The base URL without TLS, on the same port. Raises RuntimeError before the start."""
+        """The base URL without TLS. Raises RuntimeError before the start."""
         return f"http://127.0.0.1:{self._running().port}/v1"
 
     @property
@@ -175,17 +128,16 @@ class MockLLM(StartStop):
         windows, and the request numbers that shares and jitter depend on."""
         self._control("POST", "reset")
 
-    def configure(self, **changes: Unpack[Changes]) -> None:
-        """Change what `Changes` names from now on, also after a restart.
+    @takes(Changes)
+    def configure(self, *args: Any, **changes: Any) -> None:
+        """Change options of `Changes` from now on, also after a restart.
 
         Limits that are given start with full buckets, faults with their counts at 0.
         Raises ValueError for a value that cannot be.
         """
-        if "profile" in changes:
-            changes["profile"] = find_profile(changes["profile"])
-        settings = replace(self._settings, **changes)  # type: ignore[arg-type]
-        body = settings.to_json()
-        self._control("POST", "configure", json.dumps({name: body[name] for name in changes}))
+        given = Changes(*args, **changes).given()
+        settings = Settings(**{**dict(self._settings), **given})
+        self._control("POST", "configure", json.dumps(settings.to_json(given)))
         self._settings = settings
 
     async def __aenter__(self) -> Self:
@@ -245,6 +197,7 @@ class MockLLM(StartStop):
 class _Server:
     child: Child
     port: int
+    tls_port: int | None
     ca_file: Path | None
 
 
@@ -253,10 +206,10 @@ def _no_answer(server: _Server, error: Exception) -> RuntimeError:
     return RuntimeError(f"the mock server {state} ({error}): call .stop() and .start() again")
 
 
-def _launch(settings: Settings, port: int, token: str) -> _Server:
+def _launch(settings: Settings, token: str) -> _Server:
     # -P: the working directory is the learner's; a file there must not shadow a module of ours.
     child = Child("-P", "-m", "helpers.mock_llm")
-    orders = {"settings": settings.to_json(), "port": port, "token": token}
+    orders = {"settings": settings.to_json(), "token": token}
     try:
         ready = child.ask(orders, _START_SECONDS)
     except BaseException as error:
@@ -264,7 +217,8 @@ def _launch(settings: Settings, port: int, token: str) -> _Server:
         if why := _why_not_started(error):
             raise RuntimeError(f"the mock server did not start: {why}") from None
         raise
-    return _Server(child, ready["port"], Path(ready["ca_file"]) if ready["ca_file"] else None)
+    ca_file = Path(ready["ca_file"]) if ready["ca_file"] else None
+    return _Server(child, ready["port"], ready["tls_port"], ca_file)
 
 
 def _why_not_started(error: BaseException) -> str:

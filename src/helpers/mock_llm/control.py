@@ -1,7 +1,7 @@
 """The routes under ``/_mock/``, by which the process that started the server reads and steers it.
 
-And ``/metrics``, which needs no token, since scrapers have none: any program on this machine can
-read it, but no web page.
+And ``/metrics`` and ``/health``, which need no token, since scrapers and probes have none: any
+program on this machine can read them, but no web page.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import asyncio
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
-from helpers.mock_llm.asgi import Reader, Receive, Send, read_body, respond
-from helpers.mock_llm.guard import is_loopback_origin
+from helpers.mock_llm.asgi import Reader, Receive, Send, respond
+from helpers.mock_llm.guard import check_sender
 from helpers.mock_llm.records.events import Event, Events
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.serving import errors
 from helpers.mock_llm.serving.engine import Engine
-from helpers.mock_llm.settings.settings import Settings
+from helpers.mock_llm.serving.request_body import read_body
+from helpers.mock_llm.settings.settings import Changes, Settings
 
-_METRICS = "/metrics"
+_METRICS, _HEALTH = "/metrics", "/health"
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 # More than any event's id has.
 _DIGITS = 19
 _HEARTBEAT_SECONDS = 5.0
@@ -33,7 +33,13 @@ _METHODS = {
     "/_mock/reset": "POST",
     "/_mock/configure": "POST",
     _METRICS: "GET",
+    _HEALTH: "GET",
 }
+
+
+def is_control(path: str) -> bool:
+    """Whether a path is none of the API's: such requests stay out of the ledger."""
+    return path in _METHODS or path.startswith("/_mock/")
 
 
 class Control:
@@ -53,24 +59,20 @@ class Control:
 
     def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Raises ApiError: 403 without the token, 404 and 405."""
-        if path != _METRICS and not path.startswith("/_mock/"):
-            raise errors.unknown_url(method, path)
+        check_sender(headers)
         known = hmac.compare_digest(headers.get(b"x-mock-token", b""), self._token)
-        origin = headers.get(b"origin")
-        if not (known or path == _METRICS) or (
-            origin is not None and not is_loopback_origin(origin)
-        ):
+        if not known and path not in (_METRICS, _HEALTH):
             raise errors.control_refused()
         if path not in _METHODS:
             raise errors.unknown_url(method, path)
-        if method != _METHODS[path]:
+        if ("GET" if method == "HEAD" else method) != _METHODS[path]:
             raise errors.method_not_allowed(method, path, _METHODS[path])
 
     async def answer(
         self, path: str, headers: Mapping[bytes, bytes], receive: Receive, send: Send
     ) -> None:
         """Raises ApiError, ClientDisconnectError."""
-        body = await read_body(receive)
+        body = await read_body(receive, headers)
         if path == "/_mock/events":
             heard = headers.get(b"last-event-id", b"")
             number = int(heard) if heard.isdigit() and len(heard) < _DIGITS else None
@@ -79,7 +81,9 @@ class Control:
             await respond(send, 200, self._recorder.to_json(), [])
         elif path == _METRICS:
             page, kind = self._recorder.to_prometheus()
-            await respond(send, 200, page, [], (b"content-type", kind.encode()))
+            await respond(send, 200, page, [_NO_SNIFFING], (b"content-type", kind.encode()))
+        elif path == _HEALTH:
+            await respond(send, 200, b'{"status":"ok"}', [])
         else:
             self._change(path, body)
             await respond(send, 200, b"{}", [])
@@ -93,11 +97,11 @@ class Control:
 
     def _configure(self, body: bytes) -> None:
         try:
-            changes: dict[str, Any] = json.loads(body)
-            self._settings = replace(self._settings, **changes)
+            changes = Changes(**json.loads(body)).given()
+            self._settings = Settings(**{**dict(self._settings), **changes})
         except (ValueError, TypeError, RecursionError) as error:
             raise errors.ApiError(400, f"Invalid settings: {error}") from None
-        self._engine.configure(self._settings)
+        self._engine.configure(self._settings, changes.keys())
 
 
 async def _stream(events: Events, send: Send, reader: Reader, last_seen: int | None) -> None:

@@ -1,14 +1,14 @@
 """Shows a `Run` or a `Comparison`: figure, table, live view, verdict. It never makes one."""
 
 from helpers.lab.run import Snapshot
-from helpers.report.charts import bars, lines
-from helpers.report.figure import figure
+from helpers.report.figures.charts import bars, lines
+from helpers.report.figures.figure import figure
+from helpers.report.figures.picture import Picture
+from helpers.report.figures.prediction import Prediction
 from helpers.report.formatting import number, percent, quantity, seconds, sentence
 from helpers.report.live import LiveView
 from helpers.report.outputs import Sink
 from helpers.report.panes import Panes
-from helpers.report.picture import Picture
-from helpers.report.prediction import Prediction
 from helpers.report.table import Table, table
 from helpers.report.verdict import Claim, VerdictFailed, at_least, at_most, equals, verdict
 

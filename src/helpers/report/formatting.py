@@ -87,7 +87,8 @@ def shortened(text: str, most: int) -> str:
 
 def call(where: Where) -> str:
     """What the line calls: "httpx.post" for ``reply = httpx.post(url, json=body)``."""
-    found = re.search(r"([A-Za-z_][\w.]*)\(", where.code)
+    # Of several lines, any may be the one.
+    found = None if where.last_line else re.search(r"([A-Za-z_][\w.]*)\(", where.code)
     return found[1] if found else shortened(where.code, 30)
 
 

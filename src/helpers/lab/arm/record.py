@@ -106,7 +106,7 @@ class Record:
             self._stalls.append(Stall(start, stretch.seconds, stretch.steps, inside))
 
     def _block(self, step: BlockedStep) -> Block:
-        where = locate(step.frame)
+        where = locate(step.frame, step.last_line)
         return Block(self._since_start(step.start), step.seconds, where, step.cpu_share)
 
     def _since_start(self, at: float) -> float:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from helpers.mock_llm.anthropic.messages_answer import MessageAnswer
 from helpers.mock_llm.anthropic.messages_prompt import Prompt, read_prompt
 from helpers.mock_llm.anthropic.messages_request import (
     CountRequest,
+    ManualThinking,
     MessageRequest,
     OldThread,
     Turn,
-    check,
-    parse,
 )
+from helpers.mock_llm.anthropic.rules import check
 from helpers.mock_llm.anthropic.threads import Thread, Threads, continuing, resume
+from helpers.mock_llm.anthropic.validation import parse
 from helpers.mock_llm.model.generate import GenerationRequest
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import check_anthropic_model
+from helpers.mock_llm.serving.validation import read
+
+_Request = TypeVar("_Request", bound=CountRequest)
 
 
 class Messages:
@@ -29,13 +33,12 @@ class Messages:
 
     async def answer(self, exchange: Exchange) -> None:
         body = await exchange.body()
-        request = parse(MessageRequest, body, exchange.request_headers)
+        request = await self._parse(MessageRequest, exchange, body)
         thread = self._threads.find(wanted) if (wanted := _continued(request)) else None
         size = len(body) + (thread.size if thread else 0)
         if thread is not None:
             resume(thread, request)
-        check(request)
-        exchange.record.model = check_anthropic_model(request.model)
+        await self._check(exchange, request, body)
         exchange.record.messages = len(request.messages)
         keep = partial(self._keep, request, size, len(body)) if request.thread is not None else None
         with continuing(thread):
@@ -49,18 +52,28 @@ class Messages:
 
     async def count(self, exchange: Exchange) -> None:
         body = await exchange.body()
-        request = parse(CountRequest, body, exchange.request_headers)
-        check(request)
-        exchange.record.model = check_anthropic_model(request.model)
+        request = await self._parse(CountRequest, exchange, body)
+        await self._check(exchange, request, body)
         prompt = await self._engine.tokenize(lambda: read_prompt(request), len(body))
         await exchange.reply(200, b'{"input_tokens":%d}' % len(prompt.tokens))
+
+    async def _parse(self, model: type[_Request], exchange: Exchange, body: bytes) -> _Request:
+        headers = exchange.request_headers
+        request = await read(lambda body: parse(model, body, headers), body)
+        exchange.record.model = check_anthropic_model(request.model)
+        return request
+
+    async def _check(self, exchange: Exchange, request: CountRequest, body: bytes) -> None:
+        window = self._engine.window_of(request.model)
+        header = exchange.request_headers.get(b"anthropic-beta", b"").decode("latin-1")
+        betas = frozenset(map(str.strip, header.split(",")))
+        await read(lambda _: check(request, window, betas), body)
 
     def _keep(
         self, request: MessageRequest, size: int, new: int, id: str, content: list[dict[str, Any]]
     ) -> None:
-        """Hold the conversation for whoever continues from its answer. ``new``: of its bytes."""
-        answer = {"role": "assistant", "content": content}
-        turns = [*request.messages, *([Turn.model_validate(answer)] if content else ())]
+        """Hold the conversation so that it can go on from its answer. ``new``: of its bytes."""
+        turns = [*request.messages, *([Turn.of_answer(content)] if content else ())]
         self._threads.keep(id, Thread(request.system, request.tools, turns, size), new)
 
 
@@ -69,8 +82,8 @@ def _continued(request: MessageRequest) -> str | None:
 
 
 def _generation(request: MessageRequest, prompt: Prompt) -> GenerationRequest:
-    thinking = request.thinking if request.thinks else None
-    choice = request.tool_choice
+    choice, thinking = request.tool_choice, request.thinking
+    last = request.messages[-1].blocks
     return GenerationRequest(
         model=request.model,
         prompt=prompt.tokens,
@@ -79,9 +92,17 @@ def _generation(request: MessageRequest, prompt: Prompt) -> GenerationRequest:
         schema=request.schema_wanted,
         tools=request.callable_tools,
         tool_choice=request.tool_wanted,
-        parallel_tool_calls=not (choice and choice.disable_parallel_tool_use),
-        called=any(block["type"] == "tool_result" for block in request.messages[-1].blocks),
-        thinking_budget=(thinking.budget_tokens or request.max_tokens) if thinking else None,
-        shows_thinking=thinking is not None and thinking.display != "omitted",
+        parallel_tool_calls=not getattr(choice, "disable_parallel_tool_use", None),
+        called=any(block["type"] in ("tool_result", "mcp_tool_result") for block in last),
+        thinking_budget=_thinking_budget(request),
+        shows_thinking=request.thinks and getattr(thinking, "display", None) != "omitted",
         marks=prompt.marks,
     )
+
+
+def _thinking_budget(request: MessageRequest) -> int:
+    """A model that was not asked to think does not, whatever its profile says."""
+    if not request.thinks:
+        return 0
+    thinking = request.thinking
+    return thinking.budget_tokens if isinstance(thinking, ManualThinking) else request.max_tokens

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from helpers.mock_llm.anthropic.dialect import ANTHROPIC
 from helpers.mock_llm.anthropic.messages_request import MessageRequest
 from helpers.mock_llm.model.generate import Choice, Text, ToolCall
-from helpers.mock_llm.serving.dialect import ANTHROPIC
 from helpers.mock_llm.serving.engine import Completion
 from helpers.mock_llm.serving.errors import ApiError
 
@@ -173,12 +173,18 @@ def _pieces(completion: Completion, *, thinks: bool) -> list[_Piece]:
 
 
 def _text(part: Text) -> _Piece:
-    start = {"type": "text", "text": "", "citations": None}
+    start = {"type": "text", "text": ""}
     return _Piece(start, '"type":"text_delta","text":', part.tokens)
 
 
 def _call(part: ToolCall) -> _Piece:
-    start = {"type": "tool_use", "id": f"toolu_{part.id}", "name": part.name, "input": {}}
+    start = {
+        "type": "tool_use",
+        "id": f"toolu_{part.id}",
+        "name": part.name,
+        "input": {},
+        "caller": {"type": "direct"},
+    }
     return _Piece(start, '"type":"input_json_delta","partial_json":', part.tokens)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from helpers.mock_llm.anthropic.messages_request import Block, CacheControl, CountRequest
+from helpers.mock_llm.anthropic.blocks import CacheControl
+from helpers.mock_llm.anthropic.messages_request import CountRequest
 from helpers.mock_llm.model.prefix_cache import Marks
 from helpers.mock_llm.model.tokens import (
     CLOSING,
@@ -35,6 +37,17 @@ class Prompt:
                 self.hour_end = end
 
 
+# Blocks that the model does not see, or that have nothing in them.
+_NOT_SHOWN = (
+    "compaction",
+    "fallback",
+    "mcp_tool_listing",
+    "mcp_tool_result",
+    "redacted_thinking",
+    "tool_result",
+)
+
+
 def read_prompt(request: CountRequest) -> Prompt:
     prompt = Prompt()
     for tool in request.tools or ():
@@ -50,7 +63,7 @@ def read_prompt(request: CountRequest) -> Prompt:
     return prompt
 
 
-def _read_blocks(prompt: Prompt, role: str, blocks: list[Block]) -> None:
+def _read_blocks(prompt: Prompt, role: str, blocks: Sequence[Any]) -> None:
     if not blocks:
         return
     prompt.tokens += message_opening(role)
@@ -68,12 +81,14 @@ def _block_tokens(block: Any) -> list[int]:
             return encode(text)
         case {"type": "document", "source": {"type": "text", "data": str(text)}}:
             return encode(text)
-        case {"type": "tool_use", "name": name, "input": input}:
+        case {"type": "tool_use" | "mcp_tool_use", "name": name, "input": input}:
             return encode(name) + json_tokens(input)
-        case {"type": "tool_result", "content": str(text)}:
+        case {"type": "tool_result" | "mcp_tool_result" | "compaction", "content": str(text)}:
             return encode(text)
-        case {"type": "tool_result", "content": list(parts)}:
+        case {"type": "tool_result" | "mcp_tool_result", "content": list(parts)}:
             return [token for part in parts for token in _block_tokens(part)]
-        case {"type": "tool_result" | "redacted_thinking"}:
+        case {"type": "tool_addition" | "tool_removal", "tool": tool}:
+            return json_tokens(tool)
+        case {"type": kind} if kind in _NOT_SHOWN:
             return []
     return NO_TEXT

@@ -7,12 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from helpers.mock_llm.anthropic.messages_request import (
-    CountRequest,
-    TextBlock,
-    ToolDefinition,
-    Turn,
-)
+from helpers.mock_llm.anthropic.blocks import TextBlock
+from helpers.mock_llm.anthropic.messages_request import CountRequest, Turn
+from helpers.mock_llm.anthropic.tools import Tool
 from helpers.mock_llm.serving.bounded_store import BoundedStore
 from helpers.mock_llm.serving.errors import ApiError
 
@@ -22,7 +19,7 @@ class Thread:
     """A conversation up to an answer, under whose id it is kept."""
 
     system: str | list[TextBlock] | None
-    tools: list[ToolDefinition] | None
+    tools: list[Tool] | None
     turns: list[Turn]
     size: int
     """Bytes, about."""
@@ -52,7 +49,9 @@ class Threads(BoundedStore[Thread]):
 
 def resume(thread: Thread, request: CountRequest) -> None:
     """Put what the server holds before what the client sent."""
-    request.system, request.tools = thread.system, thread.tools
+    for name in ("system", "tools"):
+        if (held := getattr(thread, name)) is not None:
+            setattr(request, name, held)
     request.messages = [*thread.turns, *request.messages]
 
 

@@ -1,324 +1,205 @@
-"""HTTP/1.1 for uvicorn, on the httptools parser, with limits and refusals in the provider's shape.
-
-uvicorn's own would do but for the limits, and for its price: a timer, an event, two writes and a
-dozen checks of what is our own, together half of the time that a short answer takes.
-"""
+"""uvicorn's HTTP/1.1, with limits, refusals in the provider's shape, and a way to abort answers."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
-from helpers.mock_llm.asgi import Headers, Message, Scope
-from helpers.mock_llm.http import connection as wire
-from helpers.mock_llm.http.connection import (
-    MAX_HEAD,
-    Answering,
-    HttpConnection,
-    oversized,
-    refusal,
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
 )
 
-_MAX_UNREAD = 64 * 1024
-"""Bytes of a request's body that may wait for the app."""
+from helpers.mock_llm.asgi import ABORT, CONNECTION, Application, Message, Receive, Scope, Send
+from helpers.mock_llm.http.connection import MAX_HEAD, HttpConnection, find_problem, reset
+
 _HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+_INVALID = "Invalid HTTP request received."
+# IANA's registry of transfer codings, without chunked.
+_OTHER_CODINGS = frozenset((b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip"))
 
 
-class Http1(HttpConnection):
-    """One connection. Its requests are answered one after the other, each on a `Cycle`."""
+class Http1(HttpConnection, HttpToolsProtocol):
+    """One connection. Its requests are answered one after the other."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._parser = httptools.HttpRequestParser(self)
-        # What comes after the last request is ignored, and must not cost it its answer.
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._url = b""
-        self._headers: Headers = []
+        self.url = b""
+        self.headers = []
         self._messages = 0
         self._head_bytes = 0
         self._in_head = True
-        self._asked = False
-        self._cycle: Cycle | None = None
-        """Whose body is being read."""
-        self._unanswered: deque[Cycle] = deque()
-        """The first of them runs."""
-        self._reading = True
-        self.paused = False
-        """The client reads more slowly than it is written to."""
-        self._writable = asyncio.Event()
+        self._first = True
+        # The requests that may not have been answered, in order.
+        self._cycles: list[RequestResponseCycle] = []
 
     def data_received(self, data: bytes) -> None:
-        if self.leaving:
-            self.ignore(data)
+        if self.closing:
+            self.discard(data)
             return
+        self._unset_keepalive_if_required()
         messages = self._messages
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # answered as if it had not asked for another protocol
+            self._parse(data)
         except httptools.HttpParserError:
-            self._refuse(400, "Invalid HTTP request received.")
+            self._refuse(400, _INVALID)
         if self._in_head and self._messages == messages:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD:
                 self._refuse(431, f"The request's head is larger than {MAX_HEAD} bytes.")
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._disconnect_all()
+    def _parse(self, data: bytes) -> None:
+        """Raises HttpParserError."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # The client offers another protocol (curl and Java's HttpClient: HTTP/2). The
+                # parser takes the rest for that protocol; it has to see the head without the offer.
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            else:
+                return
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.paused = True
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.paused = False
-        self._writable.set()
-
-    def shutdown(self) -> None:
-        """Close as soon as the requests that are being answered have been."""
-        if self._unanswered:
-            self._unanswered[-1].keep_alive = False
-        else:
-            self.transport.close()
-
-    def leave(self, last_words: bytes = b"") -> None:
-        self._disconnect_all()
-        super().leave(last_words)
+    def _head_without_upgrade(self) -> bytes:
+        """Raises HttpParserError for CONNECT, which cannot be ignored."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError(_INVALID)
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     # What the parser finds.
 
-    def on_message_begin(self) -> None:
-        self._url = b""
-        self._headers = []
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
-
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._in_head = False
         self._head_bytes = 0
-        self._cycle = None
-        first, self._asked = not self._asked, True
+        first, self._first = self._first, False
         if self._gone:
             return
-        if problem := oversized(self._headers, self._url):
-            self._refuse(431, problem)
-        elif first and self.must_refuse(self._url.decode("latin-1")):
-            self.leave()
+        problem = find_problem(self.headers, self.url) or self._find_coding_problem()
+        if problem is not None:
+            self._refuse(*problem)
+        elif first and self.must_refuse(self._path()):
+            self.close_gracefully()
         else:
-            self._begin()
+            super().on_headers_complete()
+            extensions: Any = {ABORT: _Abort(self, self.cycle), CONNECTION: self.connection}
+            self.scope["extensions"] = extensions
+            self._cycles = [*self._unanswered(), self.cycle]
 
     def on_body(self, body: bytes) -> None:
-        if self._cycle is not None:
-            self._cycle.body_received(body)
+        if not self._gone:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._in_head = True
         self._messages += 1
-        if self._cycle is not None:
-            self._cycle.body_ended()
+        if not self._gone:
+            super().on_message_complete()
 
-    # What cycles ask of their connection.
+    def _path(self) -> str:
+        """That of the request's target, as far as it is one."""
+        try:
+            path: bytes = httptools.parse_url(self.url).path
+        except httptools.HttpParserInvalidURLError:
+            path = self.url
+        return path.decode("latin-1")
 
-    async def until_writable(self) -> None:
-        await self._writable.wait()
+    def _find_coding_problem(self) -> tuple[int, str] | None:
+        """RFC 9112, section 6.1: chunked is all that is supported."""
+        values = [value for name, value in self.headers if name == b"transfer-encoding"]
+        codings = b",".join(values).lower()
+        if not values or codings.strip() == b"chunked":
+            return None
+        known = {coding.strip() for coding in codings.split(b",")} & _OTHER_CODINGS
+        text = codings.decode("latin-1")
+        return 501 if known else 400, f"The transfer coding '{text}' is not supported."
 
-    def reset(self) -> None:
-        self.leaving = True
-        self._disconnect_all()
-        wire.reset(self.transport)
+    # How a connection ends.
 
-    def pause_reading(self) -> None:
-        if self._reading:
-            self._reading = False
-            self.transport.pause_reading()
+    def shutdown(self) -> None:
+        HttpToolsProtocol.shutdown(self)
 
-    def resume_reading(self) -> None:
-        if not self._reading:
-            self._reading = True
-            self.transport.resume_reading()
+    def close_gracefully(self, last: bytes = b"") -> None:
+        self.disconnect_all()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+        super().close_gracefully(last)
 
-    def answered(self, cycle: Cycle) -> None:
-        self._server_state.total_requests += 1
-        self._unanswered.popleft()
-        if not cycle.keep_alive:
-            self.transport.close()
-        if self.transport.is_closing():
-            return
-        self.resume_reading()
-        if self._unanswered:
-            self._run(self._unanswered[0])
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.disconnect_all()
+        super().connection_lost(exc)
 
-    @property
-    def _gone(self) -> bool:
-        return self.leaving or self.transport.is_closing()
-
-    def _begin(self) -> None:
-        version = self._parser.get_http_version()
-        path, raw_path, query = _target(self._url)
-        method = self._parser.get_method().decode("ascii")
-        scope = self.scope(version, method, path, raw_path, query, self._headers)
-        keep_alive = version != "1.0" and self._parser.should_keep_alive()
-        self._cycle = cycle = Cycle(self, scope, keep_alive)
-        self._unanswered.append(cycle)
-        if len(self._unanswered) == 1:
-            self._run(cycle)
-        else:  # it has been sent before the answer to another one, and waits for its turn
-            self.pause_reading()
-
-    def _run(self, cycle: Cycle) -> None:
-        cycle.task = self._loop.create_task(cycle.run(self._app))
+    def disconnect_all(self) -> None:
+        """Let every app know that its client has gone."""
+        for cycle in self._unanswered():
+            cycle.disconnected = True
+            cycle.waiting_for_100_continue = False
+            cycle.message_event.set()
+        self.flow.resume_writing()
 
     def _refuse(self, status: int, message: str) -> None:
         if self._gone:
             return
-        if self._unanswered:
-            self.leave()  # a refusal would stand in the middle of another answer
+        unanswered = self._unanswered()
+        if len(unanswered) > 1 or any(cycle.response_started for cycle in unanswered):
+            self.close_gracefully()  # a refusal would be taken for another request's answer
         else:
-            body = refusal(status, message)
-            self.leave(STATUS_LINE[status] + _HEAD % len(body) + body)
+            body = self.options.error_body(status, message, self._path(), self.headers)
+            self.close_gracefully(STATUS_LINE[status] + _HEAD % len(body) + body)
 
-    def _disconnect_all(self) -> None:
-        for cycle in self._unanswered:
-            cycle.disconnect()
-        self._unanswered.clear()
-        self._writable.set()
+    def _unanswered(self) -> list[RequestResponseCycle]:
+        return [cycle for cycle in self._cycles if not cycle.response_complete]
+
+    @property
+    def _gone(self) -> bool:
+        return self.closing or self.transport.is_closing()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            app = _without_chunks(app, cycle)
+        super()._start_asgi_task(cycle, app)
 
 
-class Cycle(Answering):
-    """The head of an answer leaves with the first piece of its body: ASGI wants it so, and a short
-    answer costs half the system calls."""
+def _without_chunks(app: Application, cycle: RequestResponseCycle) -> Application:
+    """RFC 9112, section 6.1: an HTTP/1.0 client knows no chunks; the connection's end is that of a
+    body of unknown length."""
 
-    def __init__(self, connection: Http1, scope: Scope, keep_alive: bool) -> None:
-        super().__init__(scope)
-        self.keep_alive = keep_alive
-        self.task: asyncio.Task[None] | None = None
-        """Kept, since the event loop does not; uvicorn's set of tasks costs a callback for each."""
-        self._connection = connection
-        self._news = False
-        self._waiting: asyncio.Future[None] | None = None
-        # The request.
-        self._body: list[bytes] = []
-        self._unread = 0
-        self._more_body = True
-        self._asked = False
-        # The answer.
-        self._head = b""
-        self._chunked = False
+    async def unchunked(scope: Scope, receive: Receive, send: Send) -> None:
+        has_length = True
 
-    # ASGI.
+        async def send_unchunked(message: Message) -> None:
+            nonlocal has_length
+            if message["type"] == "http.response.start":
+                has_length = b"content-length" in dict(message.get("headers", ()))
+                cycle.chunked_encoding = None if has_length else False
+            elif not has_length:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
 
-    async def receive(self) -> Message:
-        self._connection.resume_reading()
-        if not self._news:
-            if self._more_body and not self._started:
-                self._ask_for_body()
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        self._news = False
-        if self._left or self._answered:
-            self._news = True  # and for ever
-            return {"type": "http.disconnect"}
-        body, self._body = b"".join(self._body), []
-        self._unread = 0
-        return {"type": "http.request", "body": body, "more_body": self._more_body}
+        await app(scope, receive, send_unchunked)
 
-    async def send(self, message: Message) -> None:
-        if self._connection.paused:
-            await self._connection.until_writable()
-        if self._left:
-            return
-        if message["type"] == "http.response.start" and not self._started:
-            self._start(message["status"], message.get("headers", ()))
-        elif message["type"] == "http.response.body" and self._started and not self._answered:
-            self._write(message.get("body", b""), message.get("more_body", False))
-        else:
-            raise RuntimeError(f"Unexpected ASGI message {message['type']!r}")
+    return unchunked
 
-    # Wire.
+
+class _Abort:
+    def __init__(self, protocol: Http1, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
 
     def cut(self) -> None:
-        if not self._answered and not self._left:
-            self._connection.leave()
+        if not self._cycle.response_complete and not self._protocol.closing:
+            self._protocol.close_gracefully()
 
     def reset(self) -> None:
-        self._connection.reset()
-
-    # What the client does.
-
-    def body_received(self, body: bytes) -> None:
-        if self._answered:
-            return
-        self._body.append(body)
-        self._unread += len(body)
-        if self._unread > _MAX_UNREAD:
-            self._connection.pause_reading()
-        self._tell()
-
-    def body_ended(self) -> None:
-        self._more_body = False
-        self._tell()
-
-    def disconnect(self) -> None:
-        self._left = True
-        self._tell()
-
-    def _tell(self) -> None:
-        self._news = True
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    def _ask_for_body(self) -> None:
-        """Tell a client that waits for leave to send it."""
-        if not self._asked and any(name == b"expect" for name, _ in self._scope["headers"]):
-            self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._asked = True
-
-    def _start(self, status: int, headers: Headers) -> None:
-        self._started = True
-        every = (*self._connection.default_headers(), *headers)
-        lines = b"".join([b"%b: %b\r\n" % header for header in every])
-        if (
-            b"content-length: " not in lines
-            and status not in (204, 304)
-            and self._scope["method"] != "HEAD"
-        ):
-            self._chunked = True
-            lines += b"transfer-encoding: chunked\r\n"
-        if not self.keep_alive:
-            lines += b"connection: close\r\n"
-        self._head = STATUS_LINE[status] + lines + b"\r\n"
-
-    def _write(self, body: bytes, more: bool) -> None:
-        if self._chunked:
-            body = (b"%x\r\n%b\r\n" % (len(body), body)) if body else b""
-            if not more:
-                body += b"0\r\n\r\n"
-        elif self._scope["method"] == "HEAD":
-            body = b""
-        self._connection.transport.write(self._head + body)
-        self._head = b""
-        if not more:
-            self._answered = True
-            self._tell()
-            self._connection.answered(self)
-
-
-@lru_cache(maxsize=1024)
-def _target(url: bytes) -> tuple[str, bytes, bytes]:
-    """Its path, that as it was sent, and its query. Raises HttpParserError."""
-    parsed = httptools.parse_url(url)
-    path = parsed.path.decode("ascii")
-    return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
+        self._protocol.closing = True
+        self._protocol.disconnect_all()
+        reset(self._protocol.transport)

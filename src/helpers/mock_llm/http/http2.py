@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
+import logging
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,39 +19,48 @@ from h2.events import (
     StreamReset,
     WindowUpdated,
 )
-from h2.exceptions import DenialOfServiceError, ProtocolError
-from h2.frame_buffer import FrameBuffer
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame
+from uvicorn.config import Config
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
 
-from helpers.mock_llm.asgi import Headers, Message, Receive, Scope, Send, respond
-from helpers.mock_llm.http import connection as wire
+from helpers.mock_llm.asgi import (
+    ABORT,
+    CONNECTION,
+    Application,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    respond,
+)
 from helpers.mock_llm.http.connection import (
     MAX_HEAD,
-    Answering,
-    App,
     HttpConnection,
-    log,
-    oversized,
-    refusal,
+    HttpOptions,
+    find_problem,
+    reset,
 )
+from helpers.mock_llm.http.flood import Frames
+from helpers.mock_llm.records.recorder import OpenConnection
+
+_log = logging.getLogger("uvicorn.error")
 
 _MAX_STREAMS = 1_000
+# Bytes of a request's body that may wait for the app: the protocol's default.
 _STREAM_WINDOW = 65_535
-"""Bytes of a request's body that may wait for the app: the protocol's default."""
+# So large that no client waits for it: a request that its app does not read must not block others.
 _CONNECTION_WINDOW = 16 * 1024 * 1024
-"""Never what a client waits for: a request that its app does not read must not block the others."""
+# Bytes of an answer in one frame: what every client has to accept.
 _FRAME = 16_384
-"""Bytes of an answer in one frame: what every client has to take."""
+# Bytes of header compression state, also for a client that would accept more.
 _HPACK_TABLE = 4_096
-"""Bytes of header compression state for a client that would let us have more."""
+# Closed streams of which h2 remembers how they ended, so that late frames on them are no error.
 _KNOWN_CLOSED = 1_000
-"""Closed streams of which h2 remembers how they ended, so that late frames on them are no error."""
-_MAX_IGNORED = 64 * 1024 * 1024
-"""Bytes of a request's body that may follow after its answer: those of a 413, for example."""
+# Bytes of acknowledgements and the like that a client may leave unread. Answers stay below it.
 _MAX_UNREAD = 1024 * 1024
-"""Bytes of acknowledgements and the like that a client may leave unread. Answers keep to less."""
-_CREDIT, _CREDIT_PER_SECOND = 1_000.0, 100.0
 _NOT_IN_HTTP2 = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
@@ -66,46 +75,64 @@ _CONFIG = H2Configuration(
 class Http2(HttpConnection):
     """One connection. Each request runs in a task of its own, on a ``Stream``."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self,
+        options: HttpOptions,
+        connection: OpenConnection,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(options, connection)
+        self._app: Application = config.loaded_app
+        self._root_path = config.root_path
+        self._server_state = server_state
+        self._app_state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
         self._h2 = _Connection(_CONFIG)
-        self._frames = _Frames()
+        self._frames = Frames()
         self._h2.incoming_buffer = self._frames
         self._streams: dict[int, Stream] = {}
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._received = 0
         self._paused = False
         self._last_stream = False
-        self._asked = False
+        self._first = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self.transport = transport
+        self._server_state.connections.add(self)  # type: ignore[arg-type]
+        self._client = get_remote_addr(transport)
+        self._server = get_local_addr(transport)
+        self._scheme = "https" if is_ssl(transport) else "http"
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(_CONNECTION_WINDOW - _STREAM_WINDOW)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        if self.leaving:
-            self.ignore(data)
+        if self.closing:
+            self.discard(data)
             return
         try:
             for event in self._h2.receive_data(data):
                 self._handle(event)
         except ProtocolError as error:
-            self._give_up(error.error_code)
+            self._terminate(error.error_code)
         except Exception:  # noqa: BLE001  # h2 or hpack tripped over what the client sent
-            log.exception("Exception in HTTP/2")
-            self._give_up(ErrorCodes.INTERNAL_ERROR)
-        if self.leaving:
+            _log.exception("Exception in HTTP/2")
+            self._terminate(ErrorCodes.INTERNAL_ERROR)
+        if self.closing:
             return
         self._flush()
         if self.transport.get_write_buffer_size() > _MAX_UNREAD:
             self.transport.abort()
-        if self._frames.client_leaves:
+        if self._frames.goaway_received:
             self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.leaving = True
+        self.closing = True
+        self._server_state.connections.discard(self)
         super().connection_lost(exc)
         self._disconnect_all()
 
@@ -122,7 +149,7 @@ class Http2(HttpConnection):
         """Close as soon as the requests that are being answered have been."""
         self._last_stream = True
         if not self._streams:
-            self._give_up(ErrorCodes.NO_ERROR)
+            self._terminate(ErrorCodes.NO_ERROR)
 
     # What the client sends.
 
@@ -130,7 +157,7 @@ class Http2(HttpConnection):
         if isinstance(event, RequestReceived):
             self._begin(event)
         elif isinstance(event, DataReceived):
-            self._take(event)
+            self._receive_data(event)
         elif isinstance(event, WindowUpdated):
             if event.stream_id:
                 self._wake(event.stream_id)
@@ -148,23 +175,22 @@ class Http2(HttpConnection):
             self._wake_all()  # the windows may have grown
 
     def _begin(self, event: RequestReceived) -> None:
-        if self.leaving:
+        if self.closing:
             return
         pseudo = {name: value for name, value in event.headers if name.startswith(b":")}
         path, _, query = pseudo.get(b":path", b"").partition(b"?")
-        first, self._asked = not self._asked, True
+        first, self._first = self._first, False
         if first and self.must_refuse(path.decode("latin-1")):
-            self.leave()
+            self.close_gracefully()
             self._disconnect_all()
             return
-        scope = self._scope(event, pseudo, path, query)
-        stream = Stream(self, event.stream_id, scope)
+        stream = Stream(self, event.stream_id, self._scope(event, pseudo, path, query))
         self._streams[event.stream_id] = stream
         app = self._app
-        if problem := oversized(event.headers):
-            app = _refuse(431, problem)
+        if problem := find_problem(event.headers):
+            app = self._refuse(*problem)
         elif not (path.startswith(b"/") and path.isascii()):
-            app = _refuse(400, "Invalid HTTP request received.")
+            app = self._refuse(400, "Invalid HTTP request received.")
         task = self._loop.create_task(stream.run(app))
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
@@ -176,10 +202,31 @@ class Http2(HttpConnection):
         if b":authority" in pseudo:  # which h2 has compared with the header host, if there is one
             headers = [header for header in headers if header[0] != b"host"]
             headers.insert(0, (b"host", pseudo[b":authority"]))
-        method, text = pseudo[b":method"].decode("latin-1"), unquote(path.decode("latin-1"))
-        return self.scope("2", method, text, path, query, headers)
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "2",
+            "server": self._server,
+            "client": self._client,
+            "scheme": self._scheme,
+            "method": pseudo[b":method"].decode("latin-1"),
+            "root_path": self._root_path,
+            "path": unquote(path.decode("latin-1")),
+            "raw_path": path,
+            "query_string": query,
+            "headers": headers,
+            "state": self._app_state.copy(),
+        }
 
-    def _take(self, event: DataReceived) -> None:
+    def _refuse(self, status: int, message: str) -> Application:
+        """An app that refuses every request."""
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await respond(send, status, self.error_body(status, message, scope), [])
+
+        return app
+
+    def _receive_data(self, event: DataReceived) -> None:
         self._received += event.flow_controlled_length
         if self._received >= _CONNECTION_WINDOW // 2:
             self._h2.increment_flow_control_window(self._received)
@@ -188,6 +235,12 @@ class Http2(HttpConnection):
             stream.body_received(event.data, event.flow_controlled_length)
 
     # What streams ask of their connection.
+
+    def error_body(self, status: int, message: str, scope: Scope) -> bytes:
+        return self.options.error_body(status, message, scope["path"], scope["headers"])
+
+    def default_headers(self) -> Headers:
+        return self._server_state.default_headers
 
     def open_window(self, stream: Stream, size: int) -> None:
         """Let the client send more of this request's body."""
@@ -207,9 +260,9 @@ class Http2(HttpConnection):
         return max(0, min(self._h2.local_flow_control_window(stream.id), _FRAME))
 
     async def wait_for_room(self, stream: Stream) -> None:
-        """Until there may be room again. A client that gives none loses its answer."""
+        """Wait until there may be room again. A client that makes none loses its answer."""
         waiting = self._waiting[stream.id] = self._loop.create_future()
-        timer = self._loop.call_later(wire.STUCK_SECONDS, stream.cut)
+        timer = self._loop.call_later(self.options.stuck_seconds, stream.cut)
         try:
             await waiting
         finally:
@@ -221,21 +274,21 @@ class Http2(HttpConnection):
         self._flush()
 
     def reset_stream(self, stream: Stream, code: ErrorCodes) -> None:
-        if not self.leaving and self._is_open(stream):
+        if not self.closing and self._is_open(stream):
             self._h2.reset_stream(stream.id, code)
             self._flush()
 
     def forget(self, stream: Stream) -> None:
         self._streams.pop(stream.id, None)
         self._wake(stream.id)
-        if self._last_stream and not self._streams and not self.leaving:
-            self._give_up(ErrorCodes.NO_ERROR)
+        if self._last_stream and not self._streams and not self.closing:
+            self._terminate(ErrorCodes.NO_ERROR)
 
     def count(self) -> None:
         self._server_state.total_requests += 1
 
     def _is_open(self, stream: Stream) -> bool:
-        """For h2, which is ahead of us: it has read everything that came, we handle it in turn."""
+        """Whether h2, which has read everything that came, knows of no end of the stream."""
         known = self._h2.streams.get(stream.id)
         return known is not None and known.open
 
@@ -244,15 +297,15 @@ class Http2(HttpConnection):
         if data and not self.transport.is_closing():
             self.transport.write(data)
 
-    def _give_up(self, code: ErrorCodes | int) -> None:
-        """Say GOAWAY, unless h2 has, and close."""
-        if self.leaving:
+    def _terminate(self, code: ErrorCodes | int) -> None:
+        """Send GOAWAY, unless h2 has, and close."""
+        if self.closing:
             return
-        last_words = self._h2.data_to_send()
-        if code == ErrorCodes.NO_ERROR or not last_words:
+        last = self._h2.data_to_send()
+        if code == ErrorCodes.NO_ERROR or not last:
             self._h2.close_connection(code)
-            last_words += self._h2.data_to_send()
-        self.leave(last_words)
+            last += self._h2.data_to_send()
+        self.close_gracefully(last)
         self._disconnect_all()
 
     def _disconnect_all(self) -> None:
@@ -269,35 +322,55 @@ class Http2(HttpConnection):
             self._wake(stream_id)
 
 
-class Stream(Answering):
+class Stream:
+    """One request and its answer: what the app receives from and sends to, and its
+    `AbortHandle`."""
+
     def __init__(self, connection: Http2, id: int, scope: Scope) -> None:
-        super().__init__(scope)
         self.id = id
         self._connection = connection
-        self._news = asyncio.Event()
+        self._scope = scope
+        scope["extensions"] = {ABORT: self, CONNECTION: connection.connection}
+        self._disconnected = False
+        self._changed = asyncio.Event()
         # The request.
         self._body: list[bytes] = []
         self._more_body = True
+        # Bytes of window that the client has used and the app has not yet read.
         self._unread = 0
-        """Bytes of window that the client has used up and the app has not yet read."""
+        # Bytes of window that the app has read and that the client may use again.
         self._to_open = 0
-        """Bytes of window that the app has read and the client has not yet been given back."""
         self._ignored = 0
         self._continue = any(name == b"expect" for name, _ in scope["headers"])
         # The answer.
+        self._started = False
+        self._answered = False
         self._expected: int | None = None
         self._bodyless = False
+
+    async def run(self, app: Application) -> None:
+        try:
+            await app(self._scope, self.receive, self.send)
+        except Exception:  # noqa: BLE001  # a mistake of the app, which answers for its own
+            _log.exception("Exception in ASGI application")
+        if self._answered or self._disconnected:
+            return
+        if self._started:
+            self.cut()
+        else:
+            body = self._connection.error_body(500, "The server did not answer.", self._scope)
+            await respond(self.send, 500, body, [])
 
     # ASGI.
 
     async def receive(self) -> Message:
-        if self._continue and not self._started and not self._left:
+        if self._continue and not self._started and not self._disconnected:
             self._continue = False
             self._connection.send_headers(self, [(b":status", b"100")])
-        if not self._left and not self._answered:
-            await self._news.wait()
-            self._news.clear()
-        if self._left or self._answered:
+        if not self._disconnected and not self._answered:
+            await self._changed.wait()
+            self._changed.clear()
+        if self._disconnected or self._answered:
             return {"type": "http.disconnect"}
         body, self._body = b"".join(self._body), []
         self._give_back(self._unread)
@@ -305,7 +378,7 @@ class Stream(Answering):
         return {"type": "http.request", "body": body, "more_body": self._more_body}
 
     async def send(self, message: Message) -> None:
-        if self._left:
+        if self._disconnected:
             return
         if message["type"] == "http.response.start" and not self._started:
             self._start(message["status"], message.get("headers", ()))
@@ -314,37 +387,37 @@ class Stream(Answering):
         else:
             raise RuntimeError(f"Unexpected ASGI message {message['type']!r}")
 
-    # Wire.
+    # AbortHandle.
 
     def cut(self) -> None:
-        if not self._answered and not self._left:
+        if not self._answered and not self._disconnected:
             self._connection.reset_stream(self, ErrorCodes.INTERNAL_ERROR)
             self.disconnect()
 
     def reset(self) -> None:
         self.disconnect()
-        wire.reset(self._connection.transport)
+        reset(self._connection.transport)
 
     # What the client does.
 
     def body_received(self, data: bytes, size: int) -> None:
-        """``size`` is what it takes of the window: with padding, it is more than the data."""
+        """``size``: bytes of the window that it takes; with padding, more than the data."""
         if self._answered:
             self._ignore(size)
             return
         self._body.append(data)
         self._unread += size
-        self._news.set()
+        self._changed.set()
 
     def body_ended(self) -> None:
         self._more_body = False
-        self._news.set()
+        self._changed.set()
         if self._answered:
             self._connection.forget(self)
 
     def disconnect(self) -> None:
-        self._left = True
-        self._news.set()
+        self._disconnected = True
+        self._changed.set()
         self._connection.forget(self)
 
     def _start(self, status: int, headers: Headers) -> None:
@@ -374,7 +447,7 @@ class Stream(Answering):
                 self._connection.send_data(self, part, end=not more and not rest)
                 if rest:
                     await asyncio.sleep(0)  # the other streams have a turn: the window is shared
-            if self._left:
+            if self._disconnected:
                 return
         if not more:
             if self._bodyless or not body:
@@ -383,7 +456,7 @@ class Stream(Answering):
 
     def _finish(self) -> None:
         self._answered = True
-        self._news.set()
+        self._changed.set()
         self._connection.count()
         if self._more_body:
             self._ignore(self._unread)
@@ -391,9 +464,9 @@ class Stream(Answering):
             self._connection.forget(self)
 
     def _ignore(self, size: int) -> None:
-        """The body of a request that has been answered may end, or else is told to."""
+        """Skip the body of a request that has been answered; end its stream if it is too long."""
         self._ignored += size
-        if self._ignored > _MAX_IGNORED:
+        if self._ignored > self._connection.options.max_ignored_body:
             self._connection.reset_stream(self, ErrorCodes.NO_ERROR)
             self._connection.forget(self)
         else:
@@ -420,55 +493,3 @@ class _Connection(H2Connection):
         )
         # What is larger than a head may be gets an answer, up to here; beyond, a closed connection.
         self.decoder.max_header_list_size = 4 * MAX_HEAD
-
-
-class _Frames(FrameBuffer):
-    """The frames that a client sends, and whether they still are worth reading.
-
-    Each frame that asks for nothing (ping, settings, reset, empty data, …) costs credit; each that
-    we send earns twice that, and time restores it. A client without credit is a flood: it makes
-    work and takes no answers, as in CVE-2023-44487, CVE-2019-9512, -9514, -9515 and -9518.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(server=True)
-        self.client_leaves = False
-        self._credit = _CREDIT
-        self._counted = perf_counter()
-
-    def earn(self) -> None:
-        self._credit = min(_CREDIT, self._credit + 2)
-
-    def __next__(self) -> Frame:
-        while True:
-            frame = super().__next__()
-            if not _asks(frame):
-                self._spend()
-            if not isinstance(frame, GoAwayFrame):
-                return frame
-            # Kept from h2, which would not finish the answers that the client still waits for.
-            self.client_leaves = True
-
-    def _spend(self) -> None:
-        self._credit -= 1
-        if self._credit < 0:
-            now = perf_counter()
-            self._credit = min(_CREDIT, (now - self._counted) * _CREDIT_PER_SECOND) - 1
-            self._counted = now
-        if self._credit < 0:
-            raise DenialOfServiceError("too many frames that ask for nothing")
-
-
-def _asks(frame: Frame) -> bool:
-    if isinstance(frame, DataFrame):
-        return bool(frame.data) or "END_STREAM" in frame.flags
-    return isinstance(frame, HeadersFrame)
-
-
-def _refuse(status: int, message: str) -> App:
-    """An app that gives every request this answer."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await respond(send, status, refusal(status, message), [])
-
-    return app

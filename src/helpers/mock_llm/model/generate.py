@@ -45,6 +45,8 @@ class GenerationRequest:
 
     model: str
     prompt: list[int]
+    longest_prompt: int | None = None
+    """Tokens of the longest prompt, where the request has several."""
     limit: int | None = None
     """Maximum tokens of the answer, hidden reasoning included."""
     seed: int = 0

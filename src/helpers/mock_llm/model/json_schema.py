@@ -40,7 +40,7 @@ _MAX_ITEMS = 5_000
 """Items of an array, properties of an object, characters that a text must have."""
 _SPARE = 30
 """Things in an answer that could be left out: recursive schemas stay readable."""
-_MAX_LENGTH = 250_000
+_MAX_LENGTH = 400_000
 """Characters of a schema."""
 _MAX_REMEMBERED = 20_000
 """Characters of a schema whose check is remembered."""

@@ -58,4 +58,7 @@ def _entry(token: str, logprob: float) -> str:
 @lru_cache(maxsize=4096)
 def _around(token: str) -> tuple[str, str]:
     """The JSON of a token before its log probability, and after it."""
-    return f'{{"token":{json.dumps(token)},"logprob":', f',"bytes":{list(token.encode())}}}'
+    return (
+        f'{{"token":{json.dumps(token, ensure_ascii=False)},"logprob":',
+        f',"bytes":{list(token.encode())}}}',
+    )

@@ -89,6 +89,14 @@ def encode(text: str) -> list[int]:
     return [token for part in _ENDLESS_BLANKS.split(text) for token in encode_ordinary(part)]
 
 
+def decode(tokens: list[int]) -> str:
+    """The text of tokens; empty for those that do not exist."""
+    try:
+        return encoding().decode(tokens)
+    except (KeyError, OverflowError):
+        return ""
+
+
 def pieces(text: str) -> list[str]:
     """The tokens of a text, as text.
 

@@ -16,7 +16,7 @@ _FEATURE = re.compile(r"\w+|[^\w\s]")
 _PLACES = 8
 """Dimensions that a feature is added to, or taken from."""
 _TRIGRAM = 0.25
-"""What three letters of a word weigh beside the word: "cats" is near "cat"."""
+"""The weight of three letters of a word, relative to the word: "cats" is near "cat"."""
 _NOISE = [1e-3 * (byte - 127.5) / 127.5 for byte in range(256)]
 """What a byte of the whole text's hash adds, so that word order is not lost altogether."""
 

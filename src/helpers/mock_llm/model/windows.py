@@ -43,7 +43,7 @@ _FAMILIES = [
         (r"o1-preview", Window(128_000, 32_768)),
         (r"o\d", Window(200_000, 100_000)),
         (r"(davinci|babbage)-002", Window(16_384, 4_096)),
-        (r"claude-[a-z]+-5", Window(1_000_000, 128_000)),
+        (r"claude-([a-z]+-[5-9]|(opus|sonnet)-4-[6-9]|mythos)", Window(1_000_000, 128_000)),
         (r"claude-opus-4(-1|-2025|$)", Window(200_000, 32_000)),
         (r"claude-3-[a-z]", Window(200_000, 4_096)),
         (r"claude-3-5", Window(200_000, 8_192)),
@@ -55,7 +55,9 @@ _FAMILIES = [
 @lru_cache(maxsize=1024)
 def window_of(model: str, lowered_to: int | None = None) -> Window:
     """``lowered_to``: the context window that the server is configured to have at most."""
-    found = next((window for pattern, window in _FAMILIES if pattern.match(model)), None)
+    found = next(
+        (window for pattern, window in _FAMILIES if pattern.match(model.removeprefix("ft:"))), None
+    )
     if found is None:
         return Window(lowered_to or _UNKNOWN)
     if lowered_to is None or lowered_to >= found.context:

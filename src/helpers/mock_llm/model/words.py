@@ -29,6 +29,12 @@ word world young"""
 
 WORDS = _LIST.split()
 """256 English words, each one token of ``o200k_base`` after a space, also with a capital letter."""
+_FOREIGN_LIST = """\
+café crème déjà façade fiancé résumé garçon señor niño año über Zürich Köln São España été même
+très père première 世界 日本 東京 水 火 山 한국 мир 🙂 😀 👍 ✅"""
+FOREIGN_WORDS = _FOREIGN_LIST.split()
+"""Words and signs of two to four bytes a letter, each one token after a space: where bytes are
+delivered one by one, their characters are split."""
 
 
 _LENGTHS = range(24, 65)
@@ -36,6 +42,7 @@ _LENGTHS = range(24, 65)
 _SENTENCE = range(6, 14)
 """Tokens of a sentence, with its full stop."""
 _INSIDE = [" " + word for word in WORDS]
+_FOREIGN = [" " + word for word in FOREIGN_WORDS]
 _FIRST = [" " + word.title() for word in WORDS]
 
 
@@ -60,6 +67,9 @@ def answer(digest: bytes, length: int | None = None, room: int | None = None) ->
     while end < count - 2:
         tokens[start] = _FIRST[choice[start]]
         tokens[end] = "."
+        if start == 0 or choice[end] % 2:
+            place = start + 1 + choice[start] % (end - start - 2)
+            tokens[place] = _FOREIGN[choice[place] % len(_FOREIGN)]
         start = end + 1
         end = start + _SENTENCE[choice[start - 1] % len(_SENTENCE)] - 1
     tokens[start] = _FIRST[choice[start]]

@@ -14,6 +14,7 @@ from helpers.mock_llm.openai.chat_request import (
     chosen_names,
 )
 from helpers.mock_llm.openai.chat_rules import parse
+from helpers.mock_llm.openai.validation import named_body
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import check_text_model
@@ -25,9 +26,11 @@ class Chat:
         self._engine = engine
 
     async def answer(self, exchange: Exchange) -> None:
-        body = await exchange.body()
+        body = await named_body(exchange)
         request = await read(parse, body)
-        exchange.record.model = check_text_model(request.model, "v1/chat/completions")
+        exchange.record.model = check_text_model(
+            request.model, "v1/chat/completions", exchange.deployment
+        )
         exchange.record.messages = len(request.messages)
         tools = [*(request.tools or ()), *(request.functions or ())]
         prompt = await self._engine.tokenize(

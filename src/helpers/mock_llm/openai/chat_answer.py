@@ -8,14 +8,14 @@ from itertools import zip_longest
 
 from helpers.mock_llm.model.generate import Choice, Text, ToolCall
 from helpers.mock_llm.openai.chat_request import ChatRequest, tool_name
-from helpers.mock_llm.serving.dialect import OPENAI
+from helpers.mock_llm.openai.dialect import OPENAI
 from helpers.mock_llm.serving.engine import Completion
 from helpers.mock_llm.serving.errors import ApiError
 
 _DONE = b"data: [DONE]\n\n"
 _TIERS = {"flex": "flex", "scale": "scale", "priority": "priority", "fast": "priority"}
 """The tier that a request was served in, where it is not the default one."""
-_PADDING = [("kT3vZq9LwXb2RmYc" * 2)[k : k + 16 - k % 8] for k in range(16)]
+PADDING = [("kT3vZq9LwXb2RmYc" * 2)[k : k + 16 - k % 8] for k in range(16)]
 """By the length of a token: with it, every token's event is as long as many others'."""
 
 
@@ -141,7 +141,7 @@ class ChatAnswer:
         usage = ',"usage":null' if self._request.include_usage else ""
         if not self._request.include_obfuscation:
             return f"]{usage}}}\n\n"
-        return f']{usage},"obfuscation":"{_PADDING[length % len(_PADDING)]}"}}\n\n'
+        return f']{usage},"obfuscation":"{PADDING[length % len(PADDING)]}"}}\n\n'
 
     def _usage(self) -> str:
         completion, generated = self._completion, self._completion.completion_tokens
@@ -165,10 +165,11 @@ class _PlainText(ChatAnswer):
         head = self._head("chat.completion.chunk")
         start = f'data: {head}{{"index":{index},"delta":{{"content":"'
         end = '"},"logprobs":null,"finish_reason":null}'
-        tails = [end + self._tail(length) for length in range(len(_PADDING))]
-        return [
+        tails = [end + self._tail(length) for length in range(len(PADDING))]
+        # Made when it is sent: the events take fifty times as much memory as the tokens.
+        return (
             f"{start}{token}{tails[len(token) % len(tails)]}" for token in choice.parts[0].tokens
-        ]
+        )
 
 
 class _AnyAnswer(ChatAnswer):

@@ -21,7 +21,7 @@ def _only_check(value: Any, check: Callable[[Any], Any]) -> Any:
     return value
 
 
-_Few = Field(min_length=1, max_length=128)
+_Few = Field(max_length=128)
 _AsSent = WrapValidator(_only_check)
 """Keeps what was sent, in its order: its tokens are counted as the client counts them."""
 
@@ -87,9 +87,13 @@ class CalledFunction(TypedDict):
     arguments: str
 
 
+_CallId = Annotated[str, Field(min_length=1, max_length=40)]
+"""vercel/ai#5171, agno-agi/agno#5382"""
+
+
 @with_config(_OPEN)
 class FunctionCall(TypedDict):
-    id: str
+    id: _CallId
     type: Literal["function"]
     function: CalledFunction
 
@@ -102,7 +106,7 @@ class CalledCustom(TypedDict):
 
 @with_config(_OPEN)
 class CustomCall(TypedDict):
-    id: str
+    id: _CallId
     type: Literal["custom"]
     custom: CalledCustom
 
@@ -115,20 +119,21 @@ class ChatMessage(TypedDict):
     """Further keys are let through: clients send whole answers back, with all their fields."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: NotRequired[str | FailFastList[Part] | None]
+    content: NotRequired[str | Annotated[FailFastList[Part], Field(min_length=1)] | None]
     name: NotRequired[Annotated[str, Field(pattern=r"^[^\s<|\\/>]+$", max_length=64)] | None]
     tool_calls: NotRequired[
         Annotated[FailFastList[Annotated[Call, _AsSent]], Field(min_length=1, max_length=128)]
         | None
     ]
     function_call: NotRequired[CalledFunction | None]
-    tool_call_id: NotRequired[str]
+    tool_call_id: NotRequired[Annotated[str, Field(max_length=40)] | None]
 
 
 @with_config(_CLOSED)
 class Function(TypedDict):
     name: _Name
-    description: NotRequired[str]
+    # getsentry/sentry-mcp#106, OpenHands/OpenHands#4838; still so in higebu/3gpp-mcp#238 (2026)
+    description: NotRequired[Annotated[str, Field(max_length=1024)]]
     parameters: NotRequired[_Object]
     strict: NotRequired[bool | None]
 
@@ -320,10 +325,7 @@ class ChatRequest(BaseModel):
     audio: Audio | None = None
     frequency_penalty: _Penalty | None = None
     function_call: Literal["none", "auto"] | Named | None = None
-    functions: (
-        Annotated[FailFastList[Annotated[Function, _AsSent]], Field(min_length=1, max_length=128)]
-        | None
-    ) = None
+    functions: Annotated[FailFastList[Annotated[Function, _AsSent]], _Few] | None = None
     logit_bias: dict[str, Annotated[int, Field(ge=-100, le=100)]] | None = None
     logprobs: bool | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -335,7 +337,8 @@ class ChatRequest(BaseModel):
     parallel_tool_calls: bool | None = None
     prediction: Prediction | None = None
     presence_penalty: _Penalty | None = None
-    prompt_cache_key: str | None = None
+    # theopenco/llmgateway#3110, vybestack/llxprt-code#2135
+    prompt_cache_key: Annotated[str, Field(max_length=64)] | None = None
     prompt_cache_options: CacheOptions | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
@@ -351,10 +354,7 @@ class ChatRequest(BaseModel):
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     tool_choice: ToolChoice | None = None
-    tools: (
-        Annotated[FailFastList[Annotated[ToolParam, _AsSent]], Field(min_length=1, max_length=128)]
-        | None
-    ) = None
+    tools: Annotated[FailFastList[Annotated[ToolParam, _AsSent]], _Few] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     user: str | None = None
@@ -363,7 +363,7 @@ class ChatRequest(BaseModel):
 
     @property
     def limit(self) -> int | None:
-        """Most tokens of the answer."""
+        """Maximum tokens of the answer."""
         return self.max_completion_tokens or self.max_tokens
 
     @property

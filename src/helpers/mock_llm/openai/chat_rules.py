@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from helpers.mock_llm.model.schema_form import SchemaError
+from helpers.mock_llm.openai import rules
 from helpers.mock_llm.openai.chat_request import (
     ChatMessage,
     ChatRequest,
@@ -16,38 +17,31 @@ from helpers.mock_llm.openai.strict_schema import check_answer_schema, check_par
 from helpers.mock_llm.openai.validation import invalid_schema, missing, refused, validate
 from helpers.mock_llm.serving.errors import ApiError
 
-_NOT_NULL = {
-    "function_call": "a string or an object",
-    "functions": "an array",
-    "parallel_tool_calls": "a boolean",
-    "prompt_cache_options": "an object",
-    "response_format": "an object",
-    "tool_choice": "a string or an object",
-    "tools": "an array",
-    "user": "a string",
-    "web_search_options": "an object",
-}
-"""Parameters that may be left out, but not be null: the reference does not call them nullable."""
-
 
 def parse(body: bytes) -> ChatRequest:
     """Raises ApiError (400) in the provider's words."""
     request = validate(ChatRequest, body)
-    for name in request.model_fields_set & _NOT_NULL.keys():
-        if getattr(request, name) is None:
-            raise refused(
-                f"Invalid type for '{name}': expected {_NOT_NULL[name]}, but got null instead.",
-                name,
-                "invalid_type",
-            )
+    # No tools is the same as an empty list of them: ml-explore/mlx-lm#170, against the older
+    # vllm-project/vllm#39780.
+    request.tools = request.tools or None
+    request.functions = request.functions or None
     for index, message in enumerate(request.messages):
         _check_message(message, index)
+        rules.check_chat_parts(request.model, message, f"messages[{index}]")
     _check_calls(request.messages)
     _check_combinations(request)
+    _check_model(request)
     _check_tools(request)
     _check_functions(request)
     _check_format(request)
     return request
+
+
+def _check_model(request: ChatRequest) -> None:
+    rules.check_model_rules(request, rules.CHAT_MODELS, request.reasoning_effort)
+    rules.check_effort(request.model, request.reasoning_effort, "reasoning_effort")
+    for param in ("max_tokens", "max_completion_tokens"):
+        rules.check_longest_answer(request.model, getattr(request, param), param)
 
 
 def _check_message(message: ChatMessage, index: int) -> None:
@@ -60,8 +54,12 @@ def _check_message(message: ChatMessage, index: int) -> None:
             f"{where}.content",
             "invalid_type",
         )
-    if role == "tool" and "tool_call_id" not in message:
-        raise missing(f"{where}.tool_call_id")
+    if role == "tool" and not message.get("tool_call_id"):  # langchain-ai/langchain#22600
+        raise refused(
+            "Missing parameter 'tool_call_id': messages with role 'tool' must have a "
+            "'tool_call_id'.",
+            f"messages.[{index}].tool_call_id",
+        )
     if role == "function" and not message.get("name"):
         raise missing(f"{where}.name")
 
@@ -75,15 +73,21 @@ def _may_be_silent(message: ChatMessage) -> bool:
 
 def _check_calls(messages: list[ChatMessage]) -> None:
     """Every call of a tool has its answer at once, and every answer its call."""
-    asked: dict[str, bool] = {}
-    """Ids of the calls that may be answered, and whether they are."""
+    # Ids of the calls that may be answered, and by which message.
+    asked: dict[str, int | None] = {}
     for index, message in enumerate(messages):
         if message["role"] != "tool":
             if asked:
                 _check_answered(asked, index)
                 asked = {}
             if calls := message.get("tool_calls"):
-                asked = {call["id"]: False for call in calls}
+                asked = {call["id"]: None for call in calls}
+                if len(asked) < len(calls):  # openclaw/openclaw#47136
+                    raise refused(
+                        f"Invalid parameter: Duplicate value for 'tool_call_id' of "
+                        f"'{calls[0]['id'][:100]}' in message[{index}].",
+                        f"messages.[{index}].tool_calls",
+                    )
             continue
         if not asked:
             raise refused(
@@ -91,19 +95,25 @@ def _check_calls(messages: list[ChatMessage]) -> None:
                 "message with 'tool_calls'.",
                 f"messages.[{index}].role",
             )
-        if (id := message["tool_call_id"]) not in asked:
+        if (id := message["tool_call_id"] or "") not in asked:
             raise refused(
                 f"Invalid parameter: 'tool_call_id' of '{id[:100]}' not found in 'tool_calls' of "
                 "previous message.",
                 f"messages.[{index}].tool_call_id",
             )
-        asked[id] = True
+        if (before := asked[id]) is not None:  # agno-agi/agno#5116, anomalyco/opencode#1211
+            raise refused(
+                f"Invalid parameter: Duplicate value for 'tool_call_id' of '{id[:100]}', in "
+                f"messages[{before}] and messages[{index}].",
+                f"messages.[{index}].tool_call_id",
+            )
+        asked[id] = index
     if asked:
         _check_answered(asked, len(messages) - 1)
 
 
-def _check_answered(asked: dict[str, bool], index: int) -> None:
-    without = [id[:100] for id, answered in asked.items() if not answered]
+def _check_answered(asked: dict[str, int | None], index: int) -> None:
+    without = [id[:100] for id, answered in asked.items() if answered is None]
     if without:
         raise refused(
             "An assistant message with 'tool_calls' must be followed by tool messages responding "
@@ -130,7 +140,10 @@ def _check_combinations(request: ChatRequest) -> None:
             "max_tokens",
             "invalid_parameter_combination",
         )
-    _check_reasoning_model(request)
+    if request.metadata and not request.store:  # tmc/langchaingo#1484, BerriAI/litellm#23108
+        raise refused(
+            "The 'metadata' parameter is only allowed when 'store' is enabled.", "metadata"
+        )
     if "audio" in (request.modalities or ()) and request.audio is None:
         raise missing("audio")
     for key in request.logit_bias or ():
@@ -140,23 +153,6 @@ def _check_combinations(request: ChatRequest) -> None:
                 "non-negative integers.",
                 "logit_bias",
             )
-
-
-def _check_reasoning_model(request: ChatRequest) -> None:
-    """The reference names what the o-series does without."""
-    if request.max_tokens is not None and re.match(r"o\d", request.model):
-        raise refused(
-            "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
-            "'max_completion_tokens' instead.",
-            "max_tokens",
-            "unsupported_parameter",
-        )
-    if request.stop is not None and re.match(r"o3(?!-mini)|o4-mini", request.model):
-        raise refused(
-            "Unsupported parameter: 'stop' is not supported with this model.",
-            "stop",
-            "unsupported_parameter",
-        )
 
 
 def _check_tools(request: ChatRequest) -> None:

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.mock_llm.model.tokens import encode, encoding
 from helpers.mock_llm.model.vectors import vector
-from helpers.mock_llm.openai.validation import validate
-from helpers.mock_llm.serving.dialect import OPENAI
+from helpers.mock_llm.openai.dialect import OPENAI
+from helpers.mock_llm.openai.validation import named_body, validate
 from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
@@ -46,9 +46,9 @@ class Embeddings:
         self._engine = engine
 
     async def answer(self, exchange: Exchange) -> None:
-        body = await exchange.body()
+        body = await named_body(exchange)
         request = await read(partial(validate, EmbeddingRequest), body)
-        exchange.record.model = check_embedding_model(request.model)
+        exchange.record.model = check_embedding_model(request.model, exchange.deployment)
         size = _size(request)
         count = len(request.input) if isinstance(request.input, list) else 1
         # Vectors are work too: a few thousand numbers take as long as so many bytes of text.
@@ -138,7 +138,7 @@ def _invalid_input() -> ApiError:
 
 
 class EmbeddingsAnswer:
-    """Never streamed: an `Answer` of no steps. Written at once, by whoever has the time."""
+    """Never streamed: an `Answer` without steps. It is written when it is made, in a thread."""
 
     length = completion_tokens = hidden_tokens = 0
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 from helpers.mock_llm.model.generate import GenerationRequest
 from helpers.mock_llm.model.tokens import PRIMING, prompt_tokens
+from helpers.mock_llm.openai.background import Jobs
 from helpers.mock_llm.openai.response_store import ResponseStore, StoredResponse
 from helpers.mock_llm.openai.responses_answer import ResponseAnswer
 from helpers.mock_llm.openai.responses_request import (
@@ -34,6 +35,7 @@ class Responses:
     def __init__(self, engine: Engine, store: ResponseStore) -> None:
         self._engine = engine
         self._store = store
+        self._jobs = Jobs(engine, store)
 
     async def create(self, exchange: Exchange) -> None:
         body = await exchange.body()
@@ -51,14 +53,21 @@ class Responses:
             tool_choice=request.tool_wanted,
             parallel_tool_calls=request.parallel_tool_calls is not False,
             called=bool(items) and items[-1]["type"] in ANSWERED.values(),
+            thinking_budget=0 if _rests(request) else None,
             top_logprobs=request.top_logprobs or 0 if request.wants_logprobs else None,
             shows_thinking=_wants_summary(request),
         )
 
-        def write(completion: Completion) -> ResponseAnswer:
-            return ResponseAnswer(completion, request, partial(self._keep, request, items, size))
+        keep = partial(self._keep, request, items, size)
 
-        await self._engine.answer(exchange, generation, write, streamed=bool(request.stream))
+        def write(completion: Completion) -> ResponseAnswer:
+            return ResponseAnswer(completion, request, keep)
+
+        if request.background and not request.stream:
+            prepared = await self._engine.prepare(exchange, generation)
+            await _reply(exchange, self._jobs.start(exchange, prepared, write, keep))
+        else:
+            await self._engine.answer(exchange, generation, write, streamed=bool(request.stream))
 
     async def count(self, exchange: Exchange) -> None:
         body = await exchange.body()
@@ -71,9 +80,10 @@ class Responses:
     async def show(self, exchange: Exchange) -> None:
         stored = self._store.find(_id(exchange))
         if _query(exchange, "stream", "false") == "true":
+            missed = "stream" if json.loads(stored.body)["background"] else "background"
             raise ApiError(
                 400,
-                "This response cannot be streamed because it was not created with background=true.",
+                f"This response cannot be streamed because it was not created with {missed}=true.",
                 param="stream",
             )
         await exchange.reply(200, stored.body)
@@ -84,8 +94,8 @@ class Responses:
         await _reply(exchange, {"id": _id(exchange), "object": "response", "deleted": True})
 
     async def cancel(self, exchange: Exchange) -> None:
-        self._store.find(_id(exchange))
-        raise ApiError(400, "Cannot cancel a synchronous response.")
+        self._jobs.cancel(_id(exchange))
+        await exchange.reply(200, self._store.find(_id(exchange)).body)
 
     async def list_input(self, exchange: Exchange) -> None:
         """Newest first, unless asked otherwise."""
@@ -137,7 +147,7 @@ class Responses:
         return prompt
 
     def _limit(self, request: ResponseRequest, prompt: int) -> int | None:
-        """Most tokens of the answer. Raises ApiError (400) when there is no room for any."""
+        """Maximum tokens of the answer. Raises ApiError (400) when there is no room for any."""
         window = self._engine.window_of(request.model or "")
         room = window.context - prompt
         if room < 1 or prompt > (window.prompt or prompt):
@@ -159,7 +169,7 @@ class Responses:
         before = len(items) - len(request.items)
         start = response["id"].removeprefix("resp_")[:24]
         new = [_listed(item, f"{start}{index:08x}") for index, item in enumerate(items[before:])]
-        body = json.dumps(response).encode()
+        body = json.dumps(response, ensure_ascii=False).encode()
         conversation = [*items[:before], *new, *response["output"]]
         stored = StoredResponse(body, new, conversation, size + len(body))
         self._store.keep(response["id"], stored, len(json.dumps(new)) + len(body))
@@ -209,13 +219,17 @@ def _called(call: dict[str, Any]) -> dict[str, Any]:
     return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
+def _rests(request: ResponseRequest) -> bool:
+    return request.reasoning is not None and request.reasoning.effort == "none"
+
+
 def _wants_summary(request: ResponseRequest) -> bool:
     reasoning = request.reasoning
     return reasoning is not None and bool(reasoning.summary or reasoning.generate_summary)
 
 
 def _id(exchange: Exchange) -> str:
-    return exchange.record.path.split("/")[3]
+    return exchange.path.split("/")[3]
 
 
 def _query(exchange: Exchange, name: str, default: str) -> str:
@@ -223,4 +237,4 @@ def _query(exchange: Exchange, name: str, default: str) -> str:
 
 
 async def _reply(exchange: Exchange, fields: dict[str, Any]) -> None:
-    await exchange.reply(200, json.dumps(fields).encode())
+    await exchange.reply(200, json.dumps(fields, ensure_ascii=False).encode())

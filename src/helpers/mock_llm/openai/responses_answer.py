@@ -11,7 +11,9 @@ from itertools import count, zip_longest
 from typing import Any
 
 from helpers.mock_llm.model.generate import Text, ToolCall
+from helpers.mock_llm.openai.chat_answer import PADDING
 from helpers.mock_llm.openai.responses_request import ResponseRequest
+from helpers.mock_llm.serving import errors
 from helpers.mock_llm.serving.engine import Completion
 from helpers.mock_llm.serving.errors import ApiError
 
@@ -62,8 +64,15 @@ class ResponseAnswer:
     def hidden_tokens(self) -> int:
         return self._completion.reasoning_tokens - len(self._completion.thoughts)
 
+    def pending(self, status: str) -> _Fields:
+        """The response of a job in the background that is not complete, or never will be."""
+        response = self._response(status, [])
+        if status == "failed":
+            response["error"] = {"code": "server_error", "message": errors.internal().message}
+        return response
+
     def whole(self) -> bytes:
-        return json.dumps(self._complete).encode()
+        return _json(self._complete).encode()
 
     def opening(self) -> bytes:
         self._numbers = count()
@@ -81,10 +90,13 @@ class ResponseAnswer:
                 before += self._events(*self._pieces[index - 1].end)
             before += self._events(*piece.begin)
             kind, fields = piece.delta.get("type"), json.dumps(piece.delta)[:-1]
+            padded = self._request.include_obfuscation
             for token, logprobs in zip_longest(piece.tokens, piece.logprobs, fillvalue=""):
+                padding = PADDING[len(token) % len(PADDING)] if padded else ""
                 event = (
                     f'event: {kind}\ndata: {fields}{logprobs},"sequence_number":'
-                    f'{next(self._numbers)},"delta":{json.dumps(token)}}}\n\n'
+                    f'{next(self._numbers)},"delta":{_json(token)}'
+                    + (f',"obfuscation":"{padding}"}}\n\n' if padded else "}\n\n")
                 )
                 yield 1, before + event.encode()
                 before = b""
@@ -110,7 +122,7 @@ class ResponseAnswer:
     def empty(self, *, streamed: bool) -> bytes:
         response = self._response("completed", [])
         if not streamed:
-            return json.dumps(response).encode()
+            return _json(response).encode()
         return self.opening() + self._events({"type": "response.completed", "response": response})
 
     def _unsent(self) -> bytes:
@@ -124,7 +136,7 @@ class ResponseAnswer:
         return b"".join(self._event(fields) for fields in events)
 
     def _event(self, fields: _Fields) -> bytes:
-        data = json.dumps(fields | {"sequence_number": next(self._numbers)})
+        data = _json(fields | {"sequence_number": next(self._numbers)})
         return f"event: {fields['type']}\ndata: {data}\n\n".encode()
 
     @cached_property
@@ -184,6 +196,10 @@ class ResponseAnswer:
             "output_tokens_details": {"reasoning_tokens": completion.reasoning_tokens},
             "total_tokens": completion.prompt_tokens + completion.completion_tokens,
         }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _reasoning(request: ResponseRequest) -> _Fields:

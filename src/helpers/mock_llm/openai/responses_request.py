@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
@@ -11,6 +12,7 @@ from typing_extensions import TypedDict
 
 from helpers.mock_llm.model.generate import Tool
 from helpers.mock_llm.model.schema_form import SchemaError
+from helpers.mock_llm.openai import rules
 from helpers.mock_llm.openai.strict_schema import check_answer_schema, check_parameters
 from helpers.mock_llm.openai.validation import invalid_schema, missing, refusal, refused
 from helpers.mock_llm.serving.errors import ApiError
@@ -24,8 +26,22 @@ _LEAST_LIMIT = 16
 
 
 @with_config(_OPEN)
-class TextPart(TypedDict):
-    type: Literal["input_text", "output_text", "text"]
+class InputText(TypedDict):
+    type: Literal["input_text"]
+    text: str
+
+
+@with_config(_OPEN)
+class ImagePart(TypedDict):
+    type: Literal["input_image"]
+    image_url: NotRequired[str | None]
+    file_id: NotRequired[str | None]
+    detail: NotRequired[Literal["low", "high", "auto", "original"] | None]
+
+
+@with_config(_OPEN)
+class OutputText(TypedDict):
+    type: Literal["output_text"]
     text: str
 
 
@@ -36,14 +52,26 @@ class RefusalPart(TypedDict):
 
 
 @with_config(_OPEN)
+class FilePart(TypedDict):
+    type: Literal["input_file"]
+    file_data: NotRequired[str | None]
+    file_id: NotRequired[str | None]
+    file_url: NotRequired[str | None]
+    filename: NotRequired[str | None]
+
+
+@with_config(_OPEN)
 class OtherPart(TypedDict):
-    type: Literal[
-        "input_image", "input_file", "input_audio", "computer_screenshot", "encrypted_content"
-    ]
+    type: Literal["computer_screenshot", "summary_text", "input_audio", "encrypted_content"]
 
 
-Part = Annotated[TextPart | RefusalPart | OtherPart, Field(discriminator="type")]
+Part = Annotated[
+    InputText | ImagePart | OutputText | RefusalPart | FilePart | OtherPart,
+    Field(discriminator="type"),
+]
 """A piece of a message or of a tool's output. Clients send whole outputs back, with all fields."""
+_CallId = Annotated[str, Field(min_length=1, max_length=64)]
+"""AnswerDotAI/fastllm#45, orchidfiles/ungate#26"""
 
 
 @with_config(_OPEN)
@@ -56,37 +84,44 @@ class Message(TypedDict):
 @with_config(_OPEN)
 class FunctionCall(TypedDict):
     type: Literal["function_call"]
-    call_id: str
-    name: str
+    call_id: _CallId
+    name: _Name
     arguments: str
 
 
 @with_config(_OPEN)
 class FunctionCallOutput(TypedDict):
     type: Literal["function_call_output"]
-    call_id: str
+    call_id: _CallId
     output: str | FailFastList[Part]
 
 
 @with_config(_OPEN)
 class CustomToolCall(TypedDict):
     type: Literal["custom_tool_call"]
-    call_id: str
-    name: str
+    call_id: _CallId
+    name: _Name
     input: str
 
 
 @with_config(_OPEN)
 class CustomToolCallOutput(TypedDict):
     type: Literal["custom_tool_call_output"]
-    call_id: str
+    call_id: _CallId
     output: str | FailFastList[Part]
+
+
+@with_config(_OPEN)
+class SummaryText(TypedDict):
+    type: Literal["summary_text"]
+    text: str
 
 
 @with_config(_OPEN)
 class ReasoningItem(TypedDict):
     type: Literal["reasoning"]
-    summary: FailFastList[_Object]
+    id: NotRequired[str | None]
+    summary: FailFastList[SummaryText]
 
 
 @with_config(_OPEN)
@@ -97,7 +132,7 @@ class ItemReference(TypedDict):
 
 @with_config(_OPEN)
 class OtherItem(TypedDict):
-    """What the provider's own tools do. All types are listed, for who mistakes one to read."""
+    """What the provider's own tools do. All types are listed, so that an error can name them."""
 
     type: Literal[
         "message",
@@ -230,16 +265,28 @@ class ToolChoice(TypedDict):
 
 class TextFormat(BaseModel):
     model_config = _CLOSED
-    type: Literal["text", "json_object", "json_schema"]
-    name: _Name | None = None
-    schema_: Annotated[_Object | None, Field(alias="schema")] = None
+    type: Literal["text"]
+
+
+class JsonFormat(BaseModel):
+    model_config = _CLOSED
+    type: Literal["json_object"]
+
+
+class SchemaFormat(BaseModel):
+    model_config = _CLOSED
+    type: Literal["json_schema"]
+    name: Annotated[_Name, Field(max_length=64)]
+    schema_: Annotated[_Object, Field(alias="schema")]
     description: str | None = None
     strict: bool | None = None
 
 
 class TextConfig(BaseModel):
     model_config = _CLOSED
-    format: TextFormat | None = None
+    format: (
+        Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="type")] | None
+    ) = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
@@ -267,7 +314,7 @@ class CountRequest(BaseModel):
     input: str | FailFastList[Item] | None = None
     instructions: str | None = None
     parallel_tool_calls: bool | None = None
-    personality: str | None = None
+    personality: Annotated[str, Field(max_length=64)] | None = None
     previous_response_id: str | None = None
     reasoning: Reasoning | None = None
     text: TextConfig | None = None
@@ -285,9 +332,9 @@ class CountRequest(BaseModel):
     def schema_wanted(self) -> _Object | None:
         """JSON schema of the answer, as a `GenerationRequest` has it."""
         format = self.text.format if self.text else None
-        if format is None or format.type == "text":
-            return None
-        return format.schema_ or {}
+        if isinstance(format, SchemaFormat):
+            return format.schema_
+        return {} if isinstance(format, JsonFormat) else None
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:
@@ -327,6 +374,7 @@ class ResponseRequest(CountRequest):
     access_programs: _Object | None = None
     background: bool | None = None
     background_options: _Object | None = None
+    client_metadata: dict[str, Any] | None = None
     context_management: FailFastList[_Object] | None = None
     image: _Object | None = None
     include: (
@@ -355,9 +403,9 @@ class ResponseRequest(CountRequest):
     ) = None
     moderation: _Object | None = None
     prompt: _Object | None = None
-    prompt_cache_key: str | None = None
+    prompt_cache_key: Annotated[str, Field(max_length=64)] | None = None
     prompt_cache_options: _Object | None = None
-    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     safety_identifier: Annotated[str, Field(max_length=128)] | None = None
     service_tier: (
         Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None
@@ -369,6 +417,11 @@ class ResponseRequest(CountRequest):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     user: str | None = None
+
+    @property
+    def include_obfuscation(self) -> bool:
+        options = self.stream_options
+        return options is None or options.include_obfuscation is not False
 
     @property
     def wants_logprobs(self) -> bool:
@@ -384,21 +437,54 @@ def parse(model: type[_Request], body: bytes) -> _Request:
     if request.model is None:
         raise missing("model")
     _check_source(request)
+    if isinstance(request.input, list):
+        rules.check_items(request.input)
+    _check_model(request)
     _check_tools(request)
     _check_format(request)
-    if isinstance(request, ResponseRequest) and request.stream_options and not request.stream:
+    if isinstance(request, ResponseRequest):
+        _check_combinations(request)
+    return request
+
+
+def _check_combinations(request: ResponseRequest) -> None:
+    if request.stream_options and not request.stream:
         raise refused(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
             "stream_options",
         )
-    return request
+    if request.background and request.store is False:
+        raise refused("Background responses require 'store' to be true.", "background")
+    reasons = re.match(rules.REASONING, request.model or "")
+    if request.wants_logprobs and reasons:  # UKGovernmentBEIS/inspect_ai#2739
+        raise refused("logprobs are not supported with reasoning models.", "include")
+
+
+def _check_model(request: CountRequest) -> None:
+    effort = request.reasoning.effort if request.reasoning else None
+    rules.check_model_rules(request, rules.RESPONSES_MODELS, effort)
+    rules.check_effort(request.model or "", effort, "reasoning.effort")
+    limit = request.max_output_tokens if isinstance(request, ResponseRequest) else None
+    rules.check_longest_answer(request.model or "", limit, "max_output_tokens")
 
 
 def _refusal(error: ErrorDetails, body: Any) -> ApiError:
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
         name = str(error["loc"][0])[:100]
+        if name in rules.MOVED:
+            return refused(
+                f"Unsupported parameter: '{name}'. In the Responses API, this parameter has moved "
+                f"to '{rules.MOVED[name]}'. Try again with the new parameter. See the API "
+                "documentation for more information: "
+                "https://platform.openai.com/docs/api-reference/responses/create.",
+                None,
+                "unsupported_parameter",
+            )
         return refused(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
-    return refusal(error, body)
+    refused_as = refusal(error, body)
+    if (refused_as.param or "").endswith(".image_url"):
+        refused_as.message = refused_as.message.replace("a string", "an image URL", 1)
+    return refused_as
 
 
 def check_calls(items: Iterable[Mapping[str, Any]]) -> None:
@@ -431,9 +517,12 @@ def _check_source(request: CountRequest) -> None:
             "previous_response_id",
             "mutually_exclusive_parameters",
         )
+    if request.previous_response_id is not None:
+        rules.check_id(request.previous_response_id, "resp", "previous_response_id")
     conversation = request.conversation
     if conversation is not None:
-        id = conversation if isinstance(conversation, str) else conversation.get("id")
+        id = conversation if isinstance(conversation, str) else str(conversation.get("id"))
+        rules.check_id(id, "conv", "conversation")
         raise ApiError(404, f"Conversation with id '{id}' not found.", param="conversation")
     prompt = request.prompt if isinstance(request, ResponseRequest) else None
     if prompt is not None:
@@ -445,10 +534,11 @@ def _check_source(request: CountRequest) -> None:
 def _check_tools(request: CountRequest) -> None:
     names = []
     for index, tool in enumerate(request.tools or ()):
+        for field in rules.REQUIRED_FIELDS.get(tool["type"], ()):
+            if field not in tool:
+                raise missing(f"tools[{index}].{field}")
         if tool["type"] not in ("function", "custom"):
             continue
-        if "name" not in tool:
-            raise missing(f"tools[{index}].name")
         names.append(tool["name"])
         if tool["type"] == "function":
             _check_function(tool, f"tools[{index}].parameters")
@@ -459,6 +549,9 @@ def _check_tools(request: CountRequest) -> None:
         )
     if not isinstance(choice, dict):
         return
+    for field in rules.REQUIRED_CHOICE_FIELDS.get(choice["type"], ()):
+        if not choice.get(field):
+            raise missing(f"tool_choice.{field}")
     chosen = choice.get("tools", []) if choice["type"] == "allowed_tools" else [choice]
     for tool_chosen in chosen:
         kind, name = tool_chosen.get("type"), tool_chosen.get("name")
@@ -477,21 +570,17 @@ def _check_function(tool: ToolDefinition, where: str) -> None:
 
 def _check_format(request: CountRequest) -> None:
     format = request.text.format if request.text else None
-    if format is None or format.type == "text":
+    words = f"{request.instructions} {request.items}".lower()
+    if isinstance(format, JsonFormat) and "json" not in words:
+        raise refused(
+            "Response input messages must contain the word 'json' in some form to use "
+            "'text.format' of type 'json_object'.",
+            "input",
+        )
+    if not isinstance(format, SchemaFormat):
         return
-    if format.type == "json_object":
-        if "json" not in f"{request.instructions} {request.items}".lower():
-            raise refused(
-                "Response input messages must contain the word 'json' in some form to use "
-                "'text.format' of type 'json_object'.",
-                "input",
-            )
-        return
-    for field in ("name", "schema_"):
-        if getattr(format, field) is None:
-            raise missing(f"text.format.{field.rstrip('_')}")
     try:
-        check_answer_schema(format.schema_ or {}, strict=bool(format.strict))
+        check_answer_schema(format.schema_, strict=bool(format.strict))
     except SchemaError as error:
         owner = f"response_format '{format.name}'"
         raise invalid_schema(owner, error, "text.format.schema", "invalid_json_schema") from None

@@ -34,6 +34,16 @@ _NOT_PERMITTED = (
     "uniqueItems",
     "default",
 )
+_NOT_AT_TOP = ("oneOf", "anyOf", "allOf", "enum", "not")
+_MAX_DEPTH = 10
+_MAX_PROPERTIES = 5_000
+_MAX_ENUM_VALUES = 1_000
+_MAX_CHARACTERS = 120_000
+"""Of names of properties and definitions, and values of enums and constants."""
+_LONG_ENUM = 250
+_MAX_ENUM_CHARACTERS = 15_000
+"""Of an enum with more than that many values. All of these limits are the guide's to structured
+outputs; openai/openai-java#1001 and #732, and the words tidyverse/ellmer#671."""
 _FORMATS = (
     "date-time",
     "time",
@@ -77,6 +87,11 @@ def _check_root(schema: Schema) -> None:
         raise SchemaError(
             f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{kind}\"'."
         )
+    if any(keyword in schema for keyword in _NOT_AT_TOP):  # chatanywhere/GPT_API_free#403
+        raise SchemaError(
+            "schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at "
+            "the top level."
+        )
 
 
 def _check_items(schema: Schema, path: Path) -> None:
@@ -86,6 +101,7 @@ def _check_items(schema: Schema, path: Path) -> None:
 
 def _check_strict(schema: Schema) -> None:
     _check_root(schema)
+    _check_limits(schema)
     for path, part in subschemas(schema):
         if not isinstance(part, dict):
             # ``additionalProperties: false`` is the only schema that may be a boolean.
@@ -102,6 +118,37 @@ def _check_strict(schema: Schema) -> None:
         _check_text(part, path)
         if _is_object(part):
             _check_object(part, path)
+
+
+def _check_limits(schema: Schema) -> None:
+    depth = properties = values = characters = 0
+    objects: dict[Path, int] = {}
+    for path, part in subschemas(schema):
+        if not isinstance(part, dict):
+            continue
+        above = max(
+            (objects[path[:end]] for end in range(len(path)) if path[:end] in objects), default=0
+        )
+        if _is_object(part):
+            objects[path] = above + 1
+            depth = max(depth, above + 1)
+        names = [*part.get("properties", ()), *part.get("$defs", ())]
+        properties += len(part.get("properties", ()))
+        enum = [value for value in (*part.get("enum", ()), part.get("const")) if value is not None]
+        values += len(part.get("enum", ()))
+        size = sum(len(value) for value in enum if isinstance(value, str))
+        if len(enum) > _LONG_ENUM:
+            _check_limit(size, _MAX_ENUM_CHARACTERS, "characters in an enum", path)
+        characters += size + sum(map(len, names))
+    _check_limit(depth, _MAX_DEPTH, "levels of nesting", ())
+    _check_limit(properties, _MAX_PROPERTIES, "properties", ())
+    _check_limit(values, _MAX_ENUM_VALUES, "enum values", ())
+    _check_limit(characters, _MAX_CHARACTERS, "characters of names and enum values", ())
+
+
+def _check_limit(count: int, limit: int, what: str, path: Path) -> None:
+    if count > limit:
+        raise SchemaError(f"{count} {what} exceeds limit of {limit}.", path)
 
 
 def _is_object(schema: Schema) -> bool:

@@ -6,11 +6,12 @@ import json
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json, to_json
 
 from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.serving import validation
 from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.serving.exchange import Exchange
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Path = tuple[int | str, ...]
@@ -79,6 +80,18 @@ _WORDS = {
 def validate(model: type[_Model], body: bytes) -> _Model:
     """Raises ApiError (400)."""
     return validation.validate(model, body, refusal)
+
+
+async def named_body(exchange: Exchange) -> bytes:
+    """A request's body; with Azure's paths it has the deployment's name as its model."""
+    body = await exchange.body()
+    if exchange.deployment is None:
+        return body
+    try:
+        value = from_json(body)
+    except ValueError:
+        return body
+    return to_json(value | {"model": exchange.deployment}) if isinstance(value, dict) else body
 
 
 def refused(message: str, param: str | None = None, code: str | None = None) -> ApiError:

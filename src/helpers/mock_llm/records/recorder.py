@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -18,15 +19,20 @@ from helpers.mock_llm.records.metrics import Metrics
 _KEPT = 100_000
 # Times of chunks kept, of the newest streams: 2,000 streams of 100 tokens, some 6 MiB.
 _KEPT_CHUNKS = 200_000
+# Characters kept of each.
+_LONGEST_PATH, _LONGEST_METHOD = 2_000, 100
+# Bytes of paths kept, of the newest requests: 100,000 of ordinary length take a third.
+_KEPT_PATHS = 20 * 1024 * 1024
 _ADAPTER = TypeAdapter(Ledger)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class OpenConnection:
     """A connection while it lasts."""
 
     entry: Connection
-    transport: asyncio.Transport
+    expire: Callable[[], None]
+    """Closes it because it is idle."""
     in_progress: int = 0
     idle_since: float = 0.0
     control: bool = False
@@ -39,11 +45,12 @@ class Recorder:
     """One server's records since the last reset. Used by the serving thread alone."""
 
     def __init__(self) -> None:
-        self.open: dict[Any, OpenConnection] = {}
-        """By the client's address."""
+        self.open: set[OpenConnection] = set()
         self.events = Events()
         self._metrics = Metrics()
-        self._requests: deque[Request] = deque(maxlen=_KEPT)
+        self._requests: deque[Request] = deque()
+        self._path_bytes = 0
+        """What their paths take."""
         self._closed: deque[Connection] = deque(maxlen=_KEPT)
         self._streamed: deque[Request] = deque()
         """Streams that have ended and whose chunks are kept."""
@@ -55,13 +62,16 @@ class Recorder:
         self._peak_in_flight = 0
         self._peak_streams = 0
 
-    def connection_opened(self, client: Any, transport: asyncio.Transport) -> None:
+    def connection_opened(self, port: int, expire: Callable[[], None]) -> OpenConnection:
+        """``port`` is that of the client's end."""
         now = perf_counter()
-        entry = Connection(id=client[1], opened=now)
-        self.open[client] = OpenConnection(entry, transport, idle_since=now)
+        connection = OpenConnection(Connection(id=port, opened=now), expire, idle_since=now)
+        self.open.add(connection)
+        return connection
 
-    def connection_closed(self, client: Any) -> None:
-        connection = self.open.pop(client)
+    def connection_closed(self, connection: OpenConnection) -> None:
+        self.open.remove(connection)
+        connection.expire = _do_nothing  # it refers to the protocol, which refers to connection
         connection.entry.closed = perf_counter()
         if not connection.control:
             self._closed.append(connection.entry)
@@ -86,13 +96,19 @@ class Recorder:
             connection=connection.entry.id,
             http_version=scope["http_version"],
             tls=scope["scheme"] == "https",
-            method=scope["method"],
-            path=scope["path"],
+            method=scope["method"][:_LONGEST_METHOD],
+            path=scope["path"][:_LONGEST_PATH],
             arrival=perf_counter(),
         )
-        self._requests.append(request)
+        self._keep(request)
         self.events.of_request("arrived", request)
         return request
+
+    def _keep(self, request: Request) -> None:
+        self._requests.append(request)
+        self._path_bytes += sys.getsizeof(request.path)
+        while len(self._requests) > _KEPT or self._path_bytes > _KEPT_PATHS:
+            self._path_bytes -= sys.getsizeof(self._requests.popleft().path)
 
     def slot_granted(self, request: Request) -> float:
         """Returns the time."""
@@ -142,18 +158,19 @@ class Recorder:
     def reset(self) -> None:
         """Forget everything but the requests and connections still open."""
         self._requests.clear()
+        self._path_bytes = 0
         self._closed.clear()
         self._streamed.clear()
         self._chunks = 0
         self._count = 0
         self._peak_in_flight = self._in_flight
         self._peak_streams = self._streams
-        for connection in self.open.values():
+        for connection in self.open:
             connection.entry.requests = 0
         self.events.of_reset()
 
     def to_json(self) -> bytes:
-        still_open = [c.entry for c in self.open.values() if not c.control]
+        still_open = [c.entry for c in self.open if not c.control]
         ledger = Ledger(
             requests=list(self._requests),
             connections=sorted([*self._closed, *still_open], key=lambda entry: entry.opened),
@@ -165,3 +182,7 @@ class Recorder:
     def to_prometheus(self) -> tuple[bytes, str]:
         """The metrics in Prometheus' text format, and its content type."""
         return self._metrics.render(self._in_flight, self._streams, len(self.open))
+
+
+def _do_nothing() -> None:
+    pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.mock_llm.settings.limits import Limiter, LimitStatus
+from helpers.mock_llm.serving.rate_limits import Costs, Limiter, LimitStatus
 
 
 class Admission:
@@ -20,12 +20,12 @@ class Admission:
         """Whether the limits have counted the request."""
         return self._limiter is None or self._asked
 
-    def admit(self, model: str, tokens: int) -> None:
-        """Count a request and its tokens. Raises ApiError (429)."""
+    def admit(self, model: str, costs: Costs) -> None:
+        """Count a request. Raises QuotaExceededError, LimitExceededError."""
         if self._limiter is not None:
             self._asked = True
             self._account = self._limiter.account(self._key, model)
-            self._account.admit(tokens)
+            self._account.admit(costs)
             self._admitted = True
 
     def count_failed(self, model: str) -> None:
@@ -35,10 +35,10 @@ class Admission:
             self._account = self._limiter.account(self._key, model)
             self._account.count_failed()
 
-    def settle(self, tokens: int) -> None:
-        """Charge an admitted request for the tokens that it used."""
+    def settle(self, tokens: int, dues: Costs) -> None:
+        """Charge an admitted request for the tokens that it used, and what is due only now."""
         if self._admitted and self._account is not None:
-            self._account.spend(tokens)
+            self._account.settle(tokens, dues)
 
     def statuses(self) -> list[LimitStatus]:
         """Each limit as it stands now."""

@@ -20,7 +20,8 @@ class BoundedStore(Generic[_Value]):
         self._bytes = 0
 
     def keep(self, id: str, value: _Value, size: int) -> None:
-        """``size`` in bytes."""
+        """``size`` in bytes. A value that has the id already is replaced."""
+        self.forget(id)
         self._kept[id] = value, size
         self._bytes += size
         while len(self._kept) > _MOST or (self._bytes > _MOST_BYTES and len(self._kept) > 1):
@@ -32,7 +33,7 @@ class BoundedStore(Generic[_Value]):
         return value
 
     def forget(self, id: str) -> None:
-        _, freed = self._kept.pop(id)
+        _, freed = self._kept.pop(id, (None, 0))
         self._bytes -= freed
 
     def clear(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
@@ -18,10 +18,18 @@ from helpers.mock_llm.model.words import answer, prompt_digest
 from helpers.mock_llm.records.ledger import Request
 from helpers.mock_llm.serving import errors, fault_injection
 from helpers.mock_llm.serving.admission import Admission
+from helpers.mock_llm.serving.dialect import retry_after
 from helpers.mock_llm.serving.exchange import Exchange
+from helpers.mock_llm.serving.fault_plan import HEADER, FaultPlan, read_header
+from helpers.mock_llm.serving.rate_limits import (
+    Costs,
+    Limiter,
+    LimitExceededError,
+    QuotaExceededError,
+)
 from helpers.mock_llm.serving.sending import Answer, send_whole, stream
-from helpers.mock_llm.settings.faults import HEADER, Fault, FaultPlan, read_header
-from helpers.mock_llm.settings.limits import Limiter
+from helpers.mock_llm.settings.faults import Fault
+from helpers.mock_llm.settings.limits import RetryAfter
 from helpers.mock_llm.settings.profiles import Profile
 from helpers.mock_llm.settings.settings import Settings
 
@@ -63,33 +71,48 @@ class Completion:
         return sum([choice.length for choice in self.choices]) + self.reasoning_tokens
 
 
+@dataclass(slots=True)
+class Prepared:
+    """A request that was let in, before it has a slot."""
+
+    generation: GenerationRequest
+    completion: Completion
+    fault: Fault | None
+    """What is to go wrong with the answer."""
+
+
 class Engine:
     def __init__(self, settings: Settings, tokenizer_loaded: asyncio.Event) -> None:
         self._settings = settings
-        self._profile = settings.profile.faster(settings.speed)
-        self._slots = Slots(settings.profile.slots)
+        self._profile = settings.scaled_profile
+        self._slots = Slots(self._profile.slots)
         self._cache = PrefixCache()
         self._limiter = _limiter(settings)
         self._began = perf_counter()
         self._faults = FaultPlan(settings.faults, settings.seed, self._began)
         self._tokenizer_loaded = tokenizer_loaded
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings, changed: Collection[str]) -> None:
         """From now on; requests in progress keep the times they were given.
 
-        Limits that are given start with full buckets and faults with their counts at zero, even
-        if they are the same as before; so do limits at another speed and faults with another seed.
+        Limits that are given in ``changed`` start with full buckets and faults with their counts at
+        zero, even if they are the same as before; so do limits at another speed and faults with
+        another seed.
         """
         before, self._settings = self._settings, settings
-        if settings.limits is not before.limits or settings.speed != before.speed:
+        if "limits" in changed or settings.speed != before.speed:
             self._limiter = _limiter(settings)
-        if settings.faults is not before.faults or settings.seed != before.seed:
+        if "faults" in changed or settings.seed != before.seed:
             self._faults = FaultPlan(settings.faults, settings.seed, self._began)
-        self._profile = settings.profile.faster(settings.speed)
-        self._slots.resize(settings.profile.slots)
+        self._profile = settings.scaled_profile
+        self._slots.resize(self._profile.slots)
 
     def window_of(self, model: str) -> Window:
         return window_of(model, self._profile.context_window)
+
+    @property
+    def _retry_after(self) -> RetryAfter:
+        return self._settings.limits.retry_after if self._settings.limits else "seconds"
 
     def reset(self) -> None:
         self._cache = PrefixCache()
@@ -107,6 +130,19 @@ class Engine:
         if HEADER in exchange.request_headers:
             exchange.fault = read_header(exchange.request_headers[HEADER])
 
+    def _admit(self, exchange: Exchange, costs: Costs) -> None:
+        """Count a request for ``record.model`` against its limits. Raises ApiError."""
+        model = exchange.record.model or ""
+        try:
+            exchange.admission.admit(model, costs)
+        except QuotaExceededError:
+            raise exchange.dialect.quota_exceeded() from None
+        except LimitExceededError as excess:
+            error = exchange.dialect.limit_exceeded(excess, model)
+            if excess.wait is not None:
+                error.headers = tuple(retry_after(excess.wait, self._retry_after))
+            raise error from None
+
     async def tokenize(self, read: Callable[[], _T], size: int) -> _T:
         """Call ``read``, which reads a body of ``size`` bytes, without blocking the loop."""
         if not self._tokenizer_loaded.is_set():
@@ -121,11 +157,19 @@ class Engine:
         *,
         streamed: bool,
     ) -> None:
-        """Answer in the format of ``write``. Raises ApiError, ClientDisconnectError."""
+        """Answer a request in the format of ``write``.
+
+        Raises ApiError, ClientDisconnectError, AbortedResponseError.
+        """
+        exchange.record.streamed = streamed
+        prepared = await self.prepare(exchange, generation)
+        await self.carry_out(exchange, prepared, write)
+
+    async def prepare(self, exchange: Exchange, generation: GenerationRequest) -> Prepared:
+        """What happens before a request waits for a slot. Raises ApiError, AbortedResponseError."""
         record, profile, settings = exchange.record, self._profile, self._settings
         record.prompt_tokens = len(generation.prompt)
         _check_length(generation, self.window_of(generation.model))
-        record.streamed = streamed
         try:
             if generation.takes_long or (settings.answer_tokens or 0) > _LONG_ANSWER:
                 completion = await asyncio.to_thread(self._think, generation, exchange.id, profile)
@@ -135,10 +179,19 @@ class Engine:
             raise errors.invalid_schema(error.message) from None
         except TooLongError:
             raise errors.answer_too_long() from None
-        exchange.admission.admit(
-            record.model or "", completion.prompt_tokens + _longest_answer(generation, completion)
-        )
-        fault = self._inject_before(exchange)
+        if self._limiter is not None:
+            lookup = self._cache.look_up(generation.model, generation.prompt, generation.marks)
+            longest = _longest_answer(generation, completion)
+            costs = exchange.dialect.costs(completion.prompt_tokens, lookup.read, longest)
+            self._admit(exchange, costs)
+        return Prepared(generation, completion, self._inject_before(exchange))
+
+    async def carry_out(
+        self, exchange: Exchange, prepared: Prepared, write: Callable[[Completion], Answer]
+    ) -> None:
+        """Wait for a slot, and send the answer. Raises as ``answer`` does."""
+        record, generation = exchange.record, prepared.generation
+        completion, fault = prepared.completion, prepared.fault
         slot = await self._take_slot(exchange)
         try:
             lookup = self._cache.look_up(generation.model, generation.prompt, generation.marks)
@@ -166,7 +219,7 @@ class Engine:
         """
         record = exchange.record
         record.prompt_tokens, record.cached_tokens = tokens, 0
-        exchange.admission.admit(record.model or "", tokens)
+        self._admit(exchange, exchange.dialect.costs(tokens, 0, 0))
         fault = self._inject_before(exchange)
         slot = await self._take_slot(exchange)
         try:
@@ -177,13 +230,11 @@ class Engine:
 
     def _inject_before(self, exchange: Exchange) -> Fault | None:
         """The fault that is to happen to the answer. Raises ApiError, AbortedResponseError."""
-        record, limits = exchange.record, self._settings.limits
+        record = exchange.record
         fault = self._faults.pick(record.id, record.model or "")
         fault = exchange.fault or fault
         if fault is not None:
-            fault_injection.inject_before(
-                exchange, fault, limits.retry_after if limits else "seconds"
-            )
+            fault_injection.inject_before(exchange, fault, self._retry_after)
         return fault
 
     async def _deliver(
@@ -215,7 +266,7 @@ class Engine:
 
     def _think(self, generation: GenerationRequest, id: str, profile: Profile) -> Completion:
         window = self.window_of(generation.model)
-        room = window.context - len(generation.prompt)
+        room = window.context - (generation.longest_prompt or len(generation.prompt))
         for limit in (generation.limit, window.answer):
             room = room if limit is None else min(room, limit)
         thinking = _thinking_tokens(generation, profile, room)
@@ -260,7 +311,7 @@ def _longest_answer(generation: GenerationRequest, completion: Completion) -> in
 
 
 def _check_length(generation: GenerationRequest, window: Window) -> None:
-    prompt = len(generation.prompt)
+    prompt = generation.longest_prompt or len(generation.prompt)
     if window.prompt is not None and prompt > window.prompt:
         raise errors.prompt_too_long(window.prompt, prompt)
     if prompt + (generation.limit or 1) > window.context:

@@ -7,8 +7,6 @@ no codes; where its sentence differs, it is given next to OpenAI's.
 
 from __future__ import annotations
 
-from typing import Literal
-
 
 class ApiError(Exception):
     """Ends a request with an error body."""
@@ -157,56 +155,36 @@ def body_too_large(limit: int) -> ApiError:
     )
 
 
+def unsupported_encoding(encoding: str) -> ApiError:
+    return ApiError(
+        415,
+        f"Unsupported content encoding: '{encoding[:100]}'. Send the body as it is, or with gzip "
+        "or deflate.",
+        code="unsupported_content_encoding",
+        headers=((b"accept-encoding", b"gzip, deflate"),),
+    )
+
+
+def broken_encoding(encoding: str) -> ApiError:
+    return ApiError(400, f"The request body is not valid {encoding} data.")
+
+
+def unsupported_content_type(kind: str) -> ApiError:
+    """The sentence is OpenAI's, as quoted in openai/openai-openapi#194."""
+    kind = kind[:200]
+    return ApiError(
+        415,
+        f"Unsupported content type: '{kind}'. This API method only accepts 'application/json' "
+        f"requests, but you specified the header 'Content-Type: {kind}'. Please try again with a "
+        "supported content type.",
+        code="unsupported_content_type",
+        anthropic=f"Content-Type must be application/json, not {kind}",
+    )
+
+
 def body_too_slow(seconds: float) -> ApiError:
     return ApiError(
         408, f"The request body did not arrive within {seconds:g} s.", code="request_timeout"
-    )
-
-
-def rate_limited(
-    kind: Literal["requests", "tokens"],
-    model: str,
-    *,
-    limit: str,
-    used: int,
-    requested: int,
-    wait: str,
-    headers: tuple[tuple[bytes, bytes], ...],
-) -> ApiError:
-    """``kind``: of which there are too many."""
-    short = {"requests": "RPM", "tokens": "TPM"}[kind]
-    return ApiError(
-        429,
-        f"Rate limit reached for {model} on {kind} per min ({short}): Limit {limit}, Used "
-        f"{used}, Requested {requested}. Please try again in {wait}.",
-        type=kind,
-        code="rate_limit_exceeded",
-        headers=headers,
-        anthropic=f"This request would exceed your rate limit of {limit} {kind} per minute for "
-        f"{model}. Please try again in {wait}.",
-    )
-
-
-def request_too_large(model: str, limit: int, requested: int) -> ApiError:
-    """The code is that of a limit which passes, but this one never will."""
-    return ApiError(
-        429,
-        f"Request too large for {model} on tokens per min (TPM): Limit {limit}, Requested "
-        f"{requested}. The input or output tokens must be reduced in order to run successfully.",
-        type="tokens",
-        code="rate_limit_exceeded",
-        anthropic=f"This request would exceed your rate limit of {limit} tokens per minute for "
-        f"{model}: it alone takes {requested}. Please reduce the prompt length or max_tokens.",
-    )
-
-
-def insufficient_quota() -> ApiError:
-    return ApiError(
-        429,
-        "You exceeded your current quota, please check your plan and billing details.",
-        type="insufficient_quota",
-        code="insufficient_quota",
-        anthropic="You have reached your specified API usage limits.",
     )
 
 
@@ -237,11 +215,19 @@ def not_loopback() -> ApiError:
     )
 
 
+def foreign_origin() -> ApiError:
+    return ApiError(
+        403,
+        "This server answers no requests that a web page from elsewhere makes.",
+        code="origin_not_allowed",
+    )
+
+
 def control_refused() -> ApiError:
     return ApiError(
         403,
         "The control routes need the header x-mock-token with the token that the process that "
-        "started the server received, and no foreign Origin.",
+        "started the server received.",
         code="invalid_mock_token",
     )
 

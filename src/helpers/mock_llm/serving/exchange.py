@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 
-from helpers.mock_llm.asgi import Headers, Message, Reader, Receive, Send, head, read_body, respond
-from helpers.mock_llm.http.connection import Wire
+from helpers.mock_llm.asgi import (
+    AbortHandle,
+    Headers,
+    Message,
+    Reader,
+    Receive,
+    Send,
+    head,
+    respond,
+)
 from helpers.mock_llm.records.ledger import Request
 from helpers.mock_llm.records.recorder import Recorder
 from helpers.mock_llm.serving.admission import Admission
 from helpers.mock_llm.serving.dialect import Dialect
 from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.serving.request_body import read_body
 from helpers.mock_llm.settings.faults import Fault
 
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -30,10 +40,14 @@ class Exchange:
     route: str
     """Its path as the API's documentation writes it, or "other"."""
     request_headers: dict[bytes, bytes]
+    path: str
+    """The path of the record, as OpenAI itself has it."""
+    deployment: str | None
+    """The model that a path of Azure's names."""
     query: bytes
     """What follows the question mark."""
     reader: Reader
-    wire: Wire
+    abort: AbortHandle
     _receive: Receive
     _send: Send
     streaming: bool = False
@@ -48,7 +62,7 @@ class Exchange:
     id: str = field(default_factory=lambda: f"{random.getrandbits(128):032x}")
 
     async def body(self) -> bytes:
-        self._body = await read_body(self._receive)
+        self._body = await read_body(self._receive, self.request_headers)
         return self._body
 
     def named_model(self) -> str:
@@ -102,18 +116,37 @@ class Exchange:
         """Have every message of the answer sent by ``filter``."""
         self._send = partial(filter, self._send)
 
+    def detached(self) -> Exchange:
+        """A copy for work that goes on in the background: what it sends, nobody reads."""
+        return replace(
+            self,
+            record=replace(self.record),
+            reader=Reader(_never),
+            admission=Admission(None, b""),
+            _send=_discard,
+        )
+
     def close(self) -> None:
         """The answer is complete, or its client has left."""
         self.reader.stop_watching()
         if self.streaming:
             self.recorder.stream_over(self.record)
         self.recorder.request_over(self.record, self.route)
-        record = self.record
-        self.admission.settle((record.prompt_tokens or 0) + (record.completion_tokens or 0))
+        prompt, completion = self.record.prompt_tokens or 0, self.record.completion_tokens or 0
+        self.admission.settle(prompt + completion, self.dialect.dues(completion))
 
     def _headers(self) -> Headers:
         headers = self.dialect.headers(self.id, perf_counter() - self.record.arrival)
         return headers + self.dialect.limits(self.admission.statuses())
+
+
+async def _never() -> Message:
+    waiting: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await waiting
+
+
+async def _discard(message: Message) -> None:
+    """In place of sending it."""
 
 
 def _piece(data: bytes, *, more: bool) -> Message:

@@ -13,23 +13,23 @@ from time import perf_counter
 from helpers.mock_llm.asgi import AbortedResponseError, Message, Send
 from helpers.mock_llm.model.generate import Choice
 from helpers.mock_llm.serving import errors
-from helpers.mock_llm.serving.dialect import Dialect
+from helpers.mock_llm.serving.dialect import Dialect, retry_after
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.sending import Answer
 from helpers.mock_llm.settings.faults import STATUSES, Fault
-from helpers.mock_llm.settings.limits import RetryAfter, retry_after
+from helpers.mock_llm.settings.limits import RetryAfter
 
 
 def inject_before(exchange: Exchange, fault: Fault, form: RetryAfter) -> None:
     """What goes wrong before the model is asked. Raises ApiError, AbortedResponseError."""
     exchange.recorder.fault(exchange.record, fault.kind)
     if fault.kind in STATUSES:
-        raise _error(fault, exchange.record.model or "", form)
+        raise _error(fault, exchange.dialect, exchange.record.model or "", form)
     if fault.kind == "reset":
-        _break_off(exchange, exchange.wire.reset)
+        _break_off(exchange, exchange.abort.reset)
     if fault.kind == "refuse":  # by header: the plan's happen earlier, to connections
-        _break_off(exchange, exchange.wire.cut)
+        _break_off(exchange, exchange.abort.cut)
 
 
 async def inject_into(exchange: Exchange, answer: Answer, fault: Fault) -> Answer:
@@ -79,13 +79,13 @@ def _first_half(tokens: list[str]) -> list[str]:
     ]
 
 
-def _error(fault: Fault, model: str, form: RetryAfter) -> ApiError:
+def _error(fault: Fault, dialect: Dialect, model: str, form: RetryAfter) -> ApiError:
     status = STATUSES[fault.kind]
     error = {
         "401": errors.wrong_api_key(""),
         "404": errors.unknown_model(model),
         "rate_limit_exceeded": errors.rate_limit_reached(model),
-        "insufficient_quota": errors.insufficient_quota(),
+        "insufficient_quota": dialect.quota_exceeded(),
         "500": errors.internal(),
         "503": errors.overloaded(status),
         "529": errors.overloaded(status),
@@ -100,7 +100,7 @@ async def _hang(exchange: Exchange) -> None:
 
 
 async def _cut(exchange: Exchange) -> None:
-    _break_off(exchange, exchange.wire.cut)
+    _break_off(exchange, exchange.abort.cut)
 
 
 def _break_off(exchange: Exchange, how: Callable[[], None]) -> None:

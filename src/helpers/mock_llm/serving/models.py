@@ -8,11 +8,15 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
-from helpers.mock_llm.serving.dialect import ANTHROPIC
 from helpers.mock_llm.serving.errors import ApiError, unknown_model
 from helpers.mock_llm.serving.exchange import Exchange
 
-_FAMILIES = re.compile(r"(gpt-|o\d|claude-|text-embedding-|mock-)[\w.:-]*", re.ASCII)
+_FAMILIES = re.compile(
+    r"(ft:)?(gpt-|chatgpt-|codex-|o\d|claude-|text-embedding-|mock-)[\w.:-]*"
+    r"|(ft:)?(davinci|babbage)-002[\w.:-]*",
+    re.ASCII,
+)
+_LEGACY = re.compile(r"(ft:)?(gpt-3\.5-turbo-instruct|davinci-002|babbage-002)")
 _ANTHROPIC = ("claude-", "mock-")
 _EMBEDDING = ("text-embedding-", "mock-")
 _LISTED = {
@@ -40,12 +44,31 @@ def check_model(name: str) -> str:
     return name
 
 
-def check_text_model(name: str, path: str) -> str:
-    """The name. Raises ApiError (404), also for a model that does not write text."""
-    if check_model(name).startswith("text-embedding-"):
+def check_text_model(name: str, path: str, deployment: str | None = None) -> str:
+    """The name. Raises ApiError (404), also for a model that does not write in conversations.
+
+    ``deployment``: of Azure's, which may have any name.
+    """
+    if deployment is not None:
+        return deployment
+    if check_model(name).startswith("text-embedding-") or _LEGACY.match(name):
         raise ApiError(
             404,
             f"This is not a chat model and thus not supported in the {path} endpoint.",
+            param="model",
+        )
+    return name
+
+
+def check_completion_model(name: str, deployment: str | None = None) -> str:
+    """The name. Raises ApiError (404), also for a model that only writes in conversations."""
+    if deployment is not None:
+        return deployment
+    if not _LEGACY.match(check_model(name)) and not name.startswith("mock-"):
+        raise ApiError(
+            404,
+            "This is a chat model and not supported in the v1/completions endpoint. Did you mean "
+            "to use v1/chat/completions?",
             param="model",
         )
     return name
@@ -58,15 +81,17 @@ def check_anthropic_model(name: str) -> str:
     return check_model(name)
 
 
-def check_embedding_model(name: str) -> str:
+def check_embedding_model(name: str, deployment: str | None = None) -> str:
     """The name. Raises ApiError (404, or 403 for a model that writes text)."""
+    if deployment is not None:
+        return deployment
     if not check_model(name).startswith(_EMBEDDING):
         raise ApiError(403, "You are not allowed to generate embeddings from this model")
     return name
 
 
 async def list_models(exchange: Exchange) -> None:
-    if exchange.dialect is ANTHROPIC:
+    if exchange.dialect.provider == "anthropic":
         await exchange.reply(200, _anthropic_page(parse_qs(exchange.query.decode("latin-1"))))
     else:
         cards = [_card(name) for name in _LISTED]
@@ -74,8 +99,8 @@ async def list_models(exchange: Exchange) -> None:
 
 
 async def show_model(exchange: Exchange) -> None:
-    name = exchange.record.path.removeprefix("/v1/models/")
-    if exchange.dialect is ANTHROPIC:
+    name = exchange.path.removeprefix("/v1/models/")
+    if exchange.dialect.provider == "anthropic":
         card = _anthropic_card(check_anthropic_model(name))
     else:
         card = _card(check_model(name))

@@ -14,6 +14,9 @@ from helpers.mock_llm.serving.exchange import Exchange
 
 # Seconds: the event loop's timers are this coarse.
 _CLOCK_STEP = 0.0005
+# Bytes of a stream that are made and sent at once, so that one whose client does not read takes
+# this much memory and not its whole length, and other requests have their turn.
+_PIECE = 64 * 1024
 
 
 class Answer(Protocol):
@@ -94,14 +97,19 @@ async def _send_tokens(exchange: Exchange, answer: Answer, times: list[float]) -
     record = exchange.record
     now = exchange.recorder.first_token(record)
     record.completion_tokens = answer.hidden_tokens
-    due_now = [answer.opening()]
+    due_now, size = [answer.opening()], 0
     for due, (count, events) in zip(times, answer.steps(), strict=True):
         if due - now > _CLOCK_STEP:
             await exchange.write(b"".join(due_now))
-            due_now.clear()
+            due_now, size = [], 0
             await exchange.reader.wait_until(due)
             now = perf_counter()
+        elif size > _PIECE:
+            await exchange.write(b"".join(due_now))
+            due_now, size = [], 0
+            await exchange.reader.wait_until(now)  # which raises if the client has left
         due_now.append(events)
+        size += len(events)
         record.completion_tokens += count
     answer.finish()
     await exchange.write(b"".join([*due_now, answer.closing()]), more=False)

@@ -1,15 +1,14 @@
-"""What may go wrong, for which requests: a plan, or a header of the request's own."""
+"""What can go wrong, and for which requests."""
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from time import perf_counter
-from typing import Any, cast
+import re
+from collections.abc import Collection
+from typing import Annotated, Any, Self
 
-from helpers.mock_llm.serving.errors import ApiError
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from helpers.mock_llm.settings.options import OptionError, Options, Wording, shorten, unknown_option
 
 STATUSES = {
     "400": 400,
@@ -35,14 +34,17 @@ KINDS = (
     "broken_answer",
     *STATUSES,
 )
-HEADER = b"x-mock-fault"
-_LONGEST_WAIT = 10**9
-"""Seconds: 31 years."""
-_BY_HEADER = {"after_tokens": int, "interval": float, "retry_after": float}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+def _times(value: object) -> object:
+    """As a pair: ``5:20``, as on a command line, is one too."""
+    try:
+        return tuple(map(float, value.split(":"))) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+class Fault(Options):
     """Something that goes wrong, and when. Raises ValueError for a value that cannot be.
 
     ========================= =====================================================================
@@ -61,7 +63,7 @@ class Fault:
     ``broken_answer``         the model's own text, or JSON, breaks off, and claims to be finished
     ``400`` ``401`` ``404``   errors that no retry will change
     ``rate_limit_exceeded``   status 429
-    ``insufficient_quota``    status 429, for good
+    ``insufficient_quota``    status 429 that no retry will change; on Anthropic's routes 400
     ``500`` ``503`` ``529``   the server's own errors; 529 is Anthropic's "overloaded"
     ========================= =====================================================================
 
@@ -72,157 +74,93 @@ class Fault:
     requests that match it. Seconds are real: a server's ``speed`` does not change them.
     """
 
-    kind: str
-    share: float | None = None
-    """Of the requests, each chosen or not by the server's seed and the request's number alone."""
-    first: int | None = None
-    """So many."""
-    every: int | None = None
-    """The k-th, the 2k-th and so on."""
-    between: tuple[float, float] | None = None
-    """Seconds since the server's start or reset."""
-    model: str | None = None
-    """Its exact name."""
-    after_tokens: int = 5
-    interval: float = 1.0
-    retry_after: float | None = None
-    """Seconds, for an error's status: sent in the form that the server's limits have."""
+    kind: Annotated[str, Field(description="What goes wrong.", examples=["cut"])]
+    share: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="Of the requests, each chosen by the server's seed and its own number.",
+        ),
+    ] = None
+    first: Annotated[int | None, Field(ge=1, description="Only so many.")] = None
+    every: Annotated[int | None, Field(ge=1, description="The k-th, the 2k-th and so on.")] = None
+    between: Annotated[
+        Annotated[tuple[float, float], Field(strict=False)] | None,
+        BeforeValidator(_times),
+        Field(description="Seconds since the server's start or reset."),
+        Wording(must="two times in seconds, in order, such as 5:20"),
+    ] = None
+    model: Annotated[
+        str | None,
+        Field(min_length=1, description="Its exact name."),
+        Wording(must="a model's name, or None for all"),
+    ] = None
+    after_tokens: Annotated[
+        int, Field(ge=0, description="Tokens sent before the stream goes wrong.")
+    ] = 5
+    interval: Annotated[
+        float,
+        Field(gt=0, description="Seconds between the bytes of a drip."),
+        Wording(unit="seconds"),
+    ] = 1.0
+    retry_after: Annotated[
+        float | None,
+        # 31 years: an HTTP date can still say it
+        Field(
+            ge=0,
+            le=10**9,
+            description="Seconds, for an error's status, sent in the form of the server's limits.",
+        ),
+        Wording(unit="seconds"),
+    ] = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "kind", str(self.kind))  # YAML reads 500 as a number
-        if self.kind not in KINDS:
-            raise ValueError(f"no fault is called {self.kind!r}; there are {', '.join(KINDS)}")
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _is_known(cls, kind: object) -> str:
+        name = str(kind) if type(kind) is int else kind  # YAML reads 503 as a number
+        if name not in KINDS:
+            raise ValueError(f"no fault is called {shorten(name)}; there are {', '.join(KINDS)}")
+        return str(name)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
         chosen = [name for name in ("share", "first", "every") if getattr(self, name) is not None]
         if len(chosen) > 1:
             raise ValueError(f"give one of share, first and every, not {' and '.join(chosen)}")
-        if self.share is not None and not (_is_number(self.share) and 0 <= self.share <= 1):
-            raise ValueError(f"share must be from 0 to 1, not {self.share!r}")
-        for name, least in (("first", 1), ("every", 1), ("after_tokens", 0)):
-            value = getattr(self, name)
-            if value is not None and not (type(value) is int and value >= least):
-                raise ValueError(
-                    f"{name} must be a whole number of at least {least}, not {value!r}"
-                )
-        if self.between is not None:
-            object.__setattr__(self, "between", _window(self.between))
-        if self.model is not None and not (isinstance(self.model, str) and self.model):
-            raise ValueError(f"model must be a model's name, or None for all, not {self.model!r}")
-        if not (_is_number(self.interval) and self.interval > 0):
-            raise ValueError(f"interval must be more than 0 seconds, not {self.interval!r}")
-        if self.retry_after is not None:
-            self._check_retry_after(self.retry_after)
+        if self.between is not None and not 0 <= self.between[0] < self.between[1]:
+            raise ValueError(f"between must be two times in seconds, in order, not {self.between}")
+        if self.retry_after is not None and self.kind not in STATUSES:
+            raise ValueError(f"retry_after needs an error's status: {', '.join(STATUSES)}")
         if self.kind == "refuse" and self.model is not None:
             raise ValueError("refuse comes before the request is read: it cannot know the model")
-
-    def _check_retry_after(self, seconds: float) -> None:
-        if not (_is_number(seconds) and 0 <= seconds <= _LONGEST_WAIT):
-            raise ValueError(f"retry_after must be 0 to {_LONGEST_WAIT} seconds, not {seconds!r}")
-        if self.kind not in STATUSES:
-            raise ValueError(f"retry_after needs an error's status: {', '.join(STATUSES)}")
+        return self
 
 
-def find_faults(faults: Sequence[Fault | dict[str, Any]]) -> tuple[Fault, ...]:
-    """Faults by their fields; a tuple of them as it is. Raises ValueError."""
-    if isinstance(faults, tuple) and all(isinstance(fault, Fault) for fault in faults):
-        return cast(tuple[Fault, ...], faults)
-    if not isinstance(faults, list | tuple):
-        raise ValueError(f"faults must be a list of Fault, not {faults!r}")
-    return tuple(_find(fault) for fault in faults)
+def parse_fault(text: str, options: Collection[str] | None = None) -> Fault:
+    """A fault in one line, such as ``cut share=0.1; after_tokens=3 between=5:20``.
 
-
-def _find(fault: object) -> Fault:
-    if isinstance(fault, Fault):
-        return fault
-    if not isinstance(fault, dict):
-        raise ValueError(f"a fault must be a Fault, not {fault!r}")
+    ``options``: those that it may have, by default all. Raises ValueError.
+    """
+    kind, *parts = re.split(r"\s*;\s*|\s+", re.sub(r"\s*=\s*", "=", text.strip()))
+    known = Fault.model_fields.keys() - {"kind"} if options is None else options
+    values: dict[str, Any] = {"kind": kind}
     try:
-        return Fault(**fault)
-    except TypeError:
-        names = ", ".join(field.name for field in fields(Fault))
-        raise ValueError(f"not the fields of a Fault: {fault!r}; it has {names}") from None
-
-
-def read_header(value: bytes) -> Fault:
-    """The fault that a request asks for: ``cut; after_tokens=3``. Raises ApiError (400)."""
-    kind, *options = (part.strip() for part in value.decode("latin-1").split(";"))
-    try:
-        return Fault(kind=kind[:100], **dict(map(_read_option, options)))
+        for name, sign, value in (part.partition("=") for part in parts):
+            if name not in known:
+                raise OptionError(unknown_option(name, known))
+            if not sign:
+                raise OptionError(f"{name} needs a value, such as {name}=3")
+            values[name] = _number(value)
+        return Fault(**values)
     except ValueError as error:
-        raise ApiError(
-            400, f"Invalid header x-mock-fault: {error}.", param="x-mock-fault"
-        ) from None
+        raise OptionError(f"fault {kind[:100]}: {error}") from None
 
 
-def _read_option(text: str) -> tuple[str, Any]:
-    name, _, value = (part.strip() for part in text.partition("="))
-    if name not in _BY_HEADER:
-        raise ValueError(f"no option is called {name[:100]!r}; there are {', '.join(_BY_HEADER)}")
-    try:
-        return name, _BY_HEADER[name](value)
-    except ValueError:
-        raise ValueError(f"{name} must be a number, not {value[:100]!r}") from None
-
-
-class FaultPlan:
-    """The faults of one server, since its start or reset. ``start``: that of its time windows."""
-
-    def __init__(self, faults: Sequence[Fault], seed: int, start: float) -> None:
-        counted = [_Counted(fault, f"{seed} {place}") for place, fault in enumerate(faults)]
-        self._faults = [each for each in counted if each.fault.kind != "refuse"]
-        self._refusals = [each for each in counted if each.fault.kind == "refuse"]
-        self._start = start
-        self._connections = 0
-
-    def pick(self, number: int, model: str) -> Fault | None:
-        """The fault that hits the ``number``-th request, if any. Ask once for each request."""
-        return self._pick(number, model, self._faults)
-
-    def refuses(self) -> bool:
-        """Whether a connection is dropped. Ask once for each."""
-        self._connections += 1
-        return self._pick(self._connections, None, self._refusals) is not None
-
-    def _pick(self, number: int, model: str | None, faults: list[_Counted]) -> Fault | None:
-        if not faults:
-            return None
-        now = perf_counter() - self._start
-        hits = [each.fault for each in faults if each.hits(number, model, now)]
-        return hits[0] if hits else None
-
-
-class _Counted:
-    """A fault that knows how many requests matched it."""
-
-    def __init__(self, fault: Fault, seed: str) -> None:
-        self.fault = fault
-        self._seed = seed
-        self._count = 0
-
-    def hits(self, number: int, model: str | None, now: float) -> bool:
-        fault = self.fault
-        if fault.model is not None and fault.model != model:
-            return False
-        if fault.between is not None and not fault.between[0] <= now < fault.between[1]:
-            return False
-        self._count += 1
-        if fault.first is not None:
-            return self._count <= fault.first
-        if fault.every is not None:
-            return self._count % fault.every == 0
-        if fault.share is not None:
-            return random.Random(f"{self._seed} {number}").random() < fault.share  # noqa: S311
-        return True
-
-
-def _window(between: Any) -> tuple[float, float]:
-    try:
-        start, end = between
-    except (TypeError, ValueError):
-        start = end = None
-    if not (_is_number(start) and _is_number(end) and 0 <= start < end):
-        raise ValueError(f"between must be two times in seconds, in order, not {between!r}")
-    return start, end
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

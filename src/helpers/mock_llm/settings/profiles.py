@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field
+
+from helpers.mock_llm.settings.options import Options, Wording, shorten
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(Options):
     """The latency model of one provider.
 
     A request waits for a decode slot, then for its first token, then one token at a time::
@@ -20,49 +22,58 @@ class Profile:
     Raises ValueError for a value that cannot be.
     """
 
-    base: float = 0.0
-    """Seconds around a near-empty prompt: network, routing, scheduling."""
-    prefill_rate: float = math.inf
-    """Prompt tokens read per second, those found in the prefix cache not counted."""
-    decode_rate: float = math.inf
-    """Tokens written per second for each request."""
-    slots: int = sys.maxsize
-    """Requests served at once; those above wait in arrival order."""
-    jitter: float = 0.0
-    """Share of ``base`` and of the token gap by which a time may be off, 0 to below 1."""
-    thinking_tokens: int = 0
-    """Hidden reasoning tokens written, and billed, before the first visible one."""
-    context_window: int | None = None
-    """Prompt and answer tokens that fit in one request, where that is less than the model's own
-    context window; None leaves it at that."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.base < math.inf:
-            raise ValueError(f"base must be 0 or more seconds, not {self.base!r}")
-        for name in ("prefill_rate", "decode_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"{name} must be more than 0 tokens a second, not {getattr(self, name)!r}"
-                )
-        for name, least in (("slots", 1), ("thinking_tokens", 0), ("context_window", 1)):
-            value = getattr(self, name)
-            if name == "context_window" and value is None:
-                continue
-            if not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"{name} must be a whole number of at least {least}, not {value!r}"
-                )
-        if not 0 <= self.jitter < 1:
-            raise ValueError(f"jitter must be a share from 0 to below 1, not {self.jitter!r}")
+    base: Annotated[
+        float,
+        Field(ge=0, description="Seconds around a near-empty prompt: network, routing, queueing."),
+        Wording(unit="seconds"),
+    ] = 0.0
+    prefill_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=True,
+            description="Prompt tokens read per second; tokens in the prefix cache take no time.",
+        ),
+        Wording(unit="tokens a second"),
+    ] = math.inf
+    decode_rate: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=True, description="Tokens written per second for each request."),
+        Wording(unit="tokens a second"),
+    ] = math.inf
+    slots: Annotated[
+        int,
+        Field(ge=1, description="Requests served at once; the others wait in order of arrival."),
+    ] = sys.maxsize
+    jitter: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Share of `base` and of the token gap by which a time may be off.",
+        ),
+    ] = 0.0
+    thinking_tokens: Annotated[
+        int,
+        Field(ge=0, description="Hidden reasoning tokens, billed, before the first visible token."),
+    ] = 0
+    context_window: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Prompt and answer tokens that fit in one request, where that is less "
+            "than the model's own context window.",
+        ),
+    ] = None
 
     def faster(self, speed: float) -> Profile:
         """The same provider with every time divided by ``speed``."""
-        return replace(
-            self,
-            base=self.base / speed,
-            prefill_rate=self.prefill_rate * speed,
-            decode_rate=self.decode_rate * speed,
-        )
+        times = {
+            "base": self.base / speed,
+            "prefill_rate": self.prefill_rate * speed,
+            "decode_rate": self.decode_rate * speed,
+        }
+        return Profile(**{**dict(self), **times})
 
 
 PROFILES: dict[str, Profile] = {
@@ -84,16 +95,19 @@ reasoning models take before their first visible token.
 """
 
 
-def find_profile(profile: str | Profile | dict[str, Any]) -> Profile:
-    """A profile by its name or by its fields. Raises ValueError naming the choices."""
+def find_profile(profile: object) -> str | Profile:
+    """The name of a profile, or one made of its fields. Raises ValueError naming the choices."""
+    if isinstance(profile, dict):
+        return Profile(**profile)
     if isinstance(profile, Profile):
         return profile
-    if isinstance(profile, dict):
-        try:
-            return Profile(**profile)
-        except TypeError as error:
-            raise ValueError(f"not the fields of a Profile: {error}") from None
+    if not isinstance(profile, str):
+        raise ValueError(
+            f"profile must be a name or the fields of a Profile, not {shorten(profile)}"
+        )
     if profile not in PROFILES:
         choices = ", ".join(PROFILES)
-        raise ValueError(f"no profile is called {profile!r}; there are {choices}, or a Profile")
-    return PROFILES[profile]
+        raise ValueError(
+            f"no profile is called {shorten(profile)}; there are {choices}, or a Profile"
+        )
+    return profile

@@ -1,65 +1,77 @@
-"""What a server is told when it starts, and may be told again while it runs."""
+"""Server settings."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Self
 
-from helpers.mock_llm.settings.faults import Fault, find_faults
-from helpers.mock_llm.settings.limits import Limits, find_limits
-from helpers.mock_llm.settings.profiles import Profile, find_profile
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Raises ValueError, in one sentence, for a value that cannot be."""
-
-    profile: Profile = field(default_factory=Profile)
-    speed: float = 1.0
-    seed: int = 0
-    api_key: str | None = None
-    answer_tokens: int | None = None
-    limits: Limits | None = None
-    faults: tuple[Fault, ...] = ()
-    finish_abandoned: bool = False
-    tls: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "profile", find_profile(self.profile))
-        object.__setattr__(self, "limits", find_limits(self.limits))
-        object.__setattr__(self, "faults", find_faults(self.faults))
-        if not _is_number(self.speed) or not 0 < self.speed < math.inf:
-            raise ValueError(
-                f"speed must be more than 0 (1 is real time, 10 is ten times faster), "
-                f"not {self.speed!r}"
-            )
-        self.profile.faster(self.speed)  # its times must remain times
-        if not _is_whole(self.seed):
-            raise ValueError(f"seed must be a whole number, not {self.seed!r}")
-        if self.answer_tokens is not None and (
-            not _is_whole(self.answer_tokens) or self.answer_tokens < 1
-        ):
-            raise ValueError(
-                f"answer_tokens must be a whole number of at least 1, not {self.answer_tokens!r}"
-            )
-        if self.api_key is not None and (not isinstance(self.api_key, str) or not self.api_key):
-            raise ValueError("api_key must be a non-empty string, or None to require no key")
-
-        if not isinstance(self.finish_abandoned, bool):
-            raise ValueError(
-                f"finish_abandoned must be True or False, not {self.finish_abandoned!r}"
-            )
-        if not isinstance(self.tls, bool):
-            raise ValueError(f"tls must be True or False, not {self.tls!r}")
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+from helpers.mock_llm.settings.faults import Fault
+from helpers.mock_llm.settings.limits import Limits
+from helpers.mock_llm.settings.options import Options, Wording
+from helpers.mock_llm.settings.profiles import PROFILES, Profile, find_profile
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+class Changes(Options):
+    """What can change while the server runs."""
+
+    profile: Annotated[str | Profile, BeforeValidator(find_profile)] = Field(
+        default="instant",
+        kw_only=False,
+        description=f"How fast the model is: {', '.join(PROFILES)}; in Python and in files also "
+        "the fields of a `Profile`.",
+    )
+    speed: Annotated[
+        float,
+        Field(gt=0, description="Divides the profile's times and the limits' minutes."),
+        Wording(must="more than 0 (1 is real time, 10 is ten times faster)"),
+    ] = 1.0
+    seed: Annotated[int, Field(description="Of answers, jitter and faults.")] = 0
+    answer_tokens: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Length of every answer; by default it depends on the prompt.",
+        ),
+    ] = None
+    limits: Annotated[
+        Annotated[Limits, Field(strict=False)] | None,
+        Field(description="Rate limits and quota of each key."),
+        Wording(must="limits by name"),
+    ] = None
+    faults: Annotated[
+        Sequence[Annotated[Fault, Field(strict=False)]],
+        AfterValidator(tuple),
+        Field(description="What goes wrong, and for which requests."),
+        Wording(must="a list of faults, each with its kind"),
+    ] = ()
+    finish_abandoned: Annotated[
+        bool, Field(description="Keep generating, and billing, after the client disconnects.")
+    ] = False
+
+    @model_validator(mode="after")
+    def _times_remain_times(self) -> Self:
+        _ = self.scaled_profile
+        return self
+
+    @property
+    def scaled_profile(self) -> Profile:
+        """The profile, its times divided by ``speed``."""
+        profile = self.profile if isinstance(self.profile, Profile) else PROFILES[self.profile]
+        return profile.faster(self.speed)
 
 
-def _is_number(value: object) -> bool:
-    return _is_whole(value) or isinstance(value, float)
+class Settings(Changes):
+    """All settings of a server. Raises ValueError, in one sentence, for a value that cannot be."""
+
+    api_key: Annotated[
+        str | None,
+        Field(min_length=1, description="Refuse requests without this key."),
+        Wording(must="a non-empty string, or None to require no key"),
+    ] = None
+    tls: Annotated[
+        bool, Field(description="Accept https as well; `ca_file` is what clients have to trust.")
+    ] = False
+    port: Annotated[int, Field(ge=0, le=65535, description="0 takes any free port.")] = 0

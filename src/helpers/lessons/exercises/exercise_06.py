@@ -1,4 +1,4 @@
-"""Lesson 06: a store that reads, then writes back; that keeps everything; that never forgets."""
+"""Lesson 06: a store that reads, then writes back; it keeps everything and never expires it."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ import anyio
 from helpers.lab import Scratch, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 
+# Messages of a conversation.
 KEEP = 20
-"""Messages of a conversation."""
-TTL = 3600.0
-"""Seconds after its last message."""
+# Seconds after a conversation's last message.
+TTL = 3600
+# Ten writers at once, four times: a store that reads before it writes loses some every time.
 _ROUNDS, _WRITERS = 4, 10
-"""Ten writers at once, four times: a store that reads before it writes loses some every time."""
 _VISITORS = 60
+# Characters in a long answer: sixty fill 17 pages of the file, ten fill five.
 _SIZE = 1_000
-"""Characters of a long answer: sixty fill 17 pages of the file, ten of them five."""
 _MOST_PAGES = 10
+# Seconds: the time at which the check begins.
 _START = 1_000_000.0
-"""Seconds: the time at which the check begins."""
 
 Messages: TypeAlias = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What was found in the stores that a solution filled."""
+    """What the stores contain that a solution filled."""
 
-    at_once: tuple[Messages, ...]
-    """For each round the conversation that ten writers wrote to at once."""
+    concurrent: tuple[Messages, ...]
+    """For each round, the conversation that ten writers wrote to at the same time."""
     long_talk: Any
-    """The last answer of a conversation of sixty turns."""
+    """What the last turn of a conversation of sixty turns returned."""
     quiet: Any
-    """A conversation of one turn, read after the long one beside it."""
+    """A conversation of one turn, read after the long one in the same file."""
     alive: Any
-    """A conversation that is older than the TTL, and was never idle for so long."""
+    """A conversation that is older than the TTL but was never idle for that long."""
     idle: Any
-    """A conversation, read when it had been idle for longer than the TTL."""
+    """A conversation, read after it had been idle for longer than the TTL."""
     trimmed_pages: int
-    """Pages in use of the file of the long conversation."""
+    """Pages in use in the file with the long conversation."""
     expired_pages: int
-    """Pages in use of a file in which sixty conversations have been idle for too long."""
+    """Pages in use in a file whose sixty conversations have been idle for too long."""
 
 
 def _turn(text: str, size: int = 0) -> Messages:
@@ -55,7 +55,7 @@ def _turn(text: str, size: int = 0) -> Messages:
 
 
 async def _fill(folder: str, remember: Solution) -> Kept:
-    """Call ``remember`` as a chat service would: from many tasks, for many visitors, for long."""
+    """Call ``remember`` as a chat service does: from many tasks, for many visitors and turns."""
 
     async def new(name: str) -> str:
         path = str(Path(folder) / f"{name}.sqlite")
@@ -64,7 +64,7 @@ async def _fill(folder: str, remember: Solution) -> Kept:
         await remember(path, "first", _turn("Who is there?"), _START)
         return path
 
-    rounds = [await _at_once(await new(f"round {n}"), remember) for n in range(_ROUNDS)]
+    rounds = [await _write_concurrently(await new(f"round {n}"), remember) for n in range(_ROUNDS)]
     path = await new("long")
     await remember(path, "quiet", _turn("May I?"), _START)
     long_talk = None
@@ -82,7 +82,7 @@ async def _fill(folder: str, remember: Solution) -> Kept:
     return Kept(tuple(rounds), long_talk, quiet, alive, idle, trimmed, _pages(path))
 
 
-async def _at_once(path: str, remember: Solution) -> Messages:
+async def _write_concurrently(path: str, remember: Solution) -> Messages:
     async with anyio.create_task_group() as writers:
         for number in range(_WRITERS):
             writers.start_soon(remember, path, "shared", _turn(f"Tab {number}"), _START)
@@ -91,7 +91,7 @@ async def _at_once(path: str, remember: Solution) -> Messages:
 
 
 def _pages(path: str) -> int:
-    """Pages of the file that hold something. Raises `sqlite3.Error` if it is broken."""
+    """Pages in use in the file. Raises `sqlite3.Error` if it is corrupt."""
     db = sqlite3.connect(path)
     try:
         (pages,), (free,) = (
@@ -113,18 +113,18 @@ async def _grade(remember: Solution) -> list[Criterion]:
 
 def _concurrency(kept: Kept) -> list[Criterion]:
     expected = {f"Tab {number}" for number in range(_WRITERS)}
-    counts = [len(expected & set(_texts(messages))) for messages in kept.at_once]
-    apart = [messages for messages in kept.at_once if not _in_pairs(messages)]
+    counts = [len(expected & set(_texts(messages))) for messages in kept.concurrent]
+    apart = [messages for messages in kept.concurrent if not _in_pairs(messages)]
     return [
         Criterion(
-            f"{_WRITERS} turns written at the same moment are all kept",
+            f"{_WRITERS} turns written at the same time are all kept",
             min(counts) == _WRITERS,
             "some of them were lost",
         ),
         Criterion(
-            "each answer stands behind its question",
+            "each answer follows its question",
             not apart,
-            "a question was followed by something else",
+            "something else followed a question",
         ),
     ]
 
@@ -140,7 +140,7 @@ def _trimming(kept: Kept) -> list[Criterion]:
             _difference(kept.long_talk, last),
         ),
         Criterion(
-            "a long conversation does not push out another",
+            "a long conversation does not displace another one",
             kept.quiet == _turn("May I?"),
             f"{_count(kept.quiet)} of 2 messages of the other conversation were returned",
         ),
@@ -156,7 +156,7 @@ def _forgetting(kept: Kept) -> list[Criterion]:
     whole = [message for part in range(4) for message in _turn(f"Part {part}")]
     return [
         Criterion(
-            "a conversation that goes on is not forgotten",
+            "a conversation that goes on is kept",
             kept.alive == whole,
             f"{_count(kept.alive)} of {len(whole)} messages were returned",
         ),
@@ -168,7 +168,7 @@ def _forgetting(kept: Kept) -> list[Criterion]:
         Criterion(
             "the file holds no idle conversation",
             kept.expired_pages <= _MOST_PAGES,
-            f"of {_VISITORS} idle ones there are still more than {_MOST_PAGES} pages in use",
+            f"with {_VISITORS} idle ones it still has more than {_MOST_PAGES} pages in use",
         ),
     ]
 
@@ -190,24 +190,24 @@ def _count(messages: Any) -> int:
 
 def _difference(found: Any, expected: Messages) -> str:
     if not isinstance(found, list):
-        return f"a {type(found).__name__} was returned"
+        return f"it returned a {type(found).__name__}"
     if found == expected[::-1]:
         return "they were returned newest first"
-    return f"{len(found)} messages were returned, from {_texts(found)[:1]}"
+    return f"{len(found)} messages were returned, beginning with {_texts(found)[:1]}"
 
 
 EXERCISE = Exercise(
     function="remember",
     grade=_grade,
     hints=(
-        "Who else may write between the line that reads the history and the line that writes it "
-        "back? And which line would ever make the file smaller?",
-        "Give each message a row of its own, with its session and its time: then adding is one "
-        "`INSERT` that needs no reading. `id INTEGER PRIMARY KEY` keeps the order. Trimming and "
-        "forgetting are one `DELETE` each, for messages of this session, and for sessions whose "
-        "`max(at)` is too old.",
-        "Connect with `isolation_level=None`, say `BEGIN IMMEDIATE`, and do all of it in that one "
-        "transaction: delete idle sessions, `executemany` the new rows, delete this session's "
+        "Which other task can write between the line that reads the history and the line that "
+        "writes it back? And which line ever makes the file smaller?",
+        "Give each message its own row, with its session and its time: then adding a message is "
+        "one `INSERT` that needs no reading. `id INTEGER PRIMARY KEY` keeps the order. Trimming "
+        "and expiry are one `DELETE` each, one for messages of this session and one for sessions "
+        "whose `max(at)` is too old.",
+        "Connect with `isolation_level=None`, execute `BEGIN IMMEDIATE`, and do everything in that "
+        "one transaction: delete idle sessions, `executemany` the new rows, delete this session's "
         "rows whose `id` is not among its last `KEEP`, select the rest `ORDER BY id`, `COMMIT`.",
     ),
 )

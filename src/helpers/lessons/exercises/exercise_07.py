@@ -1,10 +1,10 @@
-"""Lesson 07: a relay that collects, goes on for a reader who left, and calls every answer whole."""
+"""Lesson 07: a relay that collects first, ignores that its reader left, and hides cut answers."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,20 +14,24 @@ import anyio
 import httpx
 import uvicorn
 from httpx_sse import ServerSentEvent, aconnect_sse
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from helpers.lab import Run, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 from helpers.mock_llm import MockLLM, Profile, Request
-from helpers.mock_llm.asgi import Receive, Scope, Send
 
 _TOKENS = 80
 _PROFILE = Profile(base=0.1, prefill_rate=100_000, decode_rate=80)
+# Seconds that a reader stays; an answer takes 1.1 s.
 _PATIENCE = 5.0
-"""Seconds that a reader stays; an answer takes 1.1 s."""
+# Seconds in which an answer that was not stopped is written to its end.
 _AFTERWARDS = 1.5
-"""Seconds in which an answer that nobody stopped is written to its end."""
+# Pieces of text.
 _LEAVES_AFTER = 5
-"""Pieces of text."""
 _BROKEN = {
     "the connection to the model is cut": "cut; after_tokens=5",
     "the model's stream ends without a finish reason": "no_finish; after_tokens=5",
@@ -35,8 +39,8 @@ _BROKEN = {
     "the model answers with status 503": "503",
 }
 _STAYS, _LEAVES = "the reader stays", "the reader leaves"
+# Each has a client, and an API key that marks its requests.
 _READERS = (_STAYS, _LEAVES, *_BROKEN)
-"""Each has a client, and a key by which the books tell its requests."""
 
 
 @dataclass(slots=True)
@@ -51,9 +55,9 @@ class Seen:
     failed: bool = False
     """An error event came."""
     odd: str = ""
-    """An event that is none of the three."""
+    """An event that is not one of the three."""
     raised: str = ""
-    """What the relay raised meanwhile."""
+    """What the relay raised."""
 
     def take(self, event: ServerSentEvent) -> None:
         data = _data(event)
@@ -70,7 +74,7 @@ class Seen:
             self.odd = event.data[:80]
 
     @property
-    def said_broken(self) -> bool:
+    def reported_failure(self) -> bool:
         return self.failed and self.finish is None
 
     @property
@@ -79,10 +83,10 @@ class Seen:
         if self.raised:
             return f"the relay raised {self.raised}"
         if self.odd:
-            return f"an event came that was not agreed on: {self.odd}"
+            return f"it got an unknown event: {self.odd}"
         if self.failed:
-            return "an error event came" + (" and a finish reason" if self.finish else "")
-        return f"it ended with finish {self.finish!r}" if self.finish else "it ended without a word"
+            return "it got an error event" + (" and a finish reason" if self.finish else "")
+        return f"it got finish {self.finish!r}" if self.finish else "the stream just ended"
 
 
 def _data(event: ServerSentEvent) -> dict[str, Any]:
@@ -93,51 +97,51 @@ def _data(event: ServerSentEvent) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-class _Service:
-    """Serves ``GET /NUMBER``: what the relay yields for that reader."""
+class _ClosedStream(StreamingResponse):
+    """Closes the generator when the reader leaves, wherever it was suspended."""
 
-    def __init__(self, relay: Solution, url: str, clients: list[httpx.AsyncClient]) -> None:
-        self._relay, self._url, self._clients = relay, url, clients
-        self.raised: dict[int, str] = {}
+    def __init__(self, content: AsyncGenerator[str | bytes]) -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self._content = content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        number = int(scope["path"].strip("/"))
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_leave_with_the_reader, receive, tasks.cancel_scope)
-            try:
-                await self._pass_on(number, send)
-            except Exception as error:
-                self.raised[number] = f"{type(error).__name__}: {error}"
-                raise  # the server breaks the connection off, as it would in production
-            tasks.cancel_scope.cancel()
-
-    async def _pass_on(self, number: int, send: Send) -> None:
-        parts = self._relay(self._clients[number], self._url, _request(number) | {"stream": True})
-        async with aclosing(parts):
-            async for part in parts:
-                body = part.encode() if isinstance(part, str) else part
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        async with aclosing(self._content):
+            await super().__call__(scope, receive, send)
 
 
-async def _leave_with_the_reader(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
+def _service(
+    relay: Solution, url: str, clients: list[httpx.AsyncClient], readers: list[Seen]
+) -> Starlette:
+    """An app that serves ``GET /NUMBER``: what the relay yields for that reader."""
+
+    async def relayed(number: int) -> AsyncGenerator[str | bytes]:
+        parts = relay(clients[number], url, _request(number) | {"stream": True})
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    if not isinstance(part, str | bytes):
+                        raise TypeError(f"it yielded a {type(part).__name__}, not a text")
+                    yield part
+        except Exception as error:
+            readers[number].raised = f"{type(error).__name__}: {error}"
+            raise  # the server then breaks the connection off, as in production
+
+    async def serve(request: HttpRequest) -> StreamingResponse:
+        return _ClosedStream(relayed(request.path_params["number"]))
+
+    return Starlette(routes=[Route("/{number:int}", serve)])
 
 
 @asynccontextmanager
 async def _served(app: Any) -> AsyncIterator[str]:
-    """The address at which the app is served, on this event loop."""
+    """Serve the app on this event loop; yields its URL."""
     options: dict[str, Any] = {"ws": "none", "lifespan": "off", "log_level": "critical"}
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, timeout_graceful_shutdown=1, **options)
     )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve)
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event to wait for
             await anyio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
@@ -148,13 +152,11 @@ async def _read_all(url: str, relay: Solution) -> list[Seen]:
     """All readers at once."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(_client(n)) for n in range(len(_READERS))]
-        service = _Service(relay, url, clients)
         readers = [Seen() for _ in _READERS]
-        async with _served(service) as address, anyio.create_task_group() as tasks:
+        app = _service(relay, url, clients, readers)
+        async with _served(app) as address, anyio.create_task_group() as tasks:
             for number, seen in enumerate(readers):
                 tasks.start_soon(_read, f"{address}/{number}", seen, _READERS[number] == _LEAVES)
-        for number, raised in service.raised.items():
-            readers[number].raised = raised
         return readers
 
 
@@ -170,7 +172,7 @@ async def _read(address: str, seen: Seen, leaves: bool) -> None:
                     if leaves and seen.pieces >= _LEAVES_AFTER:
                         break
         except httpx.TransportError:
-            pass  # what came until then counts
+            pass  # what arrived before counts
     if leaves:
         await anyio.sleep(_AFTERWARDS)
 
@@ -225,8 +227,8 @@ def _requests(run: Run, reader: str) -> list[Request]:
 
 
 def _complete(seen: Seen, answer: str) -> Criterion:
-    """The lower bound: whoever leaves text out is quick to stop, and wrong."""
-    what = "a reader who stays gets the whole text, and the model's finish reason"
+    """The lower bound: a relay that drops text stops early, but it is wrong."""
+    what = "a reader who stays gets the whole text and the model's finish reason"
     if seen.text != answer:
         found = f"{len(seen.text)} of {len(answer)} characters arrived"
         if len(seen.text) == len(answer):
@@ -241,7 +243,7 @@ def _at_once(run: Run, seen: Seen) -> Criterion:
         return Criterion(what, False, "no text arrived")
     chunks = [at for request in _requests(run, _STAYS) for at in request.chunks]
     before = sum(at <= seen.first - run.start for at in chunks)
-    # In half of its time half of the answer is sent, also where a busy server joins pieces.
+    # Half of the answer takes half of its time, even if a busy server joins pieces.
     met = bool(chunks) and before <= len(chunks) / 2
     found = "all of it was" if before == len(chunks) else "more than half of it was"
     return Criterion(what, met, found if chunks else "the model was not asked for a stream")
@@ -251,35 +253,35 @@ def _stopped(run: Run) -> Criterion:
     what = f"when the reader leaves after {_LEAVES_AFTER} pieces, the model stops"
     asked = _requests(run, _LEAVES)
     written = sum(request.completion_tokens or 0 for request in asked)
-    heard = all(request.client_left is not None for request in asked)
+    noticed = all(request.client_left is not None for request in asked)
     if not asked:
         return Criterion(what, False, "the model was not asked")
-    if not heard:
-        return Criterion(what, False, f"it wrote its answer to the end, {written} tokens")
+    if not noticed:
+        return Criterion(what, False, f"it finished its answer, {written} tokens")
     met = _LEAVES_AFTER <= written <= _TOKENS / 2
-    return Criterion(what, met, "it heard late: more than half of the answer was written")
+    return Criterion(what, met, "it stopped late: more than half of the answer was written")
 
 
 def _marked(name: str, seen: Seen) -> Criterion:
     what = f"{name}: the reader gets an error event and no finish"
-    if seen.said_broken and not seen.text and not name.endswith("503"):
-        return Criterion(what, False, "the text before the break did not arrive")
-    return Criterion(what, seen.said_broken, seen.end)
+    if seen.reported_failure and not seen.text and not name.endswith("503"):
+        return Criterion(what, False, "the text before the failure did not arrive")
+    return Criterion(what, seen.reported_failure, seen.end)
 
 
 EXERCISE = Exercise(
     function="relay",
     grade=_grade,
     hints=(
-        "Where does `relay` yield its first text, and what has happened by then? A generator may "
+        "Where does `relay` yield its first text, and what has happened by then? A generator can "
         "yield inside the `async for` that reads the model's stream. Then one task does both, and "
         "closing the generator closes the stream.",
-        "What makes an answer whole? Keep the last `finish_reason` that is not None, and yield the "
-        "finish only if there was one. A chunk with `error` in it has no choices; a refused "
-        "request is found by `source.response.raise_for_status()`.",
-        "Put the reading into `try`, without a task of its own. After it: "
+        "What makes an answer complete? Keep the last `finish_reason` that is not None, and yield "
+        "the finish only if there was one. A chunk that contains `error` has no choices; "
+        "`source.response.raise_for_status()` finds a refused request.",
+        "Put the reading into a `try`, without a separate task. After it, "
         "`except httpx.HTTPError as failure` (a status, a cut connection) keeps what went wrong; "
         'then yield the finish, or `event({"message": …}, "error")`. Do not catch '
-        "`BaseException`: the cancellation must get through.",
+        "`BaseException`: a cancellation must get through.",
     ),
 )

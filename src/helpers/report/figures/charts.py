@@ -14,11 +14,19 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from helpers.report.canvas import DPI, STYLE, add_legend, height_of, printable, text_width, wrapped
+from helpers.report.figures.canvas import (
+    DPI,
+    STYLE,
+    add_legend,
+    height_of,
+    printable,
+    text_width,
+    wrapped,
+)
+from helpers.report.figures.picture import Picture
+from helpers.report.figures.prediction import Prediction
 from helpers.report.formatting import number, seconds
 from helpers.report.palette import INK, MUTED, PAPER, PLAIN, Look, looks, series_looks
-from helpers.report.picture import Picture
-from helpers.report.prediction import Prediction
 
 Points: TypeAlias = Sequence[tuple[float, float]]
 

@@ -11,7 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
-from helpers.report.canvas import STYLE, Canvas, add_legend, fitted, height_of, text_width, wrapped
+from helpers.report.figures.canvas import (
+    STYLE,
+    Canvas,
+    add_legend,
+    fitted,
+    height_of,
+    text_width,
+    wrapped,
+)
+from helpers.report.figures.headline import Headline, Numbers, headline
+from helpers.report.figures.panels import draw_lanes, draw_loop, legend_entries
+from helpers.report.figures.picture import Picture
+from helpers.report.figures.prediction import Prediction
 from helpers.report.formatting import (
     call,
     counted,
@@ -24,11 +36,7 @@ from helpers.report.formatting import (
     seconds,
     sentence,
 )
-from helpers.report.headline import Headline, Numbers, headline
 from helpers.report.palette import INK, Look, looks
-from helpers.report.panels import draw_lanes, draw_loop, legend_entries
-from helpers.report.picture import Picture
-from helpers.report.prediction import Prediction
 from helpers.report.timeline import Timeline, culprit_during_calls, timeline
 
 # a label and what is counted or timed: ("TCP connections", lambda run: run.opened)

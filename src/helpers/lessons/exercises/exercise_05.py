@@ -1,4 +1,4 @@
-"""Lesson 05: a call that waits as told, and gives up where waiting is no help."""
+"""Lesson 05: a call that waits as long as the server asks, and gives up if waiting is no use."""
 
 from __future__ import annotations
 
@@ -14,22 +14,20 @@ from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 from helpers.mock_llm import Fault, Limits, MockLLM, Request
 
 ATTEMPTS = 4
-BASE = 0.5
-"""Seconds: the first wait where the server does not say how long is between 0 and this."""
 _Form: TypeAlias = Literal["seconds", "date", "ms"]
-_TOLD: dict[_Form, float] = {"seconds": 1.0, "date": 1.0, "ms": 0.7}
-"""Seconds that the server asks for, in each form of the header."""
+# Seconds that the server asks for in each form of the header.
+_RETRY_AFTER: dict[_Form, float] = {"seconds": 1.0, "date": 1.0, "ms": 0.7}
+# Seconds by which a coarse clock may fire early.
 _EARLY = 0.01
-"""Seconds: how much earlier a coarse clock may wake."""
+# Number of calls that are refused at the same moment, without a header.
 _SILENT = 20
-"""Calls that are refused at the same moment, without a header."""
+# Seconds by which their waits must differ. Twenty random waits of up to 0.5 s differ by more than
+# this in all but one in a million runs; twenty equal waits differ only by what the machine adds.
 _SPREAD = 0.18
-"""Seconds by which their waits must differ: of twenty random ones up to BASE they differ by more
-than this in all but one of a million runs, of twenty equal ones by what the machine adds."""
+# Seconds after which a call that still waits is canceled; a good call takes at most 4 s.
 _PATIENCE = 12
-"""Seconds after which a call that still waits is ended: as told it takes 4 s at most."""
+# Tokens per minute.
 _LIMIT = 1000
-"""Tokens a minute."""
 
 _SOON = "mock-wait-then-answer"
 _DOWN = "mock-down"
@@ -39,7 +37,7 @@ _ONCE = {
     "mock-bad-request": "a bad request (400)",
     "mock-spent-quota": "a spent quota (insufficient_quota)",
     _LARGE: "a prompt larger than the limit",
-    _LATER: "what would have to wait for an hour",
+    _LATER: "a call that would have to wait for an hour",
 }
 _SILENTS = [f"mock-silent-{number}" for number in range(_SILENT)]
 _FAULTS = [
@@ -52,7 +50,7 @@ _FAULTS = [
 
 
 async def _all_at_once(url: str, call: Solution, models: list[str]) -> dict[str, Any]:
-    """The status of each model's reply, or "HTTPStatusError"; nothing for a call that was ended."""
+    """The status of each model's reply, or "HTTPStatusError"; nothing for a canceled call."""
     outcomes: dict[str, Any] = {}
 
     async def one(model: str) -> None:
@@ -78,14 +76,14 @@ async def _all_at_once(url: str, call: Solution, models: list[str]) -> dict[str,
 async def _grade(call: Solution) -> list[Criterion]:
     models = [_DOWN, *_ONCE, *_SILENTS]
     async with MockLLM() as llm:
-        waited = [await _told(llm, call, form) for form in _TOLD]
+        waited = [await _refused_once(llm, call, form) for form in _RETRY_AFTER]
         llm.configure(limits=Limits(tokens_per_minute=_LIMIT), faults=_FAULTS)
         run = await run_arm(_all_at_once, llm, call, models, name="call", limit=20)
     finish = next((run for run in waited if run.outcome != "returned"), run)
     return [
         ended(finish),
         _answers([*waited, run]),
-        *(_patience(run, form) for run, form in zip(waited, _TOLD, strict=True)),
+        *(_patience(run, form) for run, form in zip(waited, _RETRY_AFTER, strict=True)),
         _spread(run),
         *(_asked_once(run, model, what) for model, what in _ONCE.items()),
         _bounded(run),
@@ -93,8 +91,8 @@ async def _grade(call: Solution) -> list[Criterion]:
     ]
 
 
-async def _told(llm: MockLLM, call: Solution, form: _Form) -> Run:
-    refusal = Fault(kind="rate_limit_exceeded", first=1, retry_after=_TOLD[form])
+async def _refused_once(llm: MockLLM, call: Solution, form: _Form) -> Run:
+    refusal = Fault(kind="rate_limit_exceeded", first=1, retry_after=_RETRY_AFTER[form])
     llm.configure(limits=Limits(retry_after=form), faults=[refusal])
     return await run_arm(_all_at_once, llm, call, [_SOON], name="call", limit=20)
 
@@ -109,23 +107,23 @@ def _answers(runs: Iterable[Run]) -> Criterion:
     wanted += [outcomes[-1].get(model) for model in _SILENTS]
     good = sum(status == 200 for status in wanted)
     found = f"{good} of {len(wanted)} calls returned a reply with status 200"
-    return Criterion("whoever is refused once gets an answer", good == len(wanted), found)
+    return Criterion("a call that is refused once gets an answer", good == len(wanted), found)
 
 
 def _patience(run: Run, form: _Form) -> Criterion:
-    """Not earlier than told. Later is not judged: a busy machine is late too."""
+    """Not earlier than asked. Later is not judged: a busy machine is late too."""
     name = {"seconds": "Retry-After in seconds", "date": "Retry-After as a date"}
-    what = f"it waits as told: {name.get(form, 'retry-after-ms')}"
+    what = f"it waits as long as {name.get(form, 'retry-after-ms')} asks"
     requests = _of(run, _SOON)
     if len(requests) < 2:
         return Criterion(what, False, "it did not try again")
-    # Counted from the refused request's arrival, which is before the server said how long.
+    # Counted from the arrival of the refused request, which is before the server answered it.
     gap = min(b.arrival - a.arrival for a, b in pairwise(requests))
-    return Criterion(what, gap >= _TOLD[form] - _EARLY, "it came back earlier than told")
+    return Criterion(what, gap >= _RETRY_AFTER[form] - _EARLY, "it came back too early")
 
 
 def _spread(run: Run) -> Criterion:
-    what = "without a header the waits are random: clients do not come back together"
+    what = "without a header the waits are random: clients do not come back all at once"
     gaps = []
     for model in _SILENTS:
         match _of(run, model):
@@ -134,12 +132,12 @@ def _spread(run: Run) -> Criterion:
             case _:
                 return Criterion(what, False, "not every call tried again")
     met = max(gaps) - min(gaps) >= _SPREAD
-    return Criterion(what, met, f"all {len(gaps)} waited about equally long")
+    return Criterion(what, met, f"all {len(gaps)} waited for about the same time")
 
 
 def _asked_once(run: Run, model: str, what: str) -> Criterion:
     made = len(_of(run, model))
-    return Criterion(f"{what} is asked once", made == 1, f"the server saw {made} requests")
+    return Criterion(f"{what} is sent once", made == 1, f"the server saw {made} requests")
 
 
 def _bounded(run: Run) -> Criterion:
@@ -160,15 +158,14 @@ EXERCISE = Exercise(
     function="call",
     grade=_grade,
     hints=(
-        "Decide first, then wait. A reply is good, or hopeless, or may be better later: look at "
-        "its status, at `error.code` in its body, and at its headers. Raise at once what is "
-        "hopeless: `reply.raise_for_status()`.",
-        "`told` of this lesson reads all three forms of the header. Where it says nothing, sleep "
-        "`random.uniform(0, BASE * 2**attempt)`, with `await anyio.sleep`; the first attempt is "
-        "number 0. Do not sleep after the last one.",
-        "Hopeless are: a status that is neither 429 nor 500 or more; the code "
-        "`insufficient_quota`; `told(reply.headers) > LONGEST`; and a 429 where "
-        "`count_prompt_tokens(body['messages'])` is more than the header "
-        "`x-ratelimit-limit-tokens`, if there is one.",
+        "Decide first, then wait. A reply is a success, or a permanent error, or a transient error "
+        "that may succeed later: look at its status, at `error.code` in its body, and at its "
+        "headers. Raise permanent errors at once: `reply.raise_for_status()`.",
+        "`told` in this lesson reads all three forms of the header. If there is no header, sleep "
+        "for `random.uniform(0, BASE * 2**attempt)` with `await anyio.sleep`, counting attempts "
+        "from 0. Do not sleep after the last attempt.",
+        "Permanent errors are: a status below 500 other than 429; the code `insufficient_quota`; "
+        "`told(reply.headers) > LONGEST`; and a 429 if `count_prompt_tokens(body['messages'])` is "
+        "greater than the header `x-ratelimit-limit-tokens`, if there is one.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Lesson 08: a batch that loses what is good, saves what is not, and does not end in time."""
+"""Lesson 08: a batch that loses good answers, saves bad ones, and misses its deadline."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 from helpers.mock_llm import Fault, MockLLM
 
 _DEADLINE = 2.0
+# Seconds: well after the deadline, and well before the client's own timeout of 10 s.
 _LATE = 5.0
-"""Seconds: well after the deadline, and well before the client's own timeout of 10 s."""
+# Seconds after which a batch is canceled that has not saved its good answers, and within which it
+# must then end.
 _PATIENCE = 5.0
-"""Seconds after which a batch is cancelled that has not saved its good answers, and in which it
-must then end."""
 _LIMIT = 20
 _SCHEMA = {
     "type": "object",
@@ -37,6 +37,7 @@ def _job(number: int, model: str = "gpt-4o-mini", **options: Any) -> dict[str, A
     return {"model": model, "messages": messages, "response_format": _FORM} | options
 
 
+# What happens to a call → the cause that a batch reports.
 _CAUSES = {
     "400": "status 400",
     "503": "status 503",
@@ -48,7 +49,6 @@ _CAUSES = {
     "no_finish": "not valid",
     "hang": "deadline",
 }
-"""What happens to a call, and the cause that a batch gives."""
 _FAULTS = [Fault(kind=kind, model=f"mock-{kind}") for kind in _CAUSES]
 _GOOD = {number: _job(number) for number in range(2, 22, 2)}
 _PROSE, _SHORT, _SILENT = 101, 103, 105
@@ -57,8 +57,8 @@ _FAILING = {
     _PROSE: _job(_PROSE, response_format={"type": "text"}),
     _SHORT: _job(_SHORT, max_tokens=4),
 }
+# Number of a job that fails → its cause.
 _EXPECTED = {**dict(enumerate(_CAUSES.values(), 31)), _PROSE: "not valid", _SHORT: "not valid"}
-"""Number of a job that fails → its cause."""
 
 
 async def _all(url: str, pipeline: Solution) -> Processed:
@@ -69,7 +69,7 @@ async def _all(url: str, pipeline: Solution) -> Processed:
 
 
 async def _cancelled(url: str, pipeline: Solution) -> Processed:
-    """Cancel the batch when it has saved its good answers, or does not seem to."""
+    """Cancel the batch once it has saved its good answers, or after ``_PATIENCE``."""
 
     async def batch(client: httpx.AsyncClient, url: str, jobs: Jobs, save: Save) -> Any:
         async def note(number: int, text: str) -> None:
@@ -101,14 +101,14 @@ async def _grade(pipeline: Solution) -> list[Criterion]:
     done: Processed = run.result
     report = done.report if isinstance(done.report, dict) else {}
     return [
-        _to_its_end(done),
-        _every_good_one(done.saved, truth),
+        _did_not_raise(done),
+        _good_answers_saved(done.saved, truth),
         _nothing_else(done.saved),
-        _only_failures(done, report),
+        _failures_reported(done, report),
         *(_cause(cause, report) for cause in dict.fromkeys(_EXPECTED.values())),
         _in_time(run),
         _nothing_left(done, stopped.result),
-        _at_once(stopped.result, truth),
+        _saved_immediately(stopped.result, truth),
     ]
 
 
@@ -122,34 +122,36 @@ async def _answers(llm: MockLLM) -> dict[int, str]:
     return answers
 
 
-def _to_its_end(done: Processed) -> Criterion:
+def _did_not_raise(done: Processed) -> Criterion:
     return Criterion("your code runs to its end", not done.raised, f"it raised {done.raised}")
 
 
-def _every_good_one(saved: dict[int, str], truth: dict[int, str]) -> Criterion:
+def _good_answers_saved(saved: dict[int, str], truth: dict[int, str]) -> Criterion:
     same = sum(saved.get(number) == text for number, text in truth.items())
     found = f"{same} of {len(truth)} are"
-    return Criterion("every good answer is saved as it came", same == len(truth), found)
+    return Criterion("every good answer is saved unchanged", same == len(truth), found)
 
 
 def _nothing_else(saved: dict[int, str]) -> Criterion:
     others = len(saved.keys() - _GOOD.keys())
-    return Criterion("nothing else is saved", not others, f"{others} failed jobs have a row too")
+    return Criterion("nothing else is saved", not others, f"{others} failed jobs were saved too")
 
 
-def _only_failures(done: Processed, report: dict[int, Any]) -> Criterion:
-    what = "it returns a dict with the jobs that failed, and no others"
+def _failures_reported(done: Processed, report: dict[int, Any]) -> Criterion:
+    what = "it returns a dict of the jobs that failed, and no others"
     if not isinstance(done.report, dict):
         return Criterion(what, False, f"it returned {type(done.report).__name__}")
     missing, more = len(_FAILING.keys() - report.keys()), len(report.keys() - _FAILING.keys())
-    return Criterion(what, not missing and not more, f"{missing} are missing, {more} too many")
+    return Criterion(
+        what, not missing and not more, f"{missing} are missing, {more} are not failures"
+    )
 
 
 def _cause(cause: str, report: dict[int, Any]) -> Criterion:
     wanted = [number for number, expected in _EXPECTED.items() if expected == cause]
     said = {_said(report.get(number)) for number in wanted} - {cause}
     found = f"it says {' and '.join(sorted(said))}"
-    return Criterion(f"the cause {cause!r} is given where it is due", not said, found)
+    return Criterion(f"the cause {cause!r} is reported for the right jobs", not said, found)
 
 
 def _said(cause: object) -> str:
@@ -159,36 +161,36 @@ def _said(cause: object) -> str:
 def _in_time(run: Run) -> Criterion:
     took = run.result.ended - run.start
     met = took <= _LATE
-    return Criterion(f"it ends within its deadline of {_DEADLINE:g} s", met, "it took far longer")
+    return Criterion(f"it ends within its deadline of {_DEADLINE:g} s", met, "it took much longer")
 
 
 def _nothing_left(done: Processed, stopped: Processed) -> Criterion:
-    what = "no call goes on when it has ended, or was cancelled"
+    what = "no call goes on after the batch has ended or was canceled"
     if stopped.report:
-        return Criterion(what, False, "it went on although it was cancelled")
+        return Criterion(what, False, "it went on although it was canceled")
     left = done.left or stopped.left
     return Criterion(what, not left, f"{left} tasks did")
 
 
-def _at_once(stopped: Processed, truth: dict[int, str]) -> Criterion:
-    what = "each answer is saved when it is there: who cancels the batch keeps it"
+def _saved_immediately(stopped: Processed, truth: dict[int, str]) -> Criterion:
+    what = "each answer is saved as soon as it arrives: canceling the batch does not lose it"
     kept = sum(stopped.saved.get(number) == text for number, text in truth.items())
-    return Criterion(what, kept == len(truth), f"{kept} of {len(truth)} were")
+    return Criterion(what, kept == len(truth), f"{kept} of {len(truth)} were saved")
 
 
 EXERCISE = Exercise(
     function="pipeline",
     grade=_grade,
     hints=(
-        "Which jobs may `one` save? Only those whose answer passed every check: the status, then "
-        "`finish_reason`, then `Rating.model_validate_json(content)`. Save inside `one`, when all "
-        "of that went well, and nowhere else.",
-        "Give each kind of failure an `except` of its own. `httpx.HTTPStatusError` knows "
-        "`error.response.status_code`; `httpx.TransportError` is no answer; a body that is not "
-        "JSON, has no choices or no rating in it raises `ValueError` or `IndexError` (pydantic's "
+        "Which jobs may `one` save? Only those whose answer passes every check: the status, then "
+        "`finish_reason`, then `Rating.model_validate_json(content)`. Save inside `one`, after all "
+        "checks have passed, and nowhere else.",
+        "Give each kind of failure its own `except`. `httpx.HTTPStatusError` has "
+        "`error.response.status_code`; `httpx.TransportError` means no answer; a body that is not "
+        "JSON, or has no choices or no rating, raises `ValueError` or `IndexError` (pydantic's "
         "`ValidationError` is a `ValueError`). Never catch `BaseException`.",
-        "Begin with `failed = dict.fromkeys(jobs, 'deadline')`, and take a job out, or give it "
-        "another cause, when its call ends. Run the calls in `anyio.create_task_group()`, inside "
-        "`with anyio.move_on_after(deadline):`. A task group leaves no call behind.",
+        "Begin with `failed = dict.fromkeys(jobs, 'deadline')`, and remove a job or change its "
+        "cause when its call ends. Run the calls in `anyio.create_task_group()`, inside "
+        "`with anyio.move_on_after(deadline):`. A task group leaves no call running.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Lesson 03: a prompt builder that must stay within a token budget, in any language."""
+"""Lesson 03: a prompt builder that must stay within a token budget in any language."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _TEXTS = {
     "Korean": "제 소포는 월요일에 도착했어야 하는데, 지금 어디에 있는지 아무도 모릅니다. ",
     "emoji": "📦🚚👨‍👩‍👧‍👦👍🏽🇩🇪🧑🏾‍💻😡",
 }
+# Tokens of the budget that may stay unused when the newest message is cut.
 _SLACK = 8
-"""Tokens of the budget that may stay unused where the newest message is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class _Case:
 
     @property
     def fitting(self) -> int:
-        """How many of the newest messages fit whole, without a gap."""
+        """How many of the newest messages fit uncut and without a gap."""
         counts = range(1, len(self.history) + 1)
         return sum(_tokens(self.history[-count:]) <= self.budget for count in counts)
 
@@ -49,12 +49,12 @@ class _Case:
 
 
 def _tokens(kept: Iterable[_Message]) -> int:
-    """Of the system prompt and these messages, as the server counts them."""
+    """Tokens of the system prompt and these messages, as the server counts them."""
     return count_prompt_tokens([_FIRST, *kept])
 
 
-def _talk(text: str, *lengths: int) -> list[_Message]:
-    """Question, answer, question, …: each its number and so many times the text."""
+def _conversation(text: str, *lengths: int) -> list[_Message]:
+    """Question, answer, question, …: each is its number and the text, repeated that many times."""
     return [
         {"role": ("user", "assistant")[n % 2], "content": f"{n + 1}. {text * times}"}
         for n, times in enumerate(lengths)
@@ -63,21 +63,21 @@ def _talk(text: str, *lengths: int) -> list[_Message]:
 
 def _cases() -> Iterator[_Case]:
     for language, text in _TEXTS.items():
-        talk = _talk(text, 2, 1, 20, 3, 1, 2, 1, 3, 1)
-        without_the_long_one = [*talk[:2], *talk[3:]]
-        yield _Case(f"{language}, all fit exactly", talk, _tokens(talk))
-        yield _Case(f"{language}, four fit exactly", talk, _tokens(talk[-4:]))
-        yield _Case(f"{language}, four but for a token", talk, _tokens(talk[-4:]) - 1)
-        yield _Case(f"{language}, one in the middle is long", talk, _tokens(without_the_long_one))
-        # One budget after the other, so that some of them end inside a character.
-        long = _talk(text, 1, 1, 5)
+        chat = _conversation(text, 2, 1, 20, 3, 1, 2, 1, 3, 1)
+        without_the_long_one = [*chat[:2], *chat[3:]]
+        yield _Case(f"{language}, all fit exactly", chat, _tokens(chat))
+        yield _Case(f"{language}, four fit exactly", chat, _tokens(chat[-4:]))
+        yield _Case(f"{language}, four but for a token", chat, _tokens(chat[-4:]) - 1)
+        yield _Case(f"{language}, one in the middle is long", chat, _tokens(without_the_long_one))
+        # Consecutive budgets, so that some of them end inside a character.
+        long = _conversation(text, 1, 1, 5)
         alone = _tokens([{**long[-1], "content": ""}])
         for room in range(40, 56):
             yield _Case(f"{language}, the newest is too long", long, alone + room)
 
 
-def _hopeless() -> Iterator[_Case]:
-    """Not one character of the newest message fits."""
+def _impossible() -> Iterator[_Case]:
+    """Budgets in which not even one character of the newest message fits."""
     family: _Message = {"role": "user", "content": "👨‍👩‍👧‍👦"}
     yield _Case("too small for the system prompt", [family], 8)
     yield _Case("too small for one character", [family], _tokens([{**family, "content": ""}]) + 3)
@@ -85,13 +85,13 @@ def _hopeless() -> Iterator[_Case]:
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """What the solution made of a case."""
+    """What the solution built for a case."""
 
     case: _Case
     prompt: Any = None
     raised: str = ""
-    touched: bool = False
-    """It changed the history that it was given."""
+    changed_history: bool = False
+    """It changed the history that it received."""
 
     @property
     def kept(self) -> list[_Message]:
@@ -100,54 +100,54 @@ class _Built:
 
     @property
     def pairs(self) -> list[tuple[_Message, _Message]]:
-        """Each kept message and the one it should be, counted from the newest."""
+        """Each kept message with the one it should be, from the newest back."""
         return list(zip(reversed(self.kept), reversed(self.case.history), strict=False))
 
 
 def _build_all(
-    build: Solution, cases: list[_Case], hopeless: list[_Case]
+    build: Solution, cases: list[_Case], impossible: list[_Case]
 ) -> tuple[list[_Built], list[_Built]]:
-    """Runs in a process of its own, so that an endless loop can be ended."""
+    """An arm: its own process can be ended when a solution loops forever."""
     built = []
     for case in cases:
         given = copy.deepcopy(case.history)
         prompt = build(_SYSTEM, given, case.budget)
-        built.append(_Built(case, copy.deepcopy(prompt), touched=given != case.history))
-    return built, [_refused(build, case) for case in hopeless]
+        built.append(_Built(case, copy.deepcopy(prompt), changed_history=given != case.history))
+    return built, [_refused(build, case) for case in impossible]
 
 
 def _refused(build: Solution, case: _Case) -> _Built:
     try:
         prompt = build(_SYSTEM, copy.deepcopy(case.history), case.budget)
-    except Exception as error:  # noqa: BLE001 - which one it is, is what is graded
+    except Exception as error:  # noqa: BLE001 - its type is what is graded
         return _Built(case, raised=type(error).__name__)
     return _Built(case, prompt)
 
 
 async def _grade(build: Solution) -> list[Criterion]:
-    run = await run_arm(_build_all, None, build, list(_cases()), list(_hopeless()), name="build")
+    run = await run_arm(_build_all, None, build, list(_cases()), list(_impossible()), name="build")
     if run.outcome != "returned":
         return [ended(run)]
-    built, hopeless = run.result
-    shape = _judge("a list of messages comes back", built, _shape)
+    built, impossible = run.result
+    shape = _judge("it returns a list of messages", built, _shape)
     if not shape.met:
         return [ended(run), shape]
     return [
         ended(run),
-        _judge("the system prompt comes first, whole", built, _system),
+        _judge("the system prompt comes first, uncut", built, _system),
         _judge("no prompt is over its budget, as the server counts", built, _budget),
         _judge("the newest messages follow, in order, without a gap", built, _order),
         _judge("every message that fits is there", built, _all_that_fit),
-        _judge("only the newest message is ever cut, where it does not fit", built, _whole),
-        _judge("it keeps as much of its beginning as fits", built, _beginning),
-        _judge("no character is cut", built, _characters),
-        _judge("ValueError where not one character fits", hopeless, _refusal),
-        _judge("the history it was given stays as it was", built, _untouched),
+        _judge("only the newest message is ever cut, and only if it does not fit", built, _whole),
+        _judge("a cut message keeps as much of its beginning as fits", built, _beginning),
+        _judge("no character is cut in two", built, _characters),
+        _judge("it raises ValueError if not one character fits", impossible, _refusal),
+        _judge("the history that it receives is not changed", built, _unchanged),
     ]
 
 
 def _judge(what: str, built: Iterable[_Built], problem: Callable[[_Built], str]) -> Criterion:
-    """Met if no case has the problem; else the first case that has it is named."""
+    """Met if no case has the problem; otherwise names the first case that has it."""
     for each in built:
         if found := problem(each):
             return Criterion(what, False, f"{found} ({each.case.name})")
@@ -167,48 +167,48 @@ def _shape(built: _Built) -> str:
 
 
 def _system(built: _Built) -> str:
-    return "" if built.prompt[:1] == [_FIRST] else "the first message is another"
+    return "" if built.prompt[:1] == [_FIRST] else "the first message is a different one"
 
 
 def _budget(built: _Built) -> str:
     used = count_prompt_tokens(built.prompt)
-    return f"{used} tokens for a budget of {built.case.budget}" if used > built.case.budget else ""
+    return f"{used} tokens in a budget of {built.case.budget}" if used > built.case.budget else ""
 
 
 def _order(built: _Built) -> str:
     if not built.kept:
         return "the newest message is missing"
     if len(built.kept) > len(built.case.history):
-        return "there are more messages than were given"
+        return "it returned more messages than it received"
     in_order = all(_is_from(kept, given) for kept, given in built.pairs)
-    return "" if in_order else "a message stands where another one belongs"
+    return "" if in_order else "a message is in the wrong place"
 
 
 def _is_from(kept: _Message, given: _Message) -> bool:
-    """Whole or cut; where a character was cut, the text may end with its remains."""
+    """Uncut or cut; if a character was cut in two, the text may end with U+FFFD."""
     text = kept["content"].rstrip("\ufffd")
     return bool(kept["role"] == given["role"] and given["content"].startswith(text))
 
 
 def _all_that_fit(built: _Built) -> str:
     kept, fitting = len(built.kept), built.case.fitting
-    return f"{kept} messages are there, {fitting} fit" if kept < fitting else ""
+    return f"{kept} messages were kept, {fitting} fit" if kept < fitting else ""
 
 
 def _whole(built: _Built) -> str:
     newest_fits = built.case.fitting > 0
     pairs = built.pairs if newest_fits else built.pairs[1:]
-    return "" if all(kept == given for kept, given in pairs) else "a message is not whole"
+    return "" if all(kept == given for kept, given in pairs) else "another message was cut"
 
 
 def _beginning(built: _Built) -> str:
     if built.case.fitting or not built.kept:
-        return ""  # nothing had to be cut, or another criterion has said it
+        return ""  # nothing had to be cut, or another criterion reports it
     kept, text = built.kept[-1]["content"], built.case.history[-1]["content"]
     least = len(_longest_beginning(text, built.case.room - _SLACK))
     if not text.startswith(kept.rstrip("\ufffd")):
-        return "what is left is not its beginning"
-    return f"{len(kept)} letters are left, {least} would fit" if len(kept) < least else ""
+        return "the text that it kept is not the beginning"
+    return f"it kept {len(kept)} code points, {least} fit" if len(kept) < least else ""
 
 
 def _characters(built: _Built) -> str:
@@ -217,7 +217,7 @@ def _characters(built: _Built) -> str:
         if "\ufffd" in text:
             return "a text ends with half a character, decoded as U+FFFD"
         if cut := _cut_character(text, given["content"]):
-            return f"“{cut}” is cut"
+            return f"“{cut}” was cut"
     return ""
 
 
@@ -231,12 +231,12 @@ def _refusal(built: _Built) -> str:
     return "" if built.raised == "ValueError" else built.raised or "nothing was raised"
 
 
-def _untouched(built: _Built) -> str:
-    return "it was changed" if built.touched else ""
+def _unchanged(built: _Built) -> str:
+    return "it was changed" if built.changed_history else ""
 
 
 def _longest_beginning(text: str, room: int) -> str:
-    """The longest one that ends both with a token and with a character, and fits into the room."""
+    """The longest beginning of at most ``room`` tokens that ends a token and a character."""
     ends, tokens = _ends(text), encode(text)
     for count in range(min(room, len(tokens)), 0, -1):
         kept = encoding().decode_bytes(tokens[:count]).decode("utf-8", "ignore")
@@ -246,8 +246,8 @@ def _longest_beginning(text: str, room: int) -> str:
 
 
 def _ends(text: str) -> set[int]:
-    """Where its characters end: grapheme clusters, which a reader sees as one (Unicode Standard
-    Annex 29). An emoji may be seven code points, a Hindi syllable four."""
+    """The ends of its grapheme clusters, what a reader sees as one character (Unicode Standard
+    Annex 29). An emoji may have seven code points, a Hindi syllable four."""
     return set(accumulate(map(len, regex.findall(r"\X", text))))
 
 
@@ -255,15 +255,15 @@ EXERCISE = Exercise(
     function="build",
     grade=_grade,
     hints=(
-        "Count as the server does: `count_prompt_tokens` takes a list of messages. Walk from the "
-        "newest message back, and stop at the first that does not fit: no gap, no half message.",
-        "Only one message may be cut: the newest, if it does not fit alone. `encode(text)[:room]` "
-        "is as much of it as fits, but its last token may end inside a character: Chinese "
-        "characters and emoji are often several tokens. What a reader sees as one character, "
-        r"`regex.findall(r'\X', text)` lists.",
-        "Let `room` be the budget without the tokens of the system prompt and of the newest "
-        "message with an empty text. Try the beginnings of the text that are whole characters, "
-        "the longest first, until `len(encode(beginning)) <= room`. If none is left, raise "
-        "ValueError.",
+        "Count as the server does: `count_prompt_tokens` takes a list of messages. Walk back from "
+        "the newest message, and stop at the first one that does not fit: no gaps, no cut "
+        "messages.",
+        "Only one message may be cut: the newest, and only if it does not fit by itself. "
+        "`encode(text)[:room]` is as much of it as fits, but its last token may end inside a "
+        "character: Chinese characters and emoji often take several tokens. "
+        r"`regex.findall(r'\X', text)` lists what a reader sees as characters.",
+        "Let `room` be the budget minus the tokens of the system prompt and of the newest message "
+        "with an empty text. Try beginnings that consist of complete characters, longest first, "
+        "until `len(encode(beginning)) <= room`. If none fits, raise ValueError.",
     ),
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from helpers.report.canvas import Canvas, fitted, height_of, text_width
+from helpers.report.figures.canvas import Canvas, fitted, height_of, text_width
 from helpers.report.palette import MUTED
 
 # number and label, as they are written

@@ -1,4 +1,4 @@
-"""Run arms in a cell and watch them: the lab's runs with a live view."""
+"""Runs arms from a cell, with a live view of what happens."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ async def run(
     limit: float = 20.0,
     backend: Literal["asyncio", "trio"] = "asyncio",
 ) -> Run:
-    """Call ``arm(llm.url, *args)`` in a process of its own and show what happens while it does.
+    """Call ``arm(llm.url, *args)`` in its own process and show what happens meanwhile.
 
     Without a server (``llm=None``) the arm is called with ``args`` alone. ``limit`` is in seconds:
-    an arm that is still running then is ended, and the Run says so.
+    an arm that is still running then is killed, and the Run says so.
 
     Raises `ArmError` if the arm raises, `TypeError` if something cannot be sent to its process.
     """
@@ -36,8 +36,8 @@ async def run(
         raise
     except asyncio.CancelledError as stopped:
         view.stop()
-        print(f"Stopped: {name} was ended.")
-        # Without the lab's own lines, which would tell a learner nothing.
+        print(f"Stopped: {name} was killed.")
+        # Without the lab's own frames, which mean nothing to a learner.
         raise stopped.with_traceback(None) from None
     view.finish(done)
     return done
@@ -46,10 +46,10 @@ async def run(
 async def compare(
     llm: MockLLM | None, *args: Any, repeats: int = 3, limit: float = 20.0, **arms: Arm
 ) -> Comparison:
-    """Run arms in turns, ``repeats`` times each, and show the one that is running.
+    """Run arms in turn, ``repeats`` times each, and show the one that is running.
 
-    The keywords are the arms' names: ``await compare(llm, wrong=wrong, right=right)``. Everything
-    else is as for `run`; ``ValueError`` if there are fewer than two arms.
+    The keywords name the arms: ``await compare(llm, wrong=wrong, right=right)``. The rest is as for
+    `run`. Raises ``ValueError`` if there are fewer than two arms.
     """
     if len(arms) < 2:
         raise ValueError("A comparison needs two arms: compare(llm, wrong=wrong, right=right).")
@@ -67,7 +67,7 @@ async def compare(
         done = await compare_arms(arms, llm, *args, repeats=repeats, limit=limit, watch=watch)
     except asyncio.CancelledError as stopped:
         show_last(page, caption)
-        print("Stopped: the arm that was running was ended.")
+        print("Stopped: the arm that was running was killed.")
         raise stopped.with_traceback(None) from None
     show_last(page, caption)
     return done

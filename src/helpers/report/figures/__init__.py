@@ -1,0 +1,1 @@
+"""Figures drawn with matplotlib: the closing figure of a lesson, bars, and lines."""

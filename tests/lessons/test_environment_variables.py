@@ -1,0 +1,129 @@
+"""Proxies, certificates, ASCII terminals and homes that cannot be written stop no command."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from helpers.lessons import environment
+from helpers.lessons.catalogue import lesson
+from tests.obstacles import full_disk
+
+COMMAND = [sys.executable, "-m", "helpers.cli"]
+HOSTILE = {
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "no_proxy": "example.org",
+    "SSL_CERT_FILE": "/nowhere/certificates.pem",
+    "PYTHONIOENCODING": "ascii",
+    "LC_ALL": "C",
+    "HOME": f"{os.devnull}/home",
+}
+NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def call(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *args], env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "names"),
+    [
+        ({}, []),
+        ({"HTTP_PROXY": "http://127.0.0.1:9"}, ["HTTP_PROXY"]),
+        ({"https_proxy": "http://127.0.0.1:9"}, ["https_proxy"]),
+        ({"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}, []),
+        ({"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "*"}, []),
+        ({"HTTP_PROXY": "nonsense://x", "NO_PROXY": "127.0.0.1"}, ["HTTP_PROXY"]),
+        ({"ALL_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}, ["ALL_PROXY"]),
+        ({"ALL_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": "*"}, []),
+        ({"SSL_CERT_FILE": "/nowhere"}, ["SSL_CERT_FILE"]),
+        ({"SSL_CERT_FILE": __file__}, ["SSL_CERT_FILE"]),
+        ({"SSL_CERT_DIR": "/nowhere"}, ["SSL_CERT_DIR"]),
+    ],
+)
+def test_the_variable_is_named(
+    variables: dict[str, str], names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = environment.problems()
+    assert [sentence.split()[0] for sentence in found] == names
+
+
+def test_the_doctor_names_the_variables_and_not_the_server() -> None:
+    done = call("doctor", **HOSTILE)
+    assert done.returncode == 1
+    failures = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert [line.split(":")[0] for line in failures] == ["FAIL environment", "FAIL progress"]
+    assert "SSL_CERT_FILE is set to /nowhere/certificates.pem" in failures[0]
+    assert "ALL_PROXY and HTTP_PROXY" in failures[0]
+    assert "NO_PROXY=*" in failures[0]
+    assert done.stderr == ""
+
+
+def test_the_doctor_finds_a_full_disk(tmp_path: Path) -> None:
+    environment = os.environ | {"LLM_ANTIPATTERNS_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*COMMAND, "doctor"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=full_disk,
+    )
+    assert done.returncode == 1
+    assert "FAIL progress" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_check_works_all_the_same() -> None:
+    done = call("check", "01", str(lesson("01").solution), **HOSTILE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PASS") == 5
+    assert done.stdout.count("Your progress cannot be kept") == 1
+    assert done.stderr == ""
+
+
+def test_run_works_all_the_same() -> None:
+    done = call("run", "01", **HOSTILE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAIL" not in done.stdout
+    assert done.stdout.count("PASS") > 3
+    assert set(done.stderr.replace("\r", "\n").split()) <= {
+        "cell",
+        "of",
+        *map(str, range(60)),
+    }, "nothing but the progress"
+
+
+def test_run_on_a_full_disk_is_one_sentence() -> None:
+    done = subprocess.run(
+        [*COMMAND, "run", "01"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=partial(full_disk, 0),
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_progress_works_all_the_same() -> None:
+    done = call("progress", **HOSTILE)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 9
+    assert done.stderr == ""

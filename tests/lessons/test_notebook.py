@@ -1,0 +1,63 @@
+"""A notebook runs without a browser: over sockets in a folder, and a kernel that fails says why."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+import pytest
+
+from helpers.lessons.kernel import KernelError
+from helpers.lessons.notebook import execute
+
+CONNECTION = """
+import json, os
+from ipykernel.connect import get_connection_file
+print(json.load(open(get_connection_file()))["transport"], os.environ["IPYTHONDIR"])
+"""
+
+
+def run(*cells: str) -> Any:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    execute(notebook, Path.cwd())
+    return notebook
+
+
+@pytest.mark.parametrize("length", [0, 60, 150])
+def test_a_kernel_needs_no_port_however_long_the_path_is(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * length)
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    transport, home = run(CONNECTION).cells[0].outputs[0].text.split()
+    assert transport == ("ipc" if os.name == "posix" else "tcp")
+    assert not Path(home).exists(), "what the kernel wrote is removed"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_kernel_that_does_not_start_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ipykernel_launcher.py").write_text("raise OSError('out of luck')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(KernelError) as caught:
+        run("1")
+    assert str(caught.value) == "The notebook's kernel failed: OSError: out of luck"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_kernel_that_dies_is_one_sentence() -> None:
+    with pytest.raises(KernelError, match="The notebook's kernel failed: "):
+        run("import os; os._exit(1)")
+    assert not psutil.Process().children()
+
+
+def test_the_learner_s_ipython_has_no_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    startup = tmp_path / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text("print('noise'); changed = True")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    (cell,) = run("print('changed' in dir())").cells
+    assert cell.outputs[0].text == "False\n"

@@ -1,0 +1,122 @@
+"""Every call that cannot be right ends with status 2 and a sentence, never with a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.lessons.catalogue import lesson
+from tests.obstacles import permissions_count
+
+# Imports the command once; each call is then a process of its own, and a moment's work.
+DRIVER = """
+import json, os, sys, tempfile, time
+import helpers.cli
+import helpers.lessons.exercises.grading, helpers.lessons.kernel, helpers.lessons.reset
+
+def call(args):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = os.fork()
+        if not process:
+            os.dup2(out.fileno(), 1); os.dup2(err.fileno(), 2)
+            sys.argv = ["llm-antipatterns", *args]
+            helpers.cli.main()
+        status, deadline = None, time.monotonic() + 60
+        while status is None and time.monotonic() < deadline:
+            ended, code = os.waitpid(process, os.WNOHANG)
+            status = os.waitstatus_to_exitcode(code) if ended else None
+            time.sleep(0.01)
+        if status is None:
+            os.kill(process, 9); os.waitpid(process, 0)
+        out.seek(0); err.seek(0)
+        return status, out.read().decode("utf-8", "replace"), err.read().decode("utf-8", "replace")
+
+print(json.dumps([call(args) for args in json.load(sys.stdin)]))
+"""
+LONG = "9" * 50_000
+NOT_UTF_8 = "\udcff\udcfe"
+WORDS = ["", " ", "9", "77", "-1", "1.0", "x", "٠١", "01 02", LONG, NOT_UTF_8, "\n", "../01"]
+SOLUTION = str(lesson("01").solution)
+
+
+def calls(*lists: list[str]) -> list[list[str]]:
+    return [list(args) for args in product(*lists)]
+
+
+OTHER = [["--no-such-option"], ["01", "02", "03"]]
+BAD: dict[str, list[list[str]]] = {
+    "command": [[""], ["nothing"], ["--nothing"], [LONG], [NOT_UTF_8], ["Run", "01"]],
+    "run": [[], *calls(WORDS), ["00"], *OTHER],
+    "check": [
+        [],
+        ["01"],
+        *calls(WORDS, [SOLUTION]),
+        ["00", SOLUTION],
+        *calls(
+            ["01"], [*WORDS, ".", "/", os.devnull, "missing.py", "missing/x.py", "missing.ipynb"]
+        ),
+        *calls(["01"], [f"{LONG}.py", f"{NOT_UTF_8}.py", "folder.py", "text.txt", "secret.py"]),
+        *OTHER,
+    ],
+    "reset": [[], *calls(WORDS), *OTHER],
+    "progress": [[""], ["x"], *OTHER],
+    "doctor": [[""], ["x"], *OTHER],
+    "lab": [[""], ["nowhere"], [LONG], [NOT_UTF_8], ["nowhere", "--port=0"]],
+    "serve": [
+        ["x"],
+        *calls(["--port"], ["", "x", "-1", "65536", LONG, "1.5"]),
+        *calls(["--config"], ["", "missing.yaml", ".", "text.txt", "bytes.yaml", f"{LONG}.yaml"]),
+        *calls(["--profile"], ["", "huge", LONG, NOT_UTF_8]),
+        *calls(["--speed"], ["", "0", "-1", "nan", "inf", "x"]),
+        *calls(["--seed"], ["", "x", "1.5"]),
+        *calls(["--answer-tokens"], ["", "0", "-1", "x"]),
+        *calls(["--rpm", "--tpm"], ["", "0", "-1", "nan", "x"]),
+        *calls(["--burst-requests", "--burst-tokens", "--quota-tokens"], ["", "5x", "-1"]),
+        *calls(["--retry-after"], ["", "x", LONG]),
+        *calls(["--fault"], ["", "cut shar=1", "x", "503 first=x", "503 share=2", LONG, NOT_UTF_8]),
+        *OTHER,
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calls")
+    (folder / "folder.py").mkdir()
+    (folder / "text.txt").write_text("text")
+    (folder / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    (folder / "secret.py").write_text("x = 1")
+    (folder / "secret.py").chmod(0o000)
+    return folder
+
+
+def outcomes(folder: Path, args: list[list[str]]) -> list[Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER],
+        input=json.dumps(args),
+        cwd=folder,
+        env=os.environ | {"LLM_ANTIPATTERNS_HOME": str(folder / "home")},
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=permissions_count,
+    )
+    found: list[Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("command", BAD)
+def test_bad_calls(command: str, folder: Path) -> None:
+    args = [[*([] if command == "command" else [command]), *rest] for rest in BAD[command]]
+    wrong = []
+    for call, (status, out, err) in zip(args, outcomes(folder, args), strict=True):
+        is_told = 0 < len(err.strip()) < 2500 and "Traceback" not in err
+        # The framed message that names a wrong option has some lines more.
+        if status != 2 or out or not is_told or (len(err.splitlines()) > 1 and "─" not in err):
+            wrong.append(([word[:40] for word in call], status, out[-200:], err[-300:]))
+    assert wrong == []
