@@ -37,6 +37,13 @@ def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
+def is_gone(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"])
 def test_a_child_in_c_code_ends_with_its_parent(name: str) -> None:
     script = PARENT.replace("CHILD", repr(CHILD))
@@ -47,7 +54,7 @@ def test_a_child_in_c_code_ends_with_its_parent(name: str) -> None:
         pid, answer = parent.stdout.readline().split(maxsplit=1)
         assert answer == "{'fine': True}\n"
         parent.send_signal(getattr(signal, name))
-    eventually(lambda: not psutil.pid_exists(int(pid)), seconds=1)
+    eventually(lambda: is_gone(int(pid)), seconds=1)
 
 
 def test_a_child_says_why_it_failed() -> None:
