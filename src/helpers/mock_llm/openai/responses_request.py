@@ -462,7 +462,7 @@ def _check_combinations(request: ResponseRequest) -> None:
 
 def _check_model(request: CountRequest) -> None:
     effort = request.reasoning.effort if request.reasoning else None
-    rules.check_model_rules(request, rules.RESPONSES_MODELS, effort)
+    rules.check_model_rules(request, "responses", effort)
     rules.check_effort(request.model or "", effort, "reasoning.effort")
     limit = request.max_output_tokens if isinstance(request, ResponseRequest) else None
     rules.check_longest_answer(request.model or "", limit, "max_output_tokens")
