@@ -899,6 +899,16 @@ SAID = {"type": "message", "role": "assistant", "id": "msg_1", "content": "Yes."
             )
             for rest in ([], [HELLO])
         ),
+        # Source: the SDK's types of the input items.
+        ({"input": [HELLO, SAID | {"status": "done"}]}, "input[1].status", "invalid_value", None),
+        ({"input": [SAID | {"phase": "begin"}]}, "input[0].phase", "invalid_value", None),
+        (
+            {"input": [HELLO, CALL, OUTPUT | {"status": "success"}]},
+            "input[2].status",
+            "invalid_value",
+            "Invalid value: 'success'. Supported values are: 'in_progress', 'completed', and "
+            "'incomplete'.",
+        ),
         # newo-ether/Agora#141
         (
             {"input": [HELLO, {"type": "reasoning", "id": "rs_1"}]},

@@ -38,7 +38,7 @@ def parse(body: bytes) -> ChatRequest:
 
 
 def _check_model(request: ChatRequest) -> None:
-    rules.check_model_rules(request, rules.CHAT_MODELS, request.reasoning_effort)
+    rules.check_model_rules(request, "chat", request.reasoning_effort)
     rules.check_effort(request.model, request.reasoning_effort, "reasoning_effort")
     for param in ("max_tokens", "max_completion_tokens"):
         rules.check_longest_answer(request.model, getattr(request, param), param)

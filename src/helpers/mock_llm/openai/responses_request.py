@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, NotRequired, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, with_config
 from pydantic_core import ErrorDetails
@@ -72,6 +72,7 @@ Part = Annotated[
 """A piece of a message or of a tool's output. Clients send whole outputs back, with all fields."""
 _CallId = Annotated[str, Field(min_length=1, max_length=64)]
 """AnswerDotAI/fastllm#45, orchidfiles/ungate#26"""
+_Status: TypeAlias = Literal["in_progress", "completed", "incomplete"] | None
 
 
 @with_config(_OPEN)
@@ -79,6 +80,8 @@ class Message(TypedDict):
     type: NotRequired[Literal["message"] | None]
     role: Literal["user", "assistant", "system", "developer"]
     content: str | FailFastList[Part]
+    status: NotRequired[_Status]
+    phase: NotRequired[Literal["commentary", "final_answer"] | None]
 
 
 @with_config(_OPEN)
@@ -87,6 +90,7 @@ class FunctionCall(TypedDict):
     call_id: _CallId
     name: _Name
     arguments: str
+    status: NotRequired[_Status]
 
 
 @with_config(_OPEN)
@@ -94,6 +98,7 @@ class FunctionCallOutput(TypedDict):
     type: Literal["function_call_output"]
     call_id: _CallId
     output: str | FailFastList[Part]
+    status: NotRequired[_Status]
 
 
 @with_config(_OPEN)
@@ -109,6 +114,7 @@ class CustomToolCallOutput(TypedDict):
     type: Literal["custom_tool_call_output"]
     call_id: _CallId
     output: str | FailFastList[Part]
+    status: NotRequired[_Status]
 
 
 @with_config(_OPEN)
@@ -122,6 +128,7 @@ class ReasoningItem(TypedDict):
     type: Literal["reasoning"]
     id: NotRequired[str | None]
     summary: FailFastList[SummaryText]
+    status: NotRequired[_Status]
 
 
 @with_config(_OPEN)
@@ -462,7 +469,7 @@ def _check_combinations(request: ResponseRequest) -> None:
 
 def _check_model(request: CountRequest) -> None:
     effort = request.reasoning.effort if request.reasoning else None
-    rules.check_model_rules(request, rules.RESPONSES_MODELS, effort)
+    rules.check_model_rules(request, "responses", effort)
     rules.check_effort(request.model or "", effort, "reasoning.effort")
     limit = request.max_output_tokens if isinstance(request, ResponseRequest) else None
     rules.check_longest_answer(request.model or "", limit, "max_output_tokens")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from helpers.mock_llm.model.windows import window_of
 from helpers.mock_llm.openai.validation import missing, not_one_of, refused
@@ -122,6 +123,8 @@ RESPONSES_MODELS = (
     ),
 )
 
+_MODEL_RULES = {"chat": CHAT_MODELS, "responses": RESPONSES_MODELS}
+
 # anomalyco/opencode#26268 (checked against the live API), openai/codex#6647,
 # openai/openai-agents-python#2089, bolna-ai/bolna#852. The first that matches counts. gpt-5 itself
 # and the o-series refuse "none"; it is accepted here so that any model's reasoning can be switched
@@ -200,13 +203,13 @@ MOVED = {
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 
-def check_model_rules(request: Any, rules: Sequence[ModelRule], effort: str | None) -> None:
+def check_model_rules(
+    request: Any, route: Literal["chat", "responses"], effort: str | None
+) -> None:
     """Raises ApiError (400) for the first parameter that the model does not take."""
     model = request.model
-    default = "none" if re.match(r"gpt-5\.[1-4]", model) else "medium"
-    rests = bool(re.match(_MAY_REASON, model)) and (effort or default) == "none"
-    for rule in rules:
-        if not re.match(rule.models, model) or (rule.while_reasoning and rests):
+    for rule in _rules_of(model, route):
+        if rule.while_reasoning and _rests(model, effort):
             continue
         value = _at(request, rule.param)
         if value is not None and value != rule.default:
@@ -216,9 +219,22 @@ def check_model_rules(request: Any, rules: Sequence[ModelRule], effort: str | No
             raise refused(words, rule.param, rule.code)
 
 
+@lru_cache(maxsize=1024)
+def _rules_of(model: str, route: Literal["chat", "responses"]) -> list[ModelRule]:
+    return [rule for rule in _MODEL_RULES[route] if re.match(rule.models, model)]
+
+
+def _rests(model: str, effort: str | None) -> bool:
+    """Whether a model that may reason does not."""
+    default = "none" if re.match(r"gpt-5\.[1-4]", model) else "medium"
+    return bool(re.match(_MAY_REASON, model)) and (effort or default) == "none"
+
+
 def check_effort(model: str, effort: str | None, param: str) -> None:
+    if effort is None:
+        return
     supported = next((efforts for models, efforts in _EFFORTS if re.match(models, model)), None)
-    if effort is None or supported is None or effort in supported:
+    if supported is None or effort in supported:
         return
     values = [repr(value) for value in supported if value != "none" or re.match(_MAY_REASON, model)]
     listed = f"{', '.join(values[:-1])}, and {values[-1]}" if values[1:] else values[0]
@@ -234,8 +250,10 @@ def check_effort(model: str, effort: str | None, param: str) -> None:
 
 def check_longest_answer(model: str, limit: int | None, param: str) -> None:
     """tailcallhq/forgecode#1185, enoch3712/ExtractThinker#346"""
+    if limit is None:
+        return
     longest = window_of(model).answer
-    if limit is None or longest is None or limit <= longest:
+    if longest is None or limit <= longest:
         return
     if param == "max_output_tokens":
         raise refused(
