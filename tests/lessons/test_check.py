@@ -59,6 +59,14 @@ def test_a_solved_file_is_noted(tmp_path: Path) -> None:
     assert "exercise" in progress.read("03")
 
 
+@pytest.mark.parametrize("text", ["import sys; sys.exit(0)", "import os; os._exit(0)"])
+def test_a_file_that_exits_is_not_solved(tmp_path: Path, text: str) -> None:
+    done = check("01", script(tmp_path, f"async def handle(client, url, question): ...\n{text}"))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
 def test_a_file_that_is_not_solved_is_not_noted(tmp_path: Path) -> None:
     (starter,) = tagged(read_source(lesson("03")), "exercise")
     done = check("03", script(tmp_path, starter.source))
@@ -94,15 +102,17 @@ def test_a_file_that_is_not_solved_is_not_noted(tmp_path: Path) -> None:
         ("\0", "does not run: SyntaxError"),
     ],
 )
-def test_what_cannot_be_graded_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+def test_what_cannot_be_graded_is_one_sentence(
+    tmp_path: Path, text: str, sentence: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "answer.py"
     before = "" if "has no function" in sentence else "async def handle(c, u, q): pass\n"
     file.write_bytes((before + text).encode("utf-8", "surrogatepass"))
-    done = check("01", file)
-    assert done.returncode == 1
-    assert sentence in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
+    with pytest.raises(UngradableError) as caught:
+        grading.grade_file("01", file)
+    assert sentence in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert capfd.readouterr() == ("", ""), "the sentence is the command's to print"
 
 
 @pytest.mark.parametrize(
@@ -214,20 +224,19 @@ def test_of_a_notebook_the_last_definition_is_graded(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_notebook(tmp_path: Path, cells: list[str], sentence: str) -> None:
-    done = check("03", notebook(tmp_path, *cells))
-    assert done.returncode == 1
-    assert sentence in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    with pytest.raises(UngradableError) as caught:
+        grading.grade_file("03", notebook(tmp_path, *cells))
+    assert sentence in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"cells": 5, "nbformat": 4}', "\x00"])
 def test_a_file_that_is_not_a_notebook(tmp_path: Path, text: str) -> None:
     file = tmp_path / "answer.ipynb"
     file.write_text(text)
-    done = check("03", file)
-    assert done.returncode == 1
-    assert "is not a notebook" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    with pytest.raises(UngradableError, match="is not a notebook") as caught:
+        grading.grade_file("03", file)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_line_of_a_notebook_is_named(tmp_path: Path) -> None:
