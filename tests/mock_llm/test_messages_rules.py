@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from helpers.mock_llm import MockLLM
+from helpers.mock_llm.anthropic.rules import RULES
 
 SONNET = "claude-sonnet-5-5"
 VERSION = {"anthropic-version": "2023-06-01"}
@@ -228,6 +230,11 @@ REFUSED = [
         "microsoft/autogen#6083",
         talk(HELLO, assistant(), HELLO),
         "messages.1: all messages must have non-empty content except for the optional final",
+    ),
+    (
+        "a prefill's end",
+        talk(HELLO, {"role": "assistant", "content": "Well "}, model="claude-sonnet-4-5"),
+        "messages: final assistant content cannot end with trailing whitespace",
     ),
     (
         "vybestack/llxprt-code#1421",
@@ -607,6 +614,15 @@ def test_errors_are_those_that_the_provider_was_seen_to_give(
     assert response.json()["error"]["message"].startswith(words)
 
 
+def test_every_rule_is_tried() -> None:
+    """By a row above: each has the words of one rule, or a part of them."""
+    rows = [str(row[-1]) for row in [*REFUSED, *OBSERVED]]
+    for rule in RULES:
+        parts = [part for part in re.split(r"\{[^{}]+\}", rule.words) if len(part) > 12]
+        tried = any(part[:40] in row or row in part for part in parts for row in rows)
+        assert tried or not parts, rule.words
+
+
 def beta(type: str, **more: Any) -> dict[str, Any]:
     return {"type": type} | more
 
@@ -741,6 +757,27 @@ TAKEN = [
 def test_the_provider_takes(send: Send, thread: str, parameters: dict[str, Any]) -> None:
     response = send(**parameters)
     assert (response.status_code, response.text if response.is_error else "") == (200, "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cache_control",
+        "container",
+        "inference_geo",
+        "speed",
+        "compaction",
+        "billing_policy",
+        "context_management",
+        "fallbacks",
+        "thread",
+    ],
+)
+def test_what_the_types_call_nullable_may_be_null(
+    llm: MockLLM, http: httpx.Client, name: str
+) -> None:
+    body = {"model": SONNET, "max_tokens": 5, "messages": [HELLO], name: None}
+    assert http.post(f"{llm.url}/messages", json=body, headers=VERSION).status_code == 200
 
 
 @pytest.mark.parametrize(
