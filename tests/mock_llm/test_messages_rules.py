@@ -199,6 +199,11 @@ REFUSED = [
     ),
     ("thoughts of the user", says(thought(), text("a")), "`thinking` blocks can only be in"),
     (
+        "redacted thoughts of the user",
+        says({"type": "redacted_thinking", "data": "a"}, text("a")),
+        "messages.0: `redacted_thinking` blocks can only be in `assistant` messages",
+    ),
+    (
         "SEMOSS/Semoss#2323",
         talk(HELLO, assistant(image(), text("a")), HELLO),
         "messages.1.content.0: 'image' blocks are not permitted within assistant turns",
@@ -338,6 +343,11 @@ REFUSED = [
         "`temperature` may only be set to 1 when thinking is enabled",
     ),
     (
+        "a budget below the limit of the answer",
+        {"thinking": MANUAL, "max_tokens": 1024},
+        "`max_tokens` must be greater than `thinking.budget_tokens`.",
+    ),
+    (
         "immersive-translate/immersive-translate#3818",
         {"thinking": {"type": "adaptive", "effort": "low"}},
         "thinking.adaptive.effort: Extra inputs are not permitted",
@@ -404,6 +414,11 @@ REFUSED = [
         '"thinking.type.disabled" is not supported for this model.',
     ),
     (
+        "What's new in Claude Opus 5.5",
+        {"model": "claude-fable-5-1", "tools": [TOOL], "tool_choice": {"type": "any"}},
+        'tool_choice: type "tool" and "any" are not supported for this model.',
+    ),
+    (
         "anthropics/claude-code#24451",
         {"model": "claude-opus-4-5-20251101", "max_tokens": 128_001},
         "max_tokens: 128001 > 64000, which is the maximum allowed number of output tokens for "
@@ -449,6 +464,12 @@ REFUSED = [
         "a schema's other type",
         {"tools": [{"name": "f", "input_schema": {"type": "array"}}]},
         "tools.0.custom.input_schema.type: Input should be 'object'",
+    ),
+    (
+        "a schema that is none",
+        takes({"a": {"type": "text"}}),
+        "tools.0.custom.input_schema: JSON schema is invalid. It must match JSON Schema draft "
+        "2020-12 (https://json-schema.org/draft/2020-12): ",
     ),
     *(
         (
