@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,11 +12,20 @@ import httpx
 import jsonschema
 import pydantic
 import pytest
-from anthropic.types import message_count_tokens_params, message_create_params
+from anthropic.types import (
+    ContentBlockParam,
+    ToolUnionParam,
+    message_count_tokens_params,
+    message_create_params,
+)
+from anthropic.types.beta import BetaContentBlockParam, BetaToolUnionParam
+from anthropic.types.beta import message_count_tokens_params as beta_message_count_tokens_params
 from anthropic.types.beta import message_create_params as beta_message_create_params
 
 from helpers.mock_llm import MockLLM
+from helpers.mock_llm.anthropic import blocks
 from helpers.mock_llm.anthropic.messages_request import CountRequest, MessageRequest
+from helpers.mock_llm.anthropic.tools import SERVER_TOOLS
 from helpers.mock_llm.tokens import encoding
 
 from .conftest import only_request
@@ -583,11 +593,36 @@ def test_every_documented_parameter_is_known() -> None:
         *beta_message_create_params.MessageCreateParamsBase.__annotations__,
     } - {"user_profile_id", "workspace_id", "betas"}
     assert documented | beta <= set(MessageRequest.model_fields)
+    beta_counted = {
+        *beta_message_count_tokens_params.MessageCountTokensParams.__annotations__,
+    } - {"user_profile_id", "workspace_id", "betas"}
+    assert beta_counted <= set(CountRequest.model_fields)
     counted = {*message_count_tokens_params.MessageCountTokensParams.__annotations__} - {
         "user_profile_id",
         "workspace_id",
     }
     assert counted <= set(CountRequest.model_fields)
+
+
+def tags(union: Any) -> set[str]:
+    """The types of the objects that a union of the client has."""
+    return {
+        tag
+        for part in typing.get_args(union)
+        if typing.is_typeddict(part)
+        for tag in typing.get_args(typing.get_type_hints(part)["type"])
+        if isinstance(tag, str)
+    }
+
+
+def test_every_type_of_block_and_tool_is_known() -> None:
+    known = {
+        tag
+        for block in typing.get_args(typing.get_args(blocks.Block)[0])
+        for tag in typing.get_args(typing.get_type_hints(block)["type"])
+    }
+    assert tags(ContentBlockParam) | tags(BetaContentBlockParam) <= known
+    assert tags(ToolUnionParam) | tags(BetaToolUnionParam) <= {"custom", *SERVER_TOOLS}
 
 
 def test_documented_parameters_are_accepted(send: Send) -> None:

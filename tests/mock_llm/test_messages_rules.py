@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from helpers.mock_llm import MockLLM
+from helpers.mock_llm.anthropic.rules import RULES
 
 SONNET = "claude-sonnet-5-5"
 VERSION = {"anthropic-version": "2023-06-01"}
@@ -197,6 +199,11 @@ REFUSED = [
     ),
     ("thoughts of the user", says(thought(), text("a")), "`thinking` blocks can only be in"),
     (
+        "redacted thoughts of the user",
+        says({"type": "redacted_thinking", "data": "a"}, text("a")),
+        "messages.0: `redacted_thinking` blocks can only be in `assistant` messages",
+    ),
+    (
         "SEMOSS/Semoss#2323",
         talk(HELLO, assistant(image(), text("a")), HELLO),
         "messages.1.content.0: 'image' blocks are not permitted within assistant turns",
@@ -228,6 +235,11 @@ REFUSED = [
         "microsoft/autogen#6083",
         talk(HELLO, assistant(), HELLO),
         "messages.1: all messages must have non-empty content except for the optional final",
+    ),
+    (
+        "a prefill's end",
+        talk(HELLO, {"role": "assistant", "content": "Well "}, model="claude-sonnet-4-5"),
+        "messages: final assistant content cannot end with trailing whitespace",
     ),
     (
         "vybestack/llxprt-code#1421",
@@ -331,6 +343,11 @@ REFUSED = [
         "`temperature` may only be set to 1 when thinking is enabled",
     ),
     (
+        "a budget below the limit of the answer",
+        {"thinking": MANUAL, "max_tokens": 1024},
+        "`max_tokens` must be greater than `thinking.budget_tokens`.",
+    ),
+    (
         "immersive-translate/immersive-translate#3818",
         {"thinking": {"type": "adaptive", "effort": "low"}},
         "thinking.adaptive.effort: Extra inputs are not permitted",
@@ -397,6 +414,11 @@ REFUSED = [
         '"thinking.type.disabled" is not supported for this model.',
     ),
     (
+        "What's new in Claude Opus 5.5",
+        {"model": "claude-fable-5-1", "tools": [TOOL], "tool_choice": {"type": "any"}},
+        'tool_choice: type "tool" and "any" are not supported for this model.',
+    ),
+    (
         "anthropics/claude-code#24451",
         {"model": "claude-opus-4-5-20251101", "max_tokens": 128_001},
         "max_tokens: 128001 > 64000, which is the maximum allowed number of output tokens for "
@@ -442,6 +464,12 @@ REFUSED = [
         "a schema's other type",
         {"tools": [{"name": "f", "input_schema": {"type": "array"}}]},
         "tools.0.custom.input_schema.type: Input should be 'object'",
+    ),
+    (
+        "a schema that is none",
+        takes({"a": {"type": "text"}}),
+        "tools.0.custom.input_schema: JSON schema is invalid. It must match JSON Schema draft "
+        "2020-12 (https://json-schema.org/draft/2020-12): ",
     ),
     *(
         (
@@ -607,6 +635,15 @@ def test_errors_are_those_that_the_provider_was_seen_to_give(
     assert response.json()["error"]["message"].startswith(words)
 
 
+def test_every_rule_is_tried() -> None:
+    """By a row above: each has the words of one rule, or a part of them."""
+    rows = [str(row[-1]) for row in [*REFUSED, *OBSERVED]]
+    for rule in RULES:
+        parts = [part for part in re.split(r"\{[^{}]+\}", rule.words) if len(part) > 12]
+        tried = any(part[:40] in row or row in part for part in parts for row in rows)
+        assert tried or not parts, rule.words
+
+
 def beta(type: str, **more: Any) -> dict[str, Any]:
     return {"type": type} | more
 
@@ -741,6 +778,27 @@ TAKEN = [
 def test_the_provider_takes(send: Send, thread: str, parameters: dict[str, Any]) -> None:
     response = send(**parameters)
     assert (response.status_code, response.text if response.is_error else "") == (200, "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cache_control",
+        "container",
+        "inference_geo",
+        "speed",
+        "compaction",
+        "billing_policy",
+        "context_management",
+        "fallbacks",
+        "thread",
+    ],
+)
+def test_what_the_types_call_nullable_may_be_null(
+    llm: MockLLM, http: httpx.Client, name: str
+) -> None:
+    body = {"model": SONNET, "max_tokens": 5, "messages": [HELLO], name: None}
+    assert http.post(f"{llm.url}/messages", json=body, headers=VERSION).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from helpers.mock_llm.serving.errors import ApiError
 
 _Fields = dict[str, Any]
 _PING = 'event: ping\ndata: {"type":"ping"}\n\n'
+# Of a thinking block, which clients must send back unchanged; ours signs nothing.
 _SIGNATURE = "bW9jaw=="
-"""Of a thinking block, which clients must send back unchanged; ours signs nothing."""
 
 
 @dataclass(slots=True)
