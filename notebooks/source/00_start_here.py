@@ -76,7 +76,7 @@ figure(example)
 
 # %% [markdown]
 # - A **bar** is one request as the server saw it: pale while it waits for its first token, solid while the answer is generated.
-# - The **strip** below is the event loop of the code you ran. A tick is a heartbeat that came in time; a block is a stretch in which the loop was deaf.
+# - The **strip** below is the event loop of the code you ran. A tick is a heartbeat that came in time; a block is a stretch in which the loop was blocked or busy.
 # - Both share one time axis, because server and client read the same clock.
 #
 # The short block at the start is the HTTP client reading its certificates. You will meet it again.

@@ -91,7 +91,7 @@ wrong_run = await run(wrong, llm, QUESTIONS)
 
 # %% [markdown]
 # Each bar is one request **as the server saw it**: pale while it waited for its first token, solid while the answer was written.
-# The strip under the bars is the event loop: a tick for each beat, a block where the loop was deaf.
+# The strip under the bars is the event loop: a tick for each beat, a block where the loop was blocked or busy.
 #
 # Now ask the run what happened.
 

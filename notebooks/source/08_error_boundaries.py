@@ -295,8 +295,8 @@ async def yielding(url):
 
 
 with MockLLM(faults=[Fault(kind="hang")]) as silent:
-    deaf = await compare(silent, repeats=1, limit=4, stubborn=stubborn, yielding=yielding)
-for arm, (done,) in deaf.arms.items():
+    outlived = await compare(silent, repeats=1, limit=4, stubborn=stubborn, yielding=yielding)
+for arm, (done,) in outlived.arms.items():
     print(f"{arm:8} {done.outcome}, requests: {len(done.requests)}")
 
 # %% [markdown]
@@ -394,8 +394,8 @@ verdict(
     equals("broken ratings saved as good, right", batches.broken(r, is_good), 0),
     equals("failures reported, right", list(r.result.report or {}), [7]),
     equals("requests, right", len(r.requests), 24),
-    equals("requests after the deadline, stubborn", len(deaf["stubborn"].requests) - 1, 1),
-    equals("requests after the deadline, yielding", len(deaf["yielding"].requests) - 1, 0),
+    equals("requests after the deadline, stubborn", len(outlived["stubborn"].requests) - 1, 1),
+    equals("requests after the deadline, yielding", len(outlived["yielding"].requests) - 1, 0),
     equals("requests to a model that is down, hammer", dead["hammer"].asked("gpt-4o"), 24),
     equals("requests to a model that is down, guarded", dead["guarded"].asked("gpt-4o"), 3),
     at_most("time to an answer, guarded ÷ hammer", usable, 0.6),
