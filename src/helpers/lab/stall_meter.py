@@ -381,10 +381,12 @@ class StallMeter:
             time.sleep(_SAMPLE_EVERY)
             now, woken = perf_counter(), watchdog.starved()
             delayed, asleep = woken - asleep, woken
-            # While it woke up, it may have had the GIL, or been handed it.
+            waited = now - wakes - delayed
+            # When it woke up, it may have had the GIL, or been handed it. A thread that waits for
+            # the GIL wakes up once in a switch interval; only the last time it can have had it.
             if delayed >= _PROMPT and not self._thread.waits_for_no_lock():
-                self._withheld += delayed
-            self._sample(now, now - wakes - delayed)
+                self._withheld += delayed / max(waited / sys.getswitchinterval(), 1.0)
+            self._sample(now, waited)
         watchdog.close()
 
     def _sample(self, now: float, waited: float) -> None:
