@@ -59,19 +59,17 @@ def _check_json(body: bytes) -> None:
     for more values than any prompt has."""
     if len(body) > _LONG and any(body.count(mark) > most for mark, most in _MAX_COUNTS.items()):
         raise too_many_values()
-    if _may_have_wrong_numbers(body):
+    if any(word in body for word in _NOT_JSON) or _has_large_number(body):
         try:
             json.loads(body, parse_constant=_finite, parse_float=_finite)
         except (ValueError, RecursionError):
             raise malformed_json() from None
 
 
-def _may_have_wrong_numbers(body: bytes) -> bool:
-    if any(word in body for word in _NOT_JSON):
-        return True
+def _has_large_number(body: bytes) -> bool:
     starts = range(0, len(body), _STRETCH)
     return any(
-        pattern.search(body, start, start + _STRETCH + 320) for start in starts for pattern in _HUGE
+        part.search(body, start, start + _STRETCH + 310) for start in starts for part in _HUGE
     )
 
 
