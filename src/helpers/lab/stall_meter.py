@@ -374,7 +374,7 @@ class StallMeter:
         # It can lose its core in the moment between the last reading and giving up the GIL, too.
         self._withheld_since = lambda: watchdog.starved() - asleep
         while not self._halted:
-            asleep = watchdog.starved()
+            before, asleep = self._read(), watchdog.starved()
             # It had the GIL all the time since it woke up.
             self._withheld += asleep - woken
             wakes = perf_counter() + _SAMPLE_EVERY
@@ -382,12 +382,21 @@ class StallMeter:
             now, woken = perf_counter(), watchdog.starved()
             delayed, asleep = woken - asleep, woken
             waited = now - wakes - delayed
-            # When it woke up, it may have had the GIL, or been handed it. A thread that waits for
-            # the GIL wakes up once in a switch interval; only the last time it can have had it.
             if delayed >= _PROMPT and not self._thread.waits_for_no_lock():
-                self._withheld += delayed / max(waited / sys.getswitchinterval(), 1.0)
+                self._withheld += self._while_woken(before, delayed, waited)
             self._sample(now, waited)
         watchdog.close()
+
+    def _while_woken(self, before: _Reading, delayed: float, waited: float) -> float:
+        """How long the watchdog can have had the GIL, or been handed it, before it woke up: it was
+        ``delayed``, apart from the time that it ``waited`` for the GIL."""
+        after = self._read()
+        idle = after.at - before.at - after.computed_since(before)
+        if idle - delayed < _SAMPLE_EVERY + FLOOR:
+            return delayed
+        # The loop's thread has waited with the GIL. The watchdog woke up once in each switch
+        # interval to ask for it, and can have been handed it only the last time.
+        return delayed / max(waited / sys.getswitchinterval(), 1.0)
 
     def _sample(self, now: float, waited: float) -> None:
         """A look at the running step by the watchdog, ``waited`` seconds after it asked for the
