@@ -101,6 +101,6 @@ def test_a_number_beyond_floats_is_refused(chat: Any, keyword: str) -> None:
 
 
 def test_gigabytes_are_refused(llm: MockLLM, chat: Any) -> None:
-    llm.configure(answer_tokens=10**9)
+    llm.configure(answer_tokens=1_000_000)
     assert chat(n=128).status_code == 400
     assert chat(max_tokens=3).json()["usage"]["completion_tokens"] == 3

@@ -44,12 +44,12 @@ UPGRADE = (b"connection: Upgrade, HTTP2-Settings", b"upgrade: h2c", b"http2-sett
 
 def test_an_offer_of_http2_does_not_cost_the_body(llm: MockLLM) -> None:
     first = post("/chat/completions", BODY, *UPGRADE)
-    second = post("/chat/completions", BODY.replace(b"gpt-4o", b"gpt-5"), b"connection: close")
+    second = post("/chat/completions", BODY.replace(b"gpt-4o", b"gpt-4.1"), b"connection: close")
     with socket.create_connection(("127.0.0.1", urlsplit(llm.url).port), timeout=10) as client:
         client.sendall(first + second)
         answers = read_all(client)
     assert answers.count(b"HTTP/1.1 200 OK") == 2
-    assert answers.index(b'"model":"gpt-4o"') < answers.index(b'"model":"gpt-5"')
+    assert answers.index(b'"model":"gpt-4o"') < answers.index(b'"model":"gpt-4.1"')
 
 
 @pytest.mark.parametrize("pause", [1, 40, len(post("/chat/completions", BODY, *UPGRADE)) - 30])
