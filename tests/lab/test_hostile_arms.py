@@ -441,3 +441,28 @@ def test_a_killed_fork_server_is_started_again() -> None:
     server.kill()
     server.wait(10)
     assert run(square, 3).result == 9
+
+
+def test_a_failed_task_that_is_left_behind_says_nothing_after_the_run(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+import asyncio
+from helpers.lab import run_arm
+
+left = set()
+
+async def arm():
+    async def fails():
+        raise LookupError("nobody awaits this")
+    left.add(asyncio.create_task(fails()))
+    await asyncio.sleep(0.05)
+    return len(left)
+
+print(asyncio.run(run_arm(arm, None)).result)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
