@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import griffe
 
 import helpers
+from helpers.mock_llm.settings.options import Options
+from helpers.mock_llm.settings.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "api.md"
@@ -55,9 +59,20 @@ def _entry(name: str, exported: griffe.Object) -> Iterator[str]:
         decorators = "".join(f"@{each.value}\n" for each in exported.decorators)
         yield f"```python\n{decorators}{_wrapped(_signature(exported, name))}\n```"
     yield _text(exported)
+    yield from _options(name)
     for member in exported.members.values():
         if not member.is_alias and not member.name.startswith("_") and member.has_docstring:
             yield _member(member, f"{name}.{member.name}")
+
+
+def _options(name: str) -> Iterator[str]:
+    """The fields of a settings model, which have descriptions in place of docstrings."""
+    made = getattr(helpers, name)
+    model = Settings if made is helpers.MockLLM else made
+    if isinstance(model, type) and issubclass(model, Options):
+        for field, parameter in inspect.signature(model).parameters.items():
+            words = model.model_fields[field].description
+            yield f"- `{_plain(str(parameter))}`\n\n  {words}"
 
 
 def _member(member: griffe.Object | griffe.Alias, name: str) -> str:
@@ -71,7 +86,20 @@ def _member(member: griffe.Object | griffe.Alias, name: str) -> str:
 
 def _signature(called: griffe.Function | griffe.Class, name: str) -> str:
     prefix = "async " if "async" in called.labels else ""
+    made: Any = helpers
+    for part in name.split("."):
+        made = getattr(made, part)
+    if isinstance(made, type) and issubclass(made, Options):
+        return f"{name}(*, …)"  # each is listed with its words
+    if any(str(parameter.annotation) == "Any" for parameter in called.parameters):
+        return name + _plain(str(inspect.signature(made))).replace("(self, ", "(")
     return prefix + str(called.signature(name=name))
+
+
+def _plain(signature: str) -> str:
+    """Without the modules of types."""
+    text = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", signature)
+    return re.sub(r"Optional\[((?:[^\[\]]|\[[^\[\]]*\])*)\]", r"\1 | None", text)
 
 
 def _wrapped(signature: str) -> str:
