@@ -21,7 +21,7 @@ HOSTILE = {
     "PYTHONIOENCODING": "ascii",
     "LC_ALL": "C",
     "HOME": f"{os.devnull}/home",
-    "LLM_ANTIPATTERNS_HOME": f"{os.devnull}/home",
+    "LLM_ANTIPATTERNS_HOME": "",
 }
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 

@@ -1,6 +1,8 @@
 """A notebook runs without a browser: over sockets in a folder, and a kernel that fails says why."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,20 @@ def test_a_kernel_that_does_not_start_is_one_sentence(
         run("1")
     assert str(caught.value) == "The notebook's kernel failed: OSError: out of luck"
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_whose_kernel_does_not_start_prints_that_sentence_alone(tmp_path: Path) -> None:
+    (tmp_path / "ipykernel_launcher.py").write_text("raise OSError('out of luck')")
+    done = subprocess.run(
+        [sys.executable, "-m", "helpers.cli", "run", "01"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "The notebook's kernel failed: OSError: out of luck\n"
+    assert done.stdout == ""
 
 
 def test_a_kernel_that_dies_is_one_sentence() -> None:

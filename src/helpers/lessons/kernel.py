@@ -55,7 +55,10 @@ def run_cells(notebook: Any, folder: Path, cell_done: Callable[[Any, int], None]
             on_cell_executed=lambda cell, cell_index, execute_reply: cell_done(cell, cell_index),
         )
         try:
-            client.execute(env=_environment(private), stderr=stderr, cleanup_kc=True)
+            # Not by `execute`: after a start that fails, it would print a traceback at exit.
+            client.start_new_kernel(env=_environment(private), stderr=stderr)
+            client.start_new_kernel_client()
+            client.execute(cleanup_kc=True)
         except CellExecutionError:
             raise
         except CellTimeoutError as error:
