@@ -116,7 +116,8 @@ class Engine:
 
     def reset(self) -> None:
         self._cache = PrefixCache()
-        self._limiter = _limiter(self._settings)
+        if self._limiter is not None:
+            self._limiter.reset()
         self._began = perf_counter()
         self._faults = FaultPlan(self._settings.faults, self._settings.seed, self._began)
 

@@ -212,6 +212,11 @@ class Limiter:
         self._accounts.move_to_end((key, model))
         return self._accounts[key, model]
 
+    def reset(self) -> None:
+        """Full buckets and quotas for everybody, requests that have arrived already included."""
+        self._accounts.clear()
+        self._quotas.clear()
+
 
 def _remember(entries: OrderedDict[_Name, _Entry], name: _Name, entry: _Entry) -> None:
     entries[name] = entry
