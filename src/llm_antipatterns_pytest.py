@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def mock_llm(request: pytest.FixtureRequest, _mock_llm_servers: _Servers) -> MockLLM:
-    """A running mock LLM provider with empty books, set by the marker ``mock_llm``.
+    """A running mock LLM provider with an empty ledger, set by the marker ``mock_llm``.
 
     The server is started once per session (with pytest-xdist: per worker) and reset for each test.
     """

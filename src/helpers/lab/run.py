@@ -65,7 +65,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A stretch in which the loop was deaf: it ran steps and did not look for events once."""
+    """A stretch in which the loop was unresponsive: it ran steps and never looked for events."""
 
     start: float
     seconds: float
@@ -222,7 +222,7 @@ class Run:
 
     @property
     def blocked_share(self) -> float:
-        """Share of the window in which the loop was deaf, 0 to 1."""
+        """Share of the window in which the loop was blocked or busy, 0 to 1."""
         start, end = self.window
         overlaps = (min(s.start + s.seconds, end) - max(s.start, start) for s in self.stalls)
         return sum(o for o in overlaps if o > 0) / (end - start) if end > start else 0.0
@@ -235,7 +235,7 @@ class Run:
 
     @property
     def longest_stall(self) -> float:
-        """Longest stretch in which the loop was deaf; 0 if it never was."""
+        """Longest stretch in which the loop was blocked or busy; 0 if it never was."""
         return max((stall.seconds for stall in self.stalls), default=0.0)
 
     @property

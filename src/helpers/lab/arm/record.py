@@ -46,8 +46,8 @@ class Record:
         self._printed: list[str] = []
         self._beats: list[float] = []
         self._stalls: list[Stall] = []
+        # Of the stretch that is not over yet.
         self._open_blocks: list[BlockedStep] = []
-        """Of the stretch that is not over yet."""
         self._overdue: BlockedStep | None = None
 
     @property
@@ -121,30 +121,30 @@ class Record:
         end = blocks[-1].start + blocks[-1].seconds
         return (*self._stalls, Stall(start, end - start, None, blocks))
 
-    def snapshot(self, books: Ledger) -> Snapshot:
+    def snapshot(self, ledger: Ledger) -> Snapshot:
         """The run so far, for a live view."""
         elapsed = self._since_start(perf_counter())
         overdue = self._block(self._overdue) if self._overdue else None
         return Snapshot(
             elapsed=elapsed,
-            requests=self._requests(books),
+            requests=self._requests(ledger),
             stalls=self._stalls_so_far(),
             beats=tuple(self._beats),
             blocked_since=overdue.start if overdue else None,
             blocked_where=overdue.where if overdue else None,
         )
 
-    def _requests(self, books: Ledger) -> tuple[Request, ...]:
+    def _requests(self, ledger: Ledger) -> tuple[Request, ...]:
         zero = self.started.at if self.started else 0.0
         return tuple(
             replace(
                 _shifted(request, zero, _REQUEST_TIMES),
                 chunks=tuple(at - zero for at in request.chunks),
             )
-            for request in books.requests
+            for request in ledger.requests
         )
 
-    def run(self, books: Ledger) -> Run:
+    def run(self, ledger: Ledger) -> Run:
         """The finished run; without an end, the lab gave up."""
         if self.started is None:
             raise RuntimeError(
@@ -164,9 +164,9 @@ class Record:
             stalls=self._stalls_so_far(),
             beats=tuple(self._beats),
             beat_interval=BEAT,
-            requests=self._requests(books),
-            connections=tuple(_shifted(c, zero, _CONNECTION_TIMES) for c in books.connections),
-            peak_in_flight=books.peak_in_flight,
+            requests=self._requests(ledger),
+            connections=tuple(_shifted(c, zero, _CONNECTION_TIMES) for c in ledger.connections),
+            peak_in_flight=ledger.peak_in_flight,
             start=zero,
         )
 

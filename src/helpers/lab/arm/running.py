@@ -68,12 +68,12 @@ async def run_arm(
         process = ArmProcess(Setup(code, backend, *_surroundings()))
         try:
             record = Record(name, limit)
-            books = await _follow(process, record, llm, watch)
+            ledger = await _follow(process, record, llm, watch)
             if record.over:
                 await process.leave()
         finally:
             process.end()
-    run = record.run(books)
+    run = record.run(ledger)
     if run.failure is None:
         return run
     if run.outcome == "raised" and not run.failure.type:
@@ -119,7 +119,7 @@ _turn = threading.Lock()
 
 @asynccontextmanager
 async def _one_at_a_time() -> AsyncIterator[None]:
-    # Two arms at once would disturb each other and share the server's books: a click in a what-if
+    # Two arms at once would disturb each other and share the server's ledger: a click in a what-if
     # panel waits for the cell that is running, and the other way round. JupyterLab handles a click
     # in a thread with a loop of its own, so an asyncio lock would not do.
     while not _turn.acquire(blocking=False):  # noqa: ASYNC110 - an Event belongs to one loop
@@ -133,7 +133,7 @@ async def _one_at_a_time() -> AsyncIterator[None]:
 async def _follow(
     process: ArmProcess, record: Record, llm: MockLLM | None, watch: Watch | None
 ) -> Ledger:
-    """Take the arm's batches until it ends or its limit is over; return the server's books."""
+    """Take the arm's batches until it ends or its limit is over; return the server's ledger."""
     look = 0.0
     while not record.over:
         try:
@@ -148,21 +148,23 @@ async def _follow(
             break
         record.take(batch)
         if watch and record.started and perf_counter() >= look:
-            watch(record.snapshot(await _books(llm)))
+            watch(record.snapshot(await _ledger(llm)))
             look = perf_counter() + _WATCH_EVERY
-    return await _closed_books(llm) if record.over else await _books(llm)
+    return await _closed_ledger(llm) if record.over else await _books(llm)
 
 
 async def _closed_books(llm: MockLLM | None) -> Ledger:
-    """The books when the server has heard of every client that left, or a little later."""
+    """The ledger when the server has heard of every client that left, or a little later."""
     deadline = perf_counter() + _SETTLE
     while True:
-        books = await _books(llm)
-        open_requests = [r for r in books.requests if r.last_byte is None and r.client_left is None]
+        ledger = await _ledger(llm)
+        open_requests = [
+            r for r in ledger.requests if r.last_byte is None and r.client_left is None
+        ]
         if not open_requests or perf_counter() > deadline:
-            return books
+            return ledger
         await asyncio.sleep(0.01)
 
 
-async def _books(llm: MockLLM | None) -> Ledger:
+async def _ledger(llm: MockLLM | None) -> Ledger:
     return await asyncio.to_thread(llm.ledger) if llm else Ledger()

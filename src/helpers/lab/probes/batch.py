@@ -27,8 +27,8 @@ Ask: TypeAlias = Callable[[httpx.AsyncClient, str, str], Awaitable[Any]]
 Batch: TypeAlias = Callable[[httpx.AsyncClient, str, Jobs, Save], Awaitable[Any]]
 
 _TIMEOUT = 10.0
+# Seconds, at most, that the service lives on for tasks that the batch left behind.
 _AFTERWARDS = 10.0
-"""Seconds, at most, that the service lives on for tasks that the batch left behind."""
 
 
 @dataclass(slots=True)

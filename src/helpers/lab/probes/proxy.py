@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, SocketAttribute, SocketStream
 
+# Ends a chunked body in HTTP/1.1 (RFC 9112, section 7.1).
 _LAST_CHUNK = b"0\r\n\r\n"
-"""Ends a chunked body in HTTP/1.1 (RFC 9112, section 7.1)."""
 
 
 @asynccontextmanager

@@ -14,12 +14,12 @@ Ask: TypeAlias = Callable[[httpx.AsyncClient, str, str], Awaitable[Any]]
 """``ask(client, url, question)``, with retries of its own."""
 _Form: TypeAlias = Literal["seconds", "date", "ms"]
 _FORMS: tuple[_Form, ...] = ("seconds", "date", "ms")
+# Seconds that the refusal asks for.
 _TOLD = 1.0
-"""Seconds that the refusal asks for."""
+# Seconds by which a coarse clock may wake too soon.
 _EARLY = 0.01
-"""Seconds by which a coarse clock may wake too soon."""
+# Seconds after which a client that still waits is ended.
 _LIMIT = 30.0
-"""Seconds after which a client that still waits is ended."""
 _BUCKET = 20
 
 
@@ -32,7 +32,7 @@ class Burnt(NamedTuple):
 
 
 async def came_early(ask: Ask) -> list[str]:
-    """Forms of Retry-After ("seconds", "date", "ms") in which the retry came earlier than told.
+    """Forms of Retry-After ("seconds", "date", "ms") in which the retry came before the time it names.
 
     The client asks one question in each, and is refused once. Raises `TimeoutError` if it still
     waits after 30 s, `ValueError` if it does not try again.

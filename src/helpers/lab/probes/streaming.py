@@ -81,16 +81,16 @@ async def break_off(url: str, answer: Answer) -> dict[str, str]:
     async def show(text: str) -> None:
         pass
 
-    told = {}
+    seen = {}
     for kind in BREAKS:
         headers = {"x-mock-fault": kind}
         async with httpx.AsyncClient(headers=headers, timeout=_TIMEOUT) as client:
             try:
                 await answer(client, url, _QUESTIONS[0], show)
-                told[kind] = "complete"
+                seen[kind] = "complete"
             except Exception as error:  # noqa: BLE001 - which one it is, is what is asked
-                told[kind] = type(error).__name__
-    return told
+                seen[kind] = type(error).__name__
+    return seen
 
 
 def first_words(run: Run) -> list[float]:

@@ -16,8 +16,8 @@ import cloudpickle
 
 # Not a name that a file of the learner's can have: those are imported too.
 _MODULE = "learner's solution"
+# A file name for tracebacks, and the code.
 _Code: TypeAlias = tuple[str, ast.Module]
-"""A file name for tracebacks, and the code."""
 _DEFINITIONS = (
     ast.Import,
     ast.ImportFrom,

@@ -18,13 +18,13 @@ from helpers.mock_llm.model.prefix_cache import Marks
 from helpers.mock_llm.model.tokens import pieces
 from helpers.mock_llm.model.words import answer, prompt_digest
 
+# Tools called at once, if a request allows several.
 _MAX_CALLS = 3
-"""Tools called at once, if a request allows several."""
+# Tokens of the text for a tool that takes text.
 _INPUT_LENGTHS = range(4, 13)
-"""Tokens of the text for a tool that takes text."""
 _USUAL_LENGTH = 64
+# Tokens of a request's answers, and of the alternatives to them, in all.
 _MAX_TOKENS = 400_000
-"""Tokens of a request's answers, and of the alternatives to them, in all."""
 _ANY_OBJECT: dict[str, Any] = {
     "type": "object",
     "additionalProperties": {"type": ["string", "integer", "boolean"]},

@@ -32,20 +32,20 @@ from helpers.mock_llm.model.schema_form import (
 )
 from helpers.mock_llm.model.words import WORDS
 
+# Steps from a schema into its parts, references included, beyond which no value is looked for.
 _MAX_DEPTH = 64
-"""Steps from a schema into its parts, references included, beyond which no value is looked for."""
+# The same for values that need not be deeper.
 _USUAL_DEPTH = 12
-"""The same for values that need not be deeper."""
+# Items of an array, properties of an object, characters that a text must have.
 _MAX_ITEMS = 5_000
-"""Items of an array, properties of an object, characters that a text must have."""
+# Things in an answer that could be left out: recursive schemas stay readable.
 _SPARE = 30
-"""Things in an answer that could be left out: recursive schemas stay readable."""
+# Characters of a schema.
 _MAX_LENGTH = 400_000
-"""Characters of a schema."""
+# Characters of a schema whose check is remembered.
 _MAX_REMEMBERED = 20_000
-"""Characters of a schema whose check is remembered."""
+# For a text of the right length, or an item unlike the others.
 _TRIES = 100
-"""For a text of the right length, or an item unlike the others."""
 
 
 @dataclass(slots=True)
@@ -591,6 +591,7 @@ def _word(rng: random.Random) -> str:
     return rng.choice(WORDS)
 
 
+# Names and addresses are of the ranges reserved for documentation (RFC 2606, 5737, 3849).
 _FORMATS: dict[str, Callable[[random.Random], str]] = {
     "date-time": lambda rng: f"{_date(rng)}T{_time(rng)}",
     "date": _date,
@@ -603,4 +604,3 @@ _FORMATS: dict[str, Callable[[random.Random], str]] = {
     "uuid": lambda rng: str(uuid.UUID(int=rng.getrandbits(128), version=4)),
     "uri": lambda rng: f"https://{_word(rng)}.example/{_word(rng)}",
 }
-"""Names and addresses are of the ranges reserved for documentation (RFC 2606, 5737, 3849)."""

@@ -10,8 +10,8 @@ from functools import lru_cache
 from helpers.mock_llm.model.words import WORDS
 
 _ALTERNATIVES = [" " + word for word in WORDS]
+# Share of the tokens that were the likeliest; the others were the second.
 _SURE = 0.9
-"""Share of the tokens that were the likeliest; the others were the second."""
 
 
 def token_logprobs(tokens: list[str], alternatives: int) -> list[str]:

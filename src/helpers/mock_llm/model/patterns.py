@@ -20,12 +20,12 @@ _CLASSES = {
     "s": " ",
 }
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "0": "\0"}
+# Characters of a pattern, and the least number of repetitions of a part.
 _MAX_PATTERN = 2_000
-"""Characters of a pattern, and the least number of repetitions of a part."""
+# Repetitions and repeated characters in a text, in all.
 _MAX_TEXT = 10_000
-"""Repetitions and repeated characters in a text, in all."""
+# Groups within groups.
 _MAX_GROUPS = 50
-"""Groups within groups."""
 
 
 class PatternError(ValueError):

@@ -6,12 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 _STEP = 128
+# The provider's prompt caching guide: prefixes from 1,024 tokens, in steps of 128.
 _MIN_TOKENS = 1024
-"""The provider's prompt caching guide: prefixes from 1,024 tokens, in steps of 128."""
+# Prefixes remembered: 25 million prompt tokens.
 _CAPACITY = 200_000
-"""Prefixes remembered: 25 million prompt tokens."""
+# Blocks before a mark in which Anthropic looks for a cached prefix.
 _LOOK_BACK = 20
-"""Blocks before a mark in which Anthropic looks for a cached prefix."""
 
 
 @dataclass(slots=True)

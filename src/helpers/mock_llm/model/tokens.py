@@ -47,8 +47,8 @@ text."""
 
 # tiktoken's pattern matcher overflows its stack, and panics, on some 100,000 blanks in a row.
 _ENDLESS_BLANKS = re.compile(r"(\s{10000})")
+# Characters below which the tokens of a text are remembered.
 _SHORT = 500
-"""Characters below which the tokens of a text are remembered."""
 _loading = threading.Lock()
 _loaded: list[tiktoken.Encoding] = []
 

@@ -13,12 +13,12 @@ from functools import lru_cache
 from operator import mul
 
 _FEATURE = re.compile(r"\w+|[^\w\s]")
+# Dimensions that a feature is added to, or taken from.
 _PLACES = 8
-"""Dimensions that a feature is added to, or taken from."""
+# The weight of three letters of a word, relative to the word: "cats" is near "cat".
 _TRIGRAM = 0.25
-"""The weight of three letters of a word, relative to the word: "cats" is near "cat"."""
+# What a byte of the whole text's hash adds, so that word order is not lost altogether.
 _NOISE = [1e-3 * (byte - 127.5) / 127.5 for byte in range(256)]
-"""What a byte of the whole text's hash adds, so that word order is not lost altogether."""
 
 
 def vector(text: str, size: int, dimensions: int) -> array[float]:

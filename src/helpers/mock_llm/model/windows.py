@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+# Context window of a model that is in no list, such as those called ``mock-…``.
 _UNKNOWN = 128_000
-"""Context window of a model that is in no list, such as those called ``mock-…``."""
 
 
 @dataclass(frozen=True, slots=True)

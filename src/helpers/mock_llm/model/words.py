@@ -37,10 +37,10 @@ FOREIGN_WORDS = _FOREIGN_LIST.split()
 delivered one by one, their characters are split."""
 
 
+# Tokens of an answer, where no other length is asked for.
 _LENGTHS = range(24, 65)
-"""Tokens of an answer, where no other length is asked for."""
+# Tokens of a sentence, with its full stop.
 _SENTENCE = range(6, 14)
-"""Tokens of a sentence, with its full stop."""
 _INSIDE = [" " + word for word in WORDS]
 _FOREIGN = [" " + word for word in FOREIGN_WORDS]
 _FIRST = [" " + word.title() for word in WORDS]

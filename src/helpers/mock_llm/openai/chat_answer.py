@@ -13,8 +13,8 @@ from helpers.mock_llm.serving.engine import Completion
 from helpers.mock_llm.serving.errors import ApiError
 
 _DONE = b"data: [DONE]\n\n"
+# The tier that a request was served in, where it is not the default one.
 _TIERS = {"flex": "flex", "scale": "scale", "priority": "priority", "fast": "priority"}
-"""The tier that a request was served in, where it is not the default one."""
 PADDING = [("kT3vZq9LwXb2RmYc" * 2)[k : k + 16 - k % 8] for k in range(16)]
 """By the length of a token: with it, every token's event is as long as many others'."""
 

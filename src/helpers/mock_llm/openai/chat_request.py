@@ -22,8 +22,8 @@ def _only_check(value: Any, check: Callable[[Any], Any]) -> Any:
 
 
 _Few = Field(max_length=128)
+# Keeps what was sent, in its order: its tokens are counted as the client counts them.
 _AsSent = WrapValidator(_only_check)
-"""Keeps what was sent, in its order: its tokens are counted as the client counts them."""
 
 
 @with_config(_OPEN)
@@ -87,8 +87,8 @@ class CalledFunction(TypedDict):
     arguments: str
 
 
+# vercel/ai#5171, agno-agi/agno#5382
 _CallId = Annotated[str, Field(min_length=1, max_length=40)]
-"""vercel/ai#5171, agno-agi/agno#5382"""
 
 
 @with_config(_OPEN)

@@ -23,8 +23,8 @@ from helpers.mock_llm.serving.models import check_embedding_model
 from helpers.mock_llm.serving.validation import read
 
 _MOST_INPUTS = 2048
+# Of one input.
 _MOST_TOKENS = 8192
-"""Of one input."""
 _MOST_TOKENS_IN_ALL = 300_000
 
 

@@ -19,10 +19,10 @@ from helpers.mock_llm.serving.errors import ApiError
 
 _Fields = dict[str, Any]
 _OPENING_EVENTS = 2
+# The codes of a failed response that concern text.
 _ERROR_CODES = ("server_error", "rate_limit_exceeded", "invalid_prompt")
-"""Of a failed response's codes those that can befall a text."""
+# Reasoning that a client keeps for the model; ours needs none.
 _ENCRYPTED = "bW9jaw=="
-"""Reasoning that a client keeps for the model; ours needs none."""
 
 
 @dataclass(slots=True)
@@ -48,8 +48,8 @@ class ResponseAnswer:
         self._completion = completion
         self._request = request
         self._keep = keep
+        # Of the events; each stretch of the stream begins with its own number.
         self._numbers = count()
-        """Of the events; each stretch of the stream begins with its own number."""
         self._pieces = _pieces(completion, request)
 
     @property

@@ -70,8 +70,8 @@ Part = Annotated[
     Field(discriminator="type"),
 ]
 """A piece of a message or of a tool's output. Clients send whole outputs back, with all fields."""
+# AnswerDotAI/fastllm#45, orchidfiles/ungate#26
 _CallId = Annotated[str, Field(min_length=1, max_length=64)]
-"""AnswerDotAI/fastllm#45, orchidfiles/ungate#26"""
 _Status: TypeAlias = Literal["in_progress", "completed", "incomplete"] | None
 
 
@@ -186,6 +186,7 @@ def item_type(item: Mapping[str, Any]) -> Any:
     return item.get("type") or ("message" if "role" in item else "item_reference")
 
 
+# Types of items whose fields we know.
 _CHECKED = (
     "message",
     "function_call",
@@ -195,7 +196,6 @@ _CHECKED = (
     "reasoning",
     "item_reference",
 )
-"""Types of items whose fields we know."""
 
 Item = Annotated[
     Annotated[Message, Tag("message")]

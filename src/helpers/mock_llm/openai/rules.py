@@ -19,12 +19,12 @@ _VALUE = (
     "Unsupported value: '{param}' does not support {value} with this model. Only the default "
     "({default}) value is supported."
 )
+# Models that do not reason.
 _PLAIN = r"gpt-(3\.5|4|5(\.\d)?-chat)|chatgpt-"
-"""Models that do not reason."""
 _WITHOUT_EFFORT = r"gpt-(3\.5|4|5-chat)|chatgpt-"
 REASONING = r"o\d|gpt-[5-9](?!(\.\d)?-chat)"
+# Those that also work with effort "none", and then take what plain models take.
 _MAY_REASON = r"gpt-(5\.\d|[6-9])(?!-chat)"
-"""Those that also work with effort "none", and then take what plain models take."""
 
 
 class ModelRule(NamedTuple):
@@ -151,8 +151,8 @@ CHAT_PARTS = {
     "function": ("text",),
 }
 """Types of a message's parts. openai/openai-node#1030, OpenHands/OpenHands#7700."""
+# Models that take images from tools, and ignore them: openai/openai-openapi#523.
 _IMAGES_FROM_TOOLS = re.compile(r"gpt-5\.[2-9]|gpt-[6-9]")
-"""Models that take images from tools, and ignore them: openai/openai-openapi#523."""
 
 ID_PREFIXES = {
     "message": "msg",

@@ -38,12 +38,12 @@ _NOT_AT_TOP = ("oneOf", "anyOf", "allOf", "enum", "not")
 _MAX_DEPTH = 10
 _MAX_PROPERTIES = 5_000
 _MAX_ENUM_VALUES = 1_000
+# Of names of properties and definitions, and values of enums and constants.
 _MAX_CHARACTERS = 120_000
-"""Of names of properties and definitions, and values of enums and constants."""
 _LONG_ENUM = 250
+# Of an enum with more than that many values. All of these limits are the guide's to structured
+# outputs; openai/openai-java#1001 and #732, and the words tidyverse/ellmer#671.
 _MAX_ENUM_CHARACTERS = 15_000
-"""Of an enum with more than that many values. All of these limits are the guide's to structured
-outputs; openai/openai-java#1001 and #732, and the words tidyverse/ellmer#671."""
 _FORMATS = (
     "date-time",
     "time",

@@ -40,6 +40,7 @@ _BOUNDS = {
     "less_than_equal": ("above_max", "above maximum", "<=", "le"),
     "less_than": ("above_max", "above maximum", "<", "lt"),
 }
+# The provider's sentence and code for each of pydantic's error types.
 _WORDS = {
     "missing": ("Missing required parameter: '{param}'.", "missing_required_parameter"),
     "extra_forbidden": ("Unknown parameter: '{param}'.", "unknown_parameter"),
@@ -74,7 +75,6 @@ _WORDS = {
         "invalid_value",
     ),
 }
-"""The provider's sentence and code for each of pydantic's error types."""
 
 
 def validate(model: type[_Model], body: bytes) -> _Model:

@@ -49,13 +49,13 @@ class Recorder:
         self.events = Events()
         self._metrics = Metrics()
         self._requests: deque[Request] = deque()
+        # What their paths take.
         self._path_bytes = 0
-        """What their paths take."""
         self._closed: deque[Connection] = deque(maxlen=_KEPT)
+        # Streams that have ended and whose chunks are kept.
         self._streamed: deque[Request] = deque()
-        """Streams that have ended and whose chunks are kept."""
+        # How many these are.
         self._chunks = 0
-        """How many these are."""
         self._count = 0
         self._in_flight = 0
         self._streams = 0

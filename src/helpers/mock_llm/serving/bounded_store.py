@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 _Value = TypeVar("_Value")
 _MOST = 1_000
+# Of requests and answers, in all. A conversation's earlier parts are shared, not copied.
 _MOST_BYTES = 16 * 1024 * 1024
-"""Of requests and answers, in all. A conversation's earlier parts are shared, not copied."""
 
 
 class BoundedStore(Generic[_Value]):

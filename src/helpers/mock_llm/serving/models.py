@@ -32,8 +32,8 @@ _LISTED = {
     "text-embedding-3-large": "openai",
     "mock-1": "mock",
 }
+# 2025-01-01: a fixed date, so that the list is the same in every run.
 _CREATED = 1_735_689_600
-"""2025-01-01: a fixed date, so that the list is the same in every run."""
 
 
 @lru_cache(maxsize=256)

@@ -17,8 +17,8 @@ from helpers.mock_llm.serving.errors import ApiError, malformed_json, too_many_v
 _Model = TypeVar("_Model", bound=BaseModel)
 _T = TypeVar("_T")
 
+# Bytes above which a body is read in a thread: about 1 ms.
 _LONG = 20_000
-"""Bytes above which a body is read in a thread: about 1 ms."""
 _SCHEMA = re.compile(rb'"(schema|parameters|input_schema)"')
 # What every number has in it that is not JSON, or that no float can hold. Each on its own: together
 # they take five times as long.
@@ -26,8 +26,8 @@ _NOT_JSON = (b"NaN", b"Infinity")
 _HUGE = (re.compile(rb"[0-9][eE]\+?[0-9]{3}"), re.compile(rb"[0-9]{309}"))
 # Bytes searched at once: a regular expression lets no other thread run.
 _STRETCH = 256 * 1024
+# Of keys, strings and values. Pydantic lists every key that is unknown, at 2 µs each.
 _MAX_COUNTS = {b'":': 200_000, b'"': 1_000_000, b",": 1_000_000}
-"""Of keys, strings and values. Pydantic lists every key that is unknown, at 2 µs each."""
 
 FailFastList: TypeAlias = Annotated[list[_T], Field(fail_fast=True)]
 """A list whose items are not read beyond the first that is wrong."""

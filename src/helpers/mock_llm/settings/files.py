@@ -8,8 +8,8 @@ from typing import Any
 
 from helpers.mock_llm.settings.settings import Settings
 
+# The most that a YAML file may hold: levels, and values with those that aliases repeat.
 _DEPTH, _VALUES = 20, 10_000
-"""The most that a YAML file may hold: levels, and values with those that aliases repeat."""
 
 
 def read_config(path: Path) -> dict[str, Any]:

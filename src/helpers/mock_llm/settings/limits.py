@@ -39,7 +39,10 @@ class Limits(Options):
     ] = None
     input_tokens_per_minute: Annotated[
         float | None,
-        Field(gt=0, description="Anthropic's input tokens per minute; by default the tokens per minute."),
+        Field(
+            gt=0,
+            description="Anthropic's input tokens per minute; by default the tokens per minute.",
+        ),
         Wording(flag="itpm"),
     ] = None
     output_tokens_per_minute: Annotated[
