@@ -150,10 +150,10 @@ async def _follow(
         if watch and record.started and perf_counter() >= look:
             watch(record.snapshot(await _ledger(llm)))
             look = perf_counter() + _WATCH_EVERY
-    return await _closed_ledger(llm) if record.over else await _books(llm)
+    return await _closed_ledger(llm) if record.over else await _ledger(llm)
 
 
-async def _closed_books(llm: MockLLM | None) -> Ledger:
+async def _closed_ledger(llm: MockLLM | None) -> Ledger:
     """The ledger when the server has heard of every client that left, or a little later."""
     deadline = perf_counter() + _SETTLE
     while True:

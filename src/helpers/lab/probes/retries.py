@@ -32,7 +32,7 @@ class Burnt(NamedTuple):
 
 
 async def came_early(ask: Ask) -> list[str]:
-    """Forms of Retry-After ("seconds", "date", "ms") in which the retry came before the time it names.
+    """Forms of Retry-After ("seconds", "date", "ms") in which the retry came too early.
 
     The client asks one question in each, and is refused once. Raises `TimeoutError` if it still
     waits after 30 s, `ValueError` if it does not try again.
