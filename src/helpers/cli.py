@@ -158,7 +158,7 @@ def serve(
         Path | None,
         typer.Option(
             help="A .yaml or .toml file with any of these settings, and a profile's own fields. "
-            "Options win over it."
+            "Options override it."
         ),
     ] = None,
     fault: Annotated[
@@ -193,7 +193,7 @@ def serve(
 
 @app.command()
 def doctor() -> None:
-    """Examine whether this machine can run the course: a line per question, with the remedy."""
+    """Check whether this machine can run the course: one line per check, with the remedy."""
     from helpers.lessons.doctor import doctor as examine
 
     healthy = True

@@ -124,8 +124,8 @@ class Run:
     peak_in_flight: int = 0
     """Most requests at once, at the server."""
     start: float = 0.0
-    """``time.perf_counter()`` when the arm was started: take it from a time that the arm noted
-    itself, and the two can be compared with the server's."""
+    """``time.perf_counter()`` when the arm was started: subtract it from a time noted by the arm
+    to compare that time with the server's."""
 
     @property
     def window(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""A temporary folder that goes when its process does, also after SIGKILL."""
+"""A temporary folder, removed when its process ends, even after SIGKILL."""
 
 from __future__ import annotations
 

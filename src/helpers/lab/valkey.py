@@ -1,4 +1,4 @@
-"""A Valkey server (the open continuation of Redis) of the lesson's own, from a Python package."""
+"""The lesson's own Valkey server (the open fork of Redis), from a Python package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ASGI application: who may ask, what for, and what the recorder learns of it."""
+"""The ASGI application: access checks, routing, and what is recorded."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class MockLLM(StartStop):
     Use it with ``with`` or ``async with``, or call ``start`` and ``stop``. It also stops when it is
     garbage collected and when the interpreter exits, however that happens.
 
-    Raises ValueError for a value that cannot be.
+    Raises ValueError for an invalid value.
     """
 
     @takes(Settings)
@@ -133,7 +133,7 @@ class MockLLM(StartStop):
         """Change options of `Changes` from now on, also after a restart.
 
         Limits that are given start with full buckets, faults with their counts at 0.
-        Raises ValueError for a value that cannot be.
+        Raises ValueError for an invalid value.
         """
         given = Changes(*args, **changes).given()
         settings = Settings(**{**dict(self._settings), **given})

@@ -175,7 +175,7 @@ def _result(value: Any) -> Event:
     except BaseException as error:  # noqa: BLE001 - pickling runs anybody's code
         return Unsendable(at, f"returned a {kind}, which cannot be sent back: {_described(error)}")
     try:
-        # What raises, or ends the process, when it is unpickled shall do so here.
+        # Anything that raises or exits when unpickled must do so here.
         pickle.loads(pickled)  # noqa: S301
     except BaseException as error:  # noqa: BLE001 - so does unpickling
         return Unsendable(

@@ -71,7 +71,7 @@ def _become_arm(orders: int, events: int) -> None:
 
 
 def _wait(arm: int, control: socket.socket, wake: int, lab: int) -> int:
-    """The arm's exit code, once it has ended, by itself or because the lab wants or is gone."""
+    """The arm's exit code, once it has ended; kills it if the lab asks to or is gone."""
     while True:
         ended, status = os.waitpid(arm, os.WNOHANG)
         if ended:

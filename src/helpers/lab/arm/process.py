@@ -31,7 +31,7 @@ class _Handle:
     events: BinaryIO
     kill: Callable[[], None]
     wait: Callable[[], int | None]
-    """Its exit code, when it has ended; None if nobody knows it."""
+    """Its exit code, when it has ended; None if it is unknown."""
 
 
 class ArmProcess:
@@ -93,7 +93,7 @@ class _ForkServer:
             )
 
     def is_usable(self) -> bool:
-        """Not by a fork of the lab's process, and not when it has died."""
+        """False in a fork of the lab's process, or once it has died."""
         return self._owner == os.getpid() and self._process.poll() is None
 
     def fork(self) -> _Handle:

@@ -92,12 +92,12 @@ def kept(run: Run, good: Callable[[str], bool]) -> int:
 
 
 def broken(run: Run, good: Callable[[str], bool]) -> int:
-    """Answers in the store that are not."""
+    """Bad answers in the store."""
     return len(run.result.saved) - kept(run, good)
 
 
 def orphaned(run: Run) -> int:
-    """Answers that the server finished when the batch had ended: nobody waited for them."""
+    """Answers that the server finished after the batch had ended, for no one."""
     ended = run.result.ended - run.start
     finished = (r for r in run.requests if r.status == 200 and r.fault not in DROPPING)
     return sum(r.last_byte is not None and r.last_byte > ended for r in finished)

@@ -48,7 +48,7 @@ async def _carry(host: str, port: int, hold: int, client: SocketStream) -> None:
 async def _pass_on(
     source: ByteReceiveStream, sink: ByteSendStream, hold: int, both: anyio.CancelScope
 ) -> None:
-    """Either side's end is the end of both: a reader who leaves is heard of upstream."""
+    """When either side ends, so does the other: upstream sees that a reader left."""
     held = b""
     try:
         async for piece in source:

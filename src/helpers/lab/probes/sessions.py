@@ -17,7 +17,7 @@ _VISITORS = 50
 async def at_once(handle: Handle) -> int:
     """Two turns of one conversation at once; how many of them a third turn's prompt contains.
 
-    Both questions are with the model before it answers either: the worst case, every time.
+    The model has both questions before it answers either: the worst case, every time.
     """
     sent: list[int] = []
     both = anyio.Event()

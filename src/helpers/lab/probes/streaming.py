@@ -73,7 +73,7 @@ async def leave(
 
 
 async def break_off(url: str, answer: Answer) -> dict[str, str]:
-    """For each kind of broken answer what came of it: an exception's name, or "complete".
+    """The result for each kind of broken answer: an exception's name, or "complete".
 
     The client's headers carry the fault.
     """
@@ -88,7 +88,7 @@ async def break_off(url: str, answer: Answer) -> dict[str, str]:
             try:
                 await answer(client, url, _QUESTIONS[0], show)
                 seen[kind] = "complete"
-            except Exception as error:  # noqa: BLE001 - which one it is, is what is asked
+            except Exception as error:  # noqa: BLE001 - the exception is the result
                 seen[kind] = type(error).__name__
     return seen
 
@@ -99,7 +99,7 @@ def first_words(run: Run) -> list[float]:
 
 
 def sent(run: Run, moment: float) -> float:
-    """Per cent of the pieces of all answers that the server had sent ``moment`` s after the start.
+    """Percent of the pieces of all answers that the server had sent ``moment`` s after the start.
 
     NaN if it sent none.
     """
@@ -119,7 +119,7 @@ def lag(run: Run) -> float:
 
 
 def empty_share(run: Run) -> float:
-    """Per cent of the whole time in which the last reader saw nothing: TTFT ÷ total."""
+    """Percent of the whole time in which the last reader saw nothing: TTFT ÷ total."""
     start = min(request.arrival for request in run.requests)
     end: float = max(seen[-1][0] for seen in run.result) - run.start
     return 100.0 * (max(first_words(run)) - start) / (end - start)
@@ -139,7 +139,7 @@ def gap(run: Run) -> float:
 
 
 def visible(run: Run) -> list[tuple[float, float]]:
-    """Per cent of all answers that had been seen, over the seconds since the start: a staircase."""
+    """Percent of all answers seen so far, over the seconds since the start: a staircase."""
     shown = sorted((at - run.start, size) for seen in run.result for at, size in seen)
     total, so_far = sum(size for _, size in shown), 0
     steps = [(0.0, 0.0)]

@@ -41,7 +41,7 @@ class HttpOptions:
     anything and one that never finished a request's head. uvicorn's own 5 s would distort
     connection counts; 75 s is nginx's default."""
     stuck_seconds: float = 60.0
-    """How long a client may leave unread what it asked for: its stream would keep a decode slot.
+    """How long a client may leave its answer unread: its stream would keep a decode slot.
     """
     max_ignored_body: int = 64 * 1024 * 1024
     """Bytes of a request's body that may follow its answer: the rest of one that was too large,
@@ -130,7 +130,7 @@ class HttpConnection(asyncio.Protocol):
             self.transport.close()
 
     def discard(self, data: bytes) -> None:
-        """Ignore what comes after `close_gracefully`; not without end."""
+        """Ignore input after `close_gracefully`, up to a limit."""
         self._discarded += len(data)
         if self._discarded > _MAX_LINGER:
             self.transport.abort()

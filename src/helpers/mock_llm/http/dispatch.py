@@ -23,7 +23,7 @@ _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 class ProtocolDispatcher(asyncio.Protocol):
-    """A connection of which it is not yet known what the client speaks."""
+    """A connection whose protocol is not yet known."""
 
     def __init__(
         self,

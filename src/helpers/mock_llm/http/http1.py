@@ -106,7 +106,7 @@ class Http1(HttpConnection, HttpToolsProtocol):
             super().on_message_complete()
 
     def _path(self) -> str:
-        """That of the request's target, as far as it is one."""
+        """The request target's path; if invalid, all of it."""
         try:
             path: bytes = httptools.parse_url(self.url).path
         except httptools.HttpParserInvalidURLError:

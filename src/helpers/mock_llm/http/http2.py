@@ -288,7 +288,7 @@ class Http2(HttpConnection):
         self._server_state.total_requests += 1
 
     def _is_open(self, stream: Stream) -> bool:
-        """Whether h2, which has read everything that came, knows of no end of the stream."""
+        """Whether h2, having read all input, has not seen the end of the stream."""
         known = self._h2.streams.get(stream.id)
         return known is not None and known.open
 

@@ -125,7 +125,7 @@ class HttpServer(uvicorn.Server):
             recorder.connection_closed(connection)
 
     async def _close_idle(self) -> None:
-        """Close the connections on which nothing has been asked for too long."""
+        """Close the connections that have been idle for too long."""
         recorder, seconds = self._options.recorder, self._options.idle_seconds
         while True:
             await asyncio.sleep(seconds / 10)

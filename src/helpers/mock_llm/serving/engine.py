@@ -93,7 +93,7 @@ class Engine:
         self._tokenizer_loaded = tokenizer_loaded
 
     def configure(self, settings: Settings, changed: Collection[str]) -> None:
-        """From now on; requests in progress keep the times they were given.
+        """Apply settings to new requests; running ones keep their times.
 
         Limits that are given in ``changed`` start with full buckets and faults with their counts at
         zero, even if they are the same as before; so do limits at another speed and faults with

@@ -245,7 +245,7 @@ def not_accepted() -> ApiError:
 
 
 def failed_after_all() -> ApiError:
-    """What a stream says that had begun with status 200."""
+    """The error in a stream that began with status 200."""
     return ApiError(
         529,
         "The server had an error while processing your request. Sorry about that!",

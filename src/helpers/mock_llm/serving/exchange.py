@@ -117,7 +117,7 @@ class Exchange:
         self._send = partial(filter, self._send)
 
     def detached(self) -> Exchange:
-        """A copy for work that goes on in the background: what it sends, nobody reads."""
+        """A copy for background work: what it sends is discarded."""
         return replace(
             self,
             record=replace(self.record),

@@ -213,7 +213,7 @@ class Limiter:
         return self._accounts[key, model]
 
     def reset(self) -> None:
-        """Full buckets and quotas for everybody, requests that have arrived already included."""
+        """Restore every key's buckets and quota, also for requests that have already arrived."""
         self._accounts.clear()
         self._quotas.clear()
 

@@ -1,4 +1,4 @@
-"""A request's body as a pydantic model, or the one error that tells most about why it is not."""
+"""A request's body as a pydantic model, or the most informative error if it is not valid."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def _times(value: object) -> object:
 
 
 class Fault(Options):
-    """Something that goes wrong, and when. Raises ValueError for a value that cannot be.
+    """Something that goes wrong, and when. Raises ValueError for an invalid value.
 
     ========================= =====================================================================
     ``refuse``                the connection is dropped before its first request is read
@@ -75,10 +75,10 @@ class Fault(Options):
     ========================= =====================================================================
 
     At most one of ``share``, ``first`` and ``every`` chooses among the requests that match
-    ``between`` and ``model``; without one, all are hit. Only requests that a model would answer
-    count, once they were read, found right and admitted; for ``refuse`` it is the connections. The
-    first fault of a list that hits a request is the one that happens to it, but each counts all the
-    requests that match it. Seconds are real: a server's ``speed`` does not change them.
+    ``between`` and ``model``; without one, all are hit. Only valid, admitted requests that a
+    model would answer count; for ``refuse``, connections count instead. If several faults of a
+    list hit a request, only the first happens to it, but each counts all the requests that
+    match it. Seconds are real: a server's ``speed`` does not change them.
     """
 
     kind: Annotated[str, Field(description="What goes wrong.", examples=["cut"])]
@@ -87,10 +87,10 @@ class Fault(Options):
         Field(
             ge=0,
             le=1,
-            description="Of the requests, each chosen by the server's seed and its own number.",
+            description="Share of requests, chosen by the server's seed and request number.",
         ),
     ] = None
-    first: Annotated[int | None, Field(ge=1, description="Only so many.")] = None
+    first: Annotated[int | None, Field(ge=1, description="The first N.")] = None
     every: Annotated[int | None, Field(ge=1, description="The k-th, the 2k-th and so on.")] = None
     between: Annotated[
         Annotated[tuple[float, float], Field(strict=False)] | None,

@@ -59,7 +59,7 @@ def _read_yaml(text: str) -> Any:
 
 
 def _check_size(events: Any) -> None:
-    """An alias counts as all that it stands for: a few lines can else stand for billions."""
+    """An alias counts as all it stands for; otherwise a few lines could mean billions."""
     import yaml
 
     count = 0

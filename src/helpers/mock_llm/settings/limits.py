@@ -12,13 +12,13 @@ RetryAfter = Literal["seconds", "date", "ms", "none"]
 
 
 class Limits(Options):
-    """Rate limits and quota of each key. Raises ValueError for a value that cannot be.
+    """Rate limits and quota of each key. Raises ValueError for an invalid value.
 
-    Each limit is a bucket that starts full and refills continuously. A request takes 1 from that of
-    the requests, and its tokens, before it waits for a slot.
+    Each limit is a bucket that starts full and refills continuously. Before waiting for a
+    slot, a request takes 1 from the request bucket, and its tokens from the token bucket.
 
-    On OpenAI's routes these are its prompt and the most that it may answer (``max_tokens``, for
-    each choice), or without such a limit what the answer will take. OpenAI's rate limits guide
+    On OpenAI's routes these are its prompt and longest answer (``max_tokens`` per choice), or
+    without such a limit what the answer takes. OpenAI's rate limits guide
     counts ``max_tokens`` too; its estimate from the number of characters is not published, so ours
     are the true tokens.
 
@@ -51,10 +51,10 @@ class Limits(Options):
         Wording(flag="otpm"),
     ] = None
     burst_requests: Annotated[
-        float | None, Field(ge=1, description="Requests at once; by default those of a minute.")
+        float | None, Field(ge=1, description="Largest burst; by default a minute's requests.")
     ] = None
     burst_tokens: Annotated[
-        float | None, Field(ge=1, description="Tokens at once; by default those of a minute.")
+        float | None, Field(ge=1, description="Largest burst; by default a minute's tokens.")
     ] = None
     quota_tokens: Annotated[
         int | None,

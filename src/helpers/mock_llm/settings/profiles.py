@@ -19,7 +19,7 @@ class Profile(Options):
         TTFT = queue + base + uncached_prompt_tokens / prefill_rate + thinking_tokens / decode_rate
         token k is due at first_token + k / decode_rate
 
-    Raises ValueError for a value that cannot be.
+    Raises ValueError for an invalid value.
     """
 
     base: Annotated[

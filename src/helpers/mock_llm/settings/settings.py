@@ -27,7 +27,7 @@ class Changes(Options):
         Field(gt=0, description="Divides the profile's times and the limits' minutes."),
         Wording(must="more than 0 (1 is real time, 10 is ten times faster)"),
     ] = 1.0
-    seed: Annotated[int, Field(description="Of answers, jitter and faults.")] = 0
+    seed: Annotated[int, Field(description="Seeds answers, jitter, faults.")] = 0
     answer_tokens: Annotated[
         int | None,
         Field(
@@ -64,7 +64,7 @@ class Changes(Options):
 
 
 class Settings(Changes):
-    """All settings of a server. Raises ValueError, in one sentence, for a value that cannot be."""
+    """All settings of a server. Raises ValueError, in one sentence, for an invalid value."""
 
     api_key: Annotated[
         str | None,
