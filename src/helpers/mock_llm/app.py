@@ -172,7 +172,7 @@ class App:
         except ApiError as error:
             await exchange.refuse(error)
         except ClientDisconnectError:
-            record.client_left = record.client_left or perf_counter()
+            exchange.client_left(perf_counter())
         except AbortedResponseError:
             return
         except Exception:  # noqa: BLE001  # a mistake of ours: say so, and keep serving
@@ -181,7 +181,7 @@ class App:
                 await exchange.refuse(errors.internal())
         finally:
             if connection.entry.closed is not None and record.last_byte is None:
-                record.client_left = record.client_left or connection.entry.closed
+                exchange.client_left(connection.entry.closed)
             exchange.close()
 
     def _route(self, path: str) -> tuple[str, _Route | None]:
@@ -198,7 +198,8 @@ class App:
     async def _answer(self, exchange: Exchange, path: str, route: _Route | None) -> None:
         method = exchange.record.method
         key = exchange.dialect.api_key(exchange.request_headers)
-        exchange.record.key = None if key is None else shorten_key(key)
+        if key is not None:
+            exchange.name_key(shorten_key(key))
         if route is None or not route.handlers:
             raise errors.unknown_url(method, exchange.record.path)
         handler = route.handler(method)

@@ -39,7 +39,7 @@ class Messages:
         if thread is not None:
             resume(thread, request)
         await self._check(exchange, request, body)
-        exchange.record.messages = len(request.messages)
+        exchange.count_messages(len(request.messages))
         keep = partial(self._keep, request, size, len(body)) if request.thread is not None else None
         with continuing(thread):
             prompt = await self._engine.tokenize(lambda: read_prompt(request), size)
@@ -60,7 +60,7 @@ class Messages:
     async def _parse(self, model: type[_Request], exchange: Exchange, body: bytes) -> _Request:
         headers = exchange.request_headers
         request = await read(lambda body: parse(model, body, headers), body)
-        exchange.record.model = check_anthropic_model(request.model)
+        exchange.name_model(check_anthropic_model(request.model))
         return request
 
     async def _check(self, exchange: Exchange, request: CountRequest, body: bytes) -> None:

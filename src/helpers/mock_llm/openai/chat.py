@@ -28,10 +28,10 @@ class Chat:
     async def answer(self, exchange: Exchange) -> None:
         body = await named_body(exchange)
         request = await read(parse, body)
-        exchange.record.model = check_text_model(
-            request.model, "v1/chat/completions", exchange.deployment
+        exchange.name_model(
+            check_text_model(request.model, "v1/chat/completions", exchange.deployment)
         )
-        exchange.record.messages = len(request.messages)
+        exchange.count_messages(len(request.messages))
         tools = [*(request.tools or ()), *(request.functions or ())]
         prompt = await self._engine.tokenize(
             lambda: prompt_tokens(request.messages, tools), len(body)

@@ -86,9 +86,9 @@ class Completions:
     async def answer(self, exchange: Exchange) -> None:
         body = await named_body(exchange)
         request = await read(_parse, body)
-        exchange.record.model = check_completion_model(request.model, exchange.deployment)
+        exchange.name_model(check_completion_model(request.model, exchange.deployment))
         prompts = await self._engine.tokenize(partial(_prompts, request.prompt), len(body))
-        exchange.record.messages = len(prompts)
+        exchange.count_messages(len(prompts))
         stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
         generation = GenerationRequest(
             model=request.model,

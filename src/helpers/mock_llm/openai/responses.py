@@ -40,9 +40,9 @@ class Responses:
     async def create(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = await read(partial(parse, ResponseRequest), body)
-        model = exchange.record.model = check_text_model(request.model or "", "v1/responses")
+        model = exchange.name_model(check_text_model(request.model or "", "v1/responses"))
         items, size = self._conversation(request, len(body))
-        exchange.record.messages = len(items)
+        exchange.count_messages(len(items))
         prompt = await self._engine.tokenize(lambda: self._prompt(request, items), size)
         generation = GenerationRequest(
             model=model,
@@ -72,7 +72,7 @@ class Responses:
     async def count(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = await read(partial(parse, CountRequest), body)
-        exchange.record.model = check_text_model(request.model or "", "v1/responses")
+        exchange.name_model(check_text_model(request.model or "", "v1/responses"))
         items, size = self._conversation(request, len(body))
         prompt = await self._engine.tokenize(lambda: _prompt(request, items), size)
         await _reply(exchange, {"object": "response.input_tokens", "input_tokens": len(prompt)})

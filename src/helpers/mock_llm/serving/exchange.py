@@ -65,7 +65,24 @@ class Exchange:
         self._body = await read_body(self._receive, self.request_headers)
         return self._body
 
-    def named_model(self) -> str:
+    def name_key(self, shortened: str) -> None:
+        """Record the API key that it carries."""
+        self.record.key = shortened
+
+    def name_model(self, model: str) -> str:
+        """Record the model that it asks for; returns it."""
+        self.record.model = model
+        return model
+
+    def count_messages(self, messages: int) -> None:
+        """Record how many messages its conversation has."""
+        self.record.messages = messages
+
+    def client_left(self, at: float) -> None:
+        """Record when its client left, unless that is known already."""
+        self.record.client_left = self.record.client_left or at
+
+    def model_in_body(self) -> str:
         """The model that its body asks for, also where the rest of it is wrong; or nothing."""
         try:
             name = json.loads(self._body)["model"]
@@ -89,7 +106,7 @@ class Exchange:
 
     async def refuse(self, error: ApiError) -> None:
         if not self.admission.decided:
-            self.admission.count_failed(self.record.model or self.named_model())
+            self.admission.count_failed(self.record.model or self.model_in_body())
         body = self.dialect.error_body(error, self.id)
         await self.reply(error.status, body, list(error.headers))
 
