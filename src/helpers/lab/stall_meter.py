@@ -395,7 +395,6 @@ class StallMeter:
             now, woken = perf_counter(), watchdog.starved()
             wanted = self.step_start != 0 and self._thread.wants_the_gil()
             if wanted:
-                self._withheld += self._withheld_at_handover(woken - asleep)
                 # Now the watchdog has the GIL. Once it has been without a core for a while, it is
                 # asked to give it up, and the loop reads the statistics before the watchdog does.
                 self._withheld_now = lambda woken=woken: watchdog.starved() - woken  # type: ignore[misc]
@@ -404,13 +403,6 @@ class StallMeter:
                 withheld, self._withheld_now = self._withheld_now(), lambda: 0.0
                 self._withheld += withheld
         watchdog.close()
-
-    def _withheld_at_handover(self, delayed: float) -> float:
-        """How long the loop's thread waited for the watchdog to take the GIL: the watchdog was
-        ``delayed``, but perhaps before it was handed the GIL."""
-        # Only if the step has not waited for anything else.
-        waited = self._read().waited_since(self._before)
-        return delayed if waited - delayed < _READ_EVERY + _PROMPT else 0.0
 
     def _sample(self, now: float, waited: float) -> None:
         """A look at the running step by the watchdog, ``waited`` seconds after it asked for the
