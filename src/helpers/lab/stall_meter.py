@@ -390,19 +390,36 @@ class StallMeter:
     def _watch(self) -> None:
         watchdog = _Thread()
         while not self._halted:
-            asleep, wakes = watchdog.starved(), perf_counter() + _SAMPLE_EVERY
+            before, asleep = self._read(), watchdog.starved()
+            wakes = perf_counter() + _SAMPLE_EVERY
             time.sleep(_SAMPLE_EVERY)
             now, woken = perf_counter(), watchdog.starved()
+            delayed = woken - asleep
+            waited = now - wakes - delayed
             wanted = self.step_start != 0 and self._thread.wants_the_gil()
             if wanted:
+                if self._handed_over(before, delayed, waited):
+                    self._withheld += delayed
                 # Now the watchdog has the GIL. Once it has been without a core for a while, it is
                 # asked to give it up, and the loop reads the statistics before the watchdog does.
                 self._withheld_now = lambda woken=woken: watchdog.starved() - woken  # type: ignore[misc]
-            self._sample(now, now - wakes - (woken - asleep))
+            self._sample(now, waited)
             if wanted:
                 withheld, self._withheld_now = self._withheld_now(), lambda: 0.0
                 self._withheld += withheld
         watchdog.close()
+
+    def _handed_over(self, before: _Reading, delayed: float, waited: float) -> bool:
+        """Whether the loop's thread gave up the GIL on request and has since waited for the
+        watchdog to take it: the watchdog was ``delayed``, and otherwise ``waited`` for the GIL."""
+        # It is requested from a thread that has had it for an interval. One that has not computed
+        # all that time has waited with the GIL; a step that has waited for longer than the watchdog
+        # was delayed, for something else.
+        now = self._read()
+        return (
+            sys.getswitchinterval() - _PROMPT < waited < now.computed_since(before) + _PROMPT
+            and now.waited_since(self._before) - delayed < _READ_EVERY + _PROMPT
+        )
 
     def _sample(self, now: float, waited: float) -> None:
         """A look at the running step by the watchdog, ``waited`` seconds after it asked for the
