@@ -148,12 +148,9 @@ class _Thread:
         text = _read_now(self._schedstat)
         return int(text.split()[1]) / 1e9 if text else 0.0
 
-    def wants_the_gil(self) -> bool:
-        """Whether a thread that does not have the GIL waits for it, or does not wait at all. Takes
-        about 40 µs."""
+    def waits_for_gil(self) -> bool:
+        """Whether it waits for the GIL. Takes about 40 µs."""
         number, *arguments = _read_now(self._syscall).split() or [b"unknown"]
-        if number == b"running":
-            return True
         return number == _FUTEX and int(arguments[0], 16) in _gil_addresses()
 
     def close(self) -> None:
@@ -396,10 +393,10 @@ class StallMeter:
             now, woken = perf_counter(), watchdog.starved()
             delayed = woken - asleep
             waited = now - wakes - delayed
-            wanted = self.step_start != 0 and self._thread.wants_the_gil()
-            if wanted:
-                if self._handed_over(before, delayed, waited):
-                    self._withheld += delayed
+            in_step = self.step_start != 0
+            if in_step:
+                self._withheld += self._withheld_at_handover(before, delayed, waited)
+            if wanted := in_step and self._thread.waits_for_gil():
                 # Now the watchdog has the GIL. Once it has been without a core for a while, it is
                 # asked to give it up, and the loop reads the statistics before the watchdog does.
                 self._withheld_now = lambda woken=woken: watchdog.starved() - woken  # type: ignore[misc]
@@ -409,17 +406,18 @@ class StallMeter:
                 self._withheld += withheld
         watchdog.close()
 
-    def _handed_over(self, before: _Reading, delayed: float, waited: float) -> bool:
-        """Whether the loop's thread gave up the GIL on request and has since waited for the
-        watchdog to take it: the watchdog was ``delayed``, and otherwise ``waited`` for the GIL."""
-        # It is requested from a thread that has had it for an interval. One that has not computed
-        # all that time has waited with the GIL; a step that has waited for longer than the watchdog
-        # was delayed, for something else.
+    def _withheld_at_handover(self, before: _Reading, delayed: float, waited: float) -> float:
+        """How long the loop's thread, asked for the GIL, has surely waited for the watchdog to take
+        it: the watchdog was ``delayed``, and otherwise ``waited`` for the GIL."""
+        # Only a thread that has had the GIL for an interval is asked. If it has not computed all
+        # that time, it has waited with the GIL.
         now = self._read()
-        return (
-            sys.getswitchinterval() - _PROMPT < waited < now.computed_since(before) + _PROMPT
-            and now.waited_since(self._before) - delayed < _READ_EVERY + _PROMPT
-        )
+        if not sys.getswitchinterval() - _PROMPT < waited < now.computed_since(before) + _PROMPT:
+            return 0.0
+        # A step that has waited for longer than the watchdog was delayed has waited for something
+        # else.
+        idle = now.waited_since(self._before)
+        return min(idle, delayed) if idle - delayed < _READ_EVERY + _PROMPT else 0.0
 
     def _sample(self, now: float, waited: float) -> None:
         """A look at the running step by the watchdog, ``waited`` seconds after it asked for the
