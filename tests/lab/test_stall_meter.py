@@ -133,13 +133,13 @@ def test_a_blocked_step_is_reported_with_its_line(
     inject = Injector()
 
     async def body() -> None:
-        for _ in range(3):
+        for _ in range(5):
             await inject(act, LONG)
 
     matched = inject.matched(metered(backend, body))
     lines = [step.frame[:2] for step in matched if step.frame]
+    # Without a core, the watchdog can miss some of the lines, but it never names another one.
     assert set(lines) == {(__file__, guilty_line(act))}
-    assert len(lines) >= 2  # under load a look can come too late, but never sees another line
     for step in matched:
         assert step.cpu_share is not None
         assert (step.cpu_share < 0.5) == waits
@@ -419,15 +419,15 @@ def test_a_loop_without_a_core_is_excused(backend: str) -> None:
 @BACKENDS
 def test_a_loop_without_a_core_is_not_excused_for_its_own_stalls(backend: str) -> None:
     inject = Injector()
+    acts = [sleep, sleep_in_a_library, sleep_with_the_gil, compute] * 3
 
     async def body() -> None:
-        for _ in range(3):
-            await inject(sleep, 0.05)
-            await inject(compute, 0.05)
+        for act in acts:
+            await inject(act, 0.05)
 
     with one_crowded_core():
         found = metered(backend, body)
-    sleeps, computations = inject.matched(found)[::2], inject.matched(found)[1::2]
-    assert all(step.cpu_share is not None and step.cpu_share < 0.5 for step in sleeps)
-    assert all(step.cpu_share is not None and step.cpu_share >= 0.5 for step in computations)
-    assert len(stretches(found)) >= 6
+    for act, step in zip(acts, inject.matched(found), strict=True):
+        assert step.cpu_share is not None
+        assert (step.cpu_share >= 0.5) == (act is compute)
+    assert len(stretches(found)) >= len(acts)

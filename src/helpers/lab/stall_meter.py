@@ -31,8 +31,8 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from io import FileIO
 from pathlib import Path
 from time import perf_counter
@@ -53,8 +53,10 @@ _READ_EVERY = 0.001
 # Waking up and taking a free GIL takes less, and so does a reading.
 _PROMPT = 0.0005
 _TRIES = 5
-# Number of the system call in which a thread waits for the GIL (and for other locks).
+# Number of the system call in which a thread waits for the GIL, and for other locks.
 _FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
+# The GIL is part of this structure of CPython, which is smaller than that.
+_RUNTIME, _RUNTIME_SIZE = "_PyRuntime", 1 << 20
 # The share of a step for which there must be evidence that its line was running.
 _EVIDENCE = 1 / 8
 _MOST_LINES = 5
@@ -98,7 +100,7 @@ class _Reading(NamedTuple):
     """How long the loop's thread was ready to run, but without a core; 0 where the system does not
     say."""
     withheld: float
-    """How long the watchdog can have kept the GIL from it without having a core."""
+    """How long it waited for the GIL while the watchdog, which had it, was without a core."""
 
     def computed_since(self, before: _Reading) -> float:
         """Seconds of computing since ``before``, and of waiting for a core."""
@@ -110,10 +112,13 @@ class _Reading(NamedTuple):
         own."""
         # Up to this reading, not up to the end of the step: while it is read, a thread often loses
         # its core or the GIL.
-        seconds = self.at - before.at
-        waited = max(seconds - self.computed_since(before), 0.0)
-        withheld = max(self.withheld - before.withheld, 0.0)
-        return seconds - (self.starved - before.starved) - min(withheld, waited)
+        computed = (self.cpu or 0.0) - (before.cpu or 0.0)
+        return computed + self.waited_since(before)
+
+    def waited_since(self, before: _Reading) -> float:
+        """Seconds since ``before`` in which it waited for something else than the watchdog."""
+        waited = self.at - before.at - self.computed_since(before)
+        return max(waited - (self.withheld - before.withheld), 0.0)
 
 
 class _Thread:
@@ -143,10 +148,10 @@ class _Thread:
         text = _read_now(self._schedstat)
         return int(text.split()[1]) / 1e9 if text else 0.0
 
-    def waits_for_no_lock(self) -> bool:
-        """Whether it is in a system call that has nothing to do with the GIL. Takes about 40 µs."""
-        number, _, rest = _read_now(self._syscall).partition(b" ")
-        return _FUTEX is not None and rest != b"" and number != _FUTEX
+    def waits_for_gil(self) -> bool:
+        """Whether it waits for the GIL. Takes about 40 µs."""
+        number, *arguments = _read_now(self._syscall).split() or [b"unknown"]
+        return number == _FUTEX and int(arguments[0], 16) in _gil_addresses()
 
     def close(self) -> None:
         for file in (self._schedstat, self._syscall):
@@ -155,6 +160,15 @@ class _Thread:
 
     def frame(self) -> FrameType | None:
         return sys._current_frames().get(self.id)
+
+
+@cache
+def _gil_addresses() -> range:
+    """Addresses of memory among which are those of the GIL; none if they are unknown."""
+    with suppress(ValueError):
+        start = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, _RUNTIME))
+        return range(start, start + _RUNTIME_SIZE)
+    return range(0)
 
 
 def _read_now(file: FileIO | None) -> bytes:
@@ -167,13 +181,15 @@ def _read_now(file: FileIO | None) -> bytes:
     return text.value
 
 
-class _Lines(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Lines:
     """Lines of one function, one of which ran."""
 
     file: str
     first: int
     last: int
-    function: str
+    # A generator expression is a function on the line of another one.
+    function: str = field(compare=False)
 
 
 class _Samples:
@@ -240,8 +256,8 @@ class StallMeter:
         self._steps = 0
         self._blocked = False
         self._withheld = 0.0
-        self._withheld_since: Callable[[], float] = lambda: 0.0
-        """Seconds that are not in `_withheld` yet."""
+        self._withheld_now: Callable[[], float] = lambda: 0.0
+        """Seconds that are not in `_withheld` yet, while the watchdog has the GIL."""
 
     def __enter__(self) -> StallMeter:
         self._thread = _Thread()
@@ -260,7 +276,7 @@ class StallMeter:
         for _ in range(_TRIES):
             began = perf_counter()
             cpu, starved = self._thread.cpu(), self._thread.starved()
-            withheld = self._withheld + self._withheld_since()
+            withheld = self._withheld + self._withheld_now()
             reading = _Reading(perf_counter(), cpu, starved, withheld)
             # Else the core or the GIL was lost in between: the numbers do not belong together.
             if reading.at - began < _PROMPT:
@@ -370,33 +386,38 @@ class StallMeter:
 
     def _watch(self) -> None:
         watchdog = _Thread()
-        asleep = woken = watchdog.starved()
-        # It can lose its core in the moment between the last reading and giving up the GIL, too.
-        self._withheld_since = lambda: watchdog.starved() - asleep
         while not self._halted:
             before, asleep = self._read(), watchdog.starved()
-            # It had the GIL all the time since it woke up.
-            self._withheld += asleep - woken
             wakes = perf_counter() + _SAMPLE_EVERY
             time.sleep(_SAMPLE_EVERY)
             now, woken = perf_counter(), watchdog.starved()
-            delayed, asleep = woken - asleep, woken
+            delayed = woken - asleep
             waited = now - wakes - delayed
-            if delayed >= _PROMPT and not self._thread.waits_for_no_lock():
-                self._withheld += self._while_woken(before, delayed, waited)
+            in_step = self.step_start != 0
+            if in_step:
+                self._withheld += self._withheld_at_handover(before, delayed, waited)
+            if wanted := in_step and self._thread.waits_for_gil():
+                # Now the watchdog has the GIL. Once it has been without a core for a while, it is
+                # asked to give it up, and the loop reads the statistics before the watchdog does.
+                self._withheld_now = lambda woken=woken: watchdog.starved() - woken  # type: ignore[misc]
             self._sample(now, waited)
+            if wanted:
+                withheld, self._withheld_now = self._withheld_now(), lambda: 0.0
+                self._withheld += withheld
         watchdog.close()
 
-    def _while_woken(self, before: _Reading, delayed: float, waited: float) -> float:
-        """How long the watchdog can have had the GIL, or been handed it, before it woke up: it was
-        ``delayed``, apart from the time that it ``waited`` for the GIL."""
-        after = self._read()
-        idle = after.at - before.at - after.computed_since(before)
-        if idle - delayed < _SAMPLE_EVERY + FLOOR:
-            return delayed
-        # The loop's thread has waited with the GIL. The watchdog woke up once in each switch
-        # interval to ask for it, and can have been handed it only the last time.
-        return delayed / max(waited / sys.getswitchinterval(), 1.0)
+    def _withheld_at_handover(self, before: _Reading, delayed: float, waited: float) -> float:
+        """How long the loop's thread, asked for the GIL, has surely waited for the watchdog to take
+        it: the watchdog was ``delayed``, and otherwise ``waited`` for the GIL."""
+        # Only a thread that has had the GIL for an interval is asked. If it has not computed all
+        # that time, it has waited with the GIL.
+        now = self._read()
+        if not sys.getswitchinterval() - _PROMPT < waited < now.computed_since(before) + _PROMPT:
+            return 0.0
+        # A step that has waited for longer than the watchdog was delayed has waited for something
+        # else.
+        idle = now.waited_since(self._before)
+        return min(idle, delayed) if idle - delayed < _READ_EVERY + _PROMPT else 0.0
 
     def _sample(self, now: float, waited: float) -> None:
         """A look at the running step by the watchdog, ``waited`` seconds after it asked for the
