@@ -67,7 +67,7 @@ def test_a_small_body_does_not_freeze_everybody(llm: MockLLM, name: str) -> None
     """Each took 2 s to more than 60 s, and everybody else with it. On a quiet machine now: less
     than 0.5 s, and others wait less than 0.2 s."""
     waits = []
-    over = threading.Event()
+    over, served = threading.Event(), threading.Event()
 
     def ask() -> None:
         with httpx.Client(timeout=30) as client:
@@ -75,10 +75,12 @@ def test_a_small_body_does_not_freeze_everybody(llm: MockLLM, name: str) -> None
                 start = perf_counter()
                 client.post(f"{llm.url}/chat/completions", content=body()).raise_for_status()
                 waits.append(perf_counter() - start)
+                served.set()
 
     other = threading.Thread(target=ask)
     other.start()
     try:
+        assert served.wait(30)
         start = perf_counter()
         response = httpx.post(f"{llm.url}/chat/completions", content=BODIES[name], timeout=30)
         took = perf_counter() - start

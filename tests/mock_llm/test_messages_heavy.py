@@ -79,7 +79,8 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_small_body_does_not_freeze_everybody(llm: MockLLM, name: str) -> None:
-    url, waits, over = f"{llm.url}/messages", [], threading.Event()
+    url, waits = f"{llm.url}/messages", []
+    over, served = threading.Event(), threading.Event()
 
     def ask() -> None:
         with httpx.Client(timeout=30, headers=VERSION) as client:
@@ -87,10 +88,12 @@ def test_a_small_body_does_not_freeze_everybody(llm: MockLLM, name: str) -> None
                 start = perf_counter()
                 client.post(url, content=body()).raise_for_status()
                 waits.append(perf_counter() - start)
+                served.set()
 
     other = threading.Thread(target=ask)
     other.start()
     try:
+        assert served.wait(30)
         start = perf_counter()
         response = httpx.post(url, content=BODIES[name], headers=VERSION, timeout=30)
         took = perf_counter() - start
