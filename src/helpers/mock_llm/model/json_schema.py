@@ -98,6 +98,12 @@ def _with_text(
         remembered(text)
 
 
+def _count(schema: Schema, keyword: str, default: Any) -> Any:
+    """JSON schema allows 3.0 and 3e2 where a count is wanted."""
+    value = schema.get(keyword, default)
+    return value if value == math.inf else int(value)
+
+
 @lru_cache(maxsize=512)
 def _check_answer(text: str) -> None:
     _answer(json.loads(text))
@@ -168,7 +174,7 @@ class _Writer:
         if name == "object":
             return all(self._fits(part, depth - 1) for part in self._required(schema).values())
         if name == "array":
-            least = schema.get("minItems", 0)
+            least = _count(schema, "minItems", 0)
             parts = _first_items(schema, least)
             self._budget.spend(steps=len(parts))
             return len(parts) == least and all(self._fits(part, depth - 1) for part in parts)
@@ -301,7 +307,7 @@ class _Writer:
             if name in required or self._may(part, depth)
         }
         parts |= {name: part for name, part in required.items() if name not in parts}
-        most = schema.get("maxProperties", math.inf)
+        most = _count(schema, "maxProperties", math.inf)
         for name in [name for name in parts if name not in required]:
             if len(parts) > most:
                 del parts[name]
@@ -321,7 +327,7 @@ class _Writer:
     ) -> None:
         """Those that the schema does not name: if it says what they are, or to make up the least
         number."""
-        least, most = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
+        least, most = _count(schema, "minProperties", 0), _count(schema, "maxProperties", math.inf)
         named = schema.get("properties", {})
         for name, part in named.items():
             if len(parts) < least and self._fits(part, depth - 1):
@@ -345,8 +351,8 @@ class _Writer:
         return str(self._value({"type": "string", "allOf": [schema]}, depth, path))
 
     def _array(self, schema: Schema, depth: int, path: Path) -> list[Any]:
-        least = schema.get("minItems", 0)
-        most = schema.get("maxItems", max(least, 3))
+        least = _count(schema, "minItems", 0)
+        most = _count(schema, "maxItems", max(least, 3))
         if least > most or least > _MAX_ITEMS:
             raise SchemaError(f"no array has {least} to {most} items.", path)
         count = max(least, min(most, self._rng.randint(1, 3)))
@@ -371,7 +377,7 @@ class _Writer:
         return items
 
     def _string(self, schema: Schema, path: Path) -> str:
-        least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
+        least, most = _count(schema, "minLength", 0), _count(schema, "maxLength", math.inf)
         if least > most or least > _MAX_ITEMS:
             raise SchemaError(f"no string has {least} to {most} characters.", path)
         if "pattern" not in schema and schema.get("format") not in _FORMATS:

@@ -13,17 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.mock_llm.model.generate import Choice, GenerationRequest, Text
 from helpers.mock_llm.model.logprobs import token_logprobs
-from helpers.mock_llm.model.tokens import decode, encode, pieces
+from helpers.mock_llm.model.tokens import decode, encode, encoding, pieces
 from helpers.mock_llm.openai.chat_request import StreamOptions
 from helpers.mock_llm.openai.dialect import OPENAI
 from helpers.mock_llm.openai.validation import named_body, not_one_of, refused, validate
 from helpers.mock_llm.serving.engine import Completion, Engine
-from helpers.mock_llm.serving.errors import ApiError
+from helpers.mock_llm.serving.errors import ApiError, answer_too_long
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import check_completion_model
 from helpers.mock_llm.serving.validation import FailFastList, read
 
 _MAX_PROMPTS = 2_048
+# Echoed tokens of all choices, alternatives counted four times: some 50 ms.
+_MAX_ECHOED = 200_000
 _USUAL_LIMIT = 16
 _DONE = b"data: [DONE]\n\n"
 _Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -89,6 +91,7 @@ class Completions:
         exchange.name_model(check_completion_model(request.model, exchange.deployment))
         prompts = await self._engine.tokenize(partial(_prompts, request.prompt), len(body))
         exchange.count_messages(len(prompts))
+        _check_echo(request, prompts)
         stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
         generation = GenerationRequest(
             model=request.model,
@@ -109,6 +112,14 @@ class Completions:
         )
 
 
+def _check_echo(request: CompletionRequest, prompts: list[list[int]]) -> None:
+    """Raises ApiError (400): each choice repeats its prompt, with its log probabilities."""
+    if request.echo:
+        tokens = (request.n or 1) * sum(map(len, prompts))
+        if tokens * (1 + 4 * (request.logprobs or 0)) > _MAX_ECHOED:
+            raise answer_too_long()
+
+
 def _prompts(value: Any) -> list[list[int]]:
     """The tokens of each prompt. Raises ApiError (400)."""
     if value is None or value == "":
@@ -124,7 +135,9 @@ def _prompts(value: Any) -> list[list[int]]:
             "array_above_max_length",
         )
     prompts = [encode(item) if isinstance(item, str) else item for item in values]
-    if not all(_is_tokens(prompt) for prompt in prompts if prompt != []):
+    if not all(_is_tokens(prompt) for prompt in prompts if prompt != []) or any(
+        not 0 <= token < encoding().n_vocab for prompt in prompts for token in prompt
+    ):
         raise not_one_of("prompt", None, ["a string", "an array of strings", "arrays of tokens"])
     return prompts
 
@@ -169,22 +182,27 @@ class _CompletionAnswer:
         self._completion = completion
         self._request = request
         count = request.n or 1
+        echoes = [self._echo(prompt) for prompt in prompts]
         self._pieces = [
-            self._piece(choice, prompts[index // count])
+            self._piece(choice, *echoes[index // count])
             for index, choice in enumerate(completion.choices)
         ]
 
-    def _piece(self, choice: Choice, prompt: list[int]) -> _Piece:
-        part, wanted = choice.parts[0], self._request.logprobs
+    def _echo(self, prompt: list[int]) -> tuple[list[str], list[Any]]:
+        """A prompt's tokens, and their log probabilities, where they are wanted."""
+        wanted = self._request.logprobs
         echoed = pieces(decode(prompt)) if self._request.echo else []
-        listed: list[str] = []
-        if wanted is not None and isinstance(part, Text):
-            listed = [*token_logprobs(echoed, wanted), *part.logprobs]
+        listed = [] if wanted is None else token_logprobs(echoed, wanted)
+        return echoed, [json.loads(entry) for entry in listed]
+
+    def _piece(self, choice: Choice, echoed: list[str], listed: list[Any]) -> _Piece:
+        part = choice.parts[0]
+        own = part.logprobs if isinstance(part, Text) else []
         return _Piece(
             echoed,
             part.tokens,
             "length" if choice.finish == "length" else "stop",
-            [json.loads(entry) for entry in listed],
+            [*listed, *map(json.loads, own)] if self._request.logprobs is not None else [],
             list(accumulate(map(len, [*echoed, *part.tokens]), initial=0)),
         )
 

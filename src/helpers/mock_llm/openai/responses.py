@@ -25,7 +25,7 @@ from helpers.mock_llm.serving.engine import Completion, Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import check_text_model
-from helpers.mock_llm.serving.validation import read
+from helpers.mock_llm.serving.validation import is_count, read
 
 _Item = dict[str, Any]
 _PAGE = 20
@@ -101,7 +101,7 @@ class Responses:
         """Newest first, unless asked otherwise."""
         items = self._store.find(_id(exchange)).input
         limit = _query(exchange, "limit", str(_PAGE))
-        if not limit.isdecimal() or not 1 <= int(limit) <= 100:
+        if not is_count(limit, 100):
             raise ApiError(
                 400, "Invalid 'limit': expected an integer from 1 to 100.", param="limit"
             )

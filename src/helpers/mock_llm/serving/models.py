@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 from helpers.mock_llm.serving.errors import ApiError, unknown_model
 from helpers.mock_llm.serving.exchange import Exchange
+from helpers.mock_llm.serving.validation import is_count
 
 _FAMILIES = re.compile(
     r"(ft:)?(gpt-|chatgpt-|codex-|o\d|claude-|text-embedding-|mock-)[\w.:-]*"
@@ -118,7 +119,7 @@ def _anthropic_page(query: dict[str, list[str]]) -> bytes:
         query.get(key, [default])[:1]
         for key, default in (("limit", "20"), ("after_id", ""), ("before_id", ""))
     )
-    if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+    if not is_count(limit, 1000):
         raise ApiError(400, "limit: Input should be a valid integer from 1 to 1000")
     rest = names[names.index(after) + 1 :] if after in names else names
     rest = rest[: rest.index(before)] if before in rest else rest
