@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
@@ -36,7 +37,11 @@ def lab(context: typer.Context) -> None:
     from helpers.lessons.kernel import jupyterlab_options
 
     start = _lesson("00").notebook
-    if missing := [each for each in context.args if not _is_option_or_path(each, start.parent)]:
+    if missing := [
+        each
+        for before, each in pairwise(["", *context.args])
+        if not _is_option_or_path(each, start.parent) and not _takes_a_value(before)
+    ]:
         _fail(f"There is no file or folder {_short(missing[0])} in {start.parent}.")
     if problems():
         typer.echo(
@@ -60,6 +65,11 @@ def lab(context: typer.Context) -> None:
 
 def _is_option_or_path(argument: str, folder: Path) -> bool:
     return argument.startswith("-") or (argument != "" and os.path.exists(folder / argument))
+
+
+def _takes_a_value(option: str) -> bool:
+    """Whether what follows may be its value, as in ``--port 8889``."""
+    return option.startswith("--") and "=" not in option
 
 
 @app.command()

@@ -48,6 +48,7 @@ def call(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
         ({"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}, []),
         ({"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "*"}, []),
         ({"HTTP_PROXY": "nonsense://x", "NO_PROXY": "127.0.0.1"}, ["HTTP_PROXY"]),
+        ({"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1,[::1]"}, ["HTTP_PROXY"]),
         ({"ALL_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}, ["ALL_PROXY"]),
         ({"ALL_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": "*"}, []),
         ({"SSL_CERT_FILE": "/nowhere"}, ["SSL_CERT_FILE"]),

@@ -58,6 +58,6 @@ def _are_bypassed() -> bool:
         return False
     try:
         httpx.Client(verify=False).close()  # noqa: S501 - it connects to nothing
-    except (ImportError, ValueError):  # no package for SOCKS; not an address
+    except (ImportError, ValueError, httpx.InvalidURL):  # no package for SOCKS; no address
         return False
     return True

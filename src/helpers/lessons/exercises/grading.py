@@ -84,7 +84,8 @@ def main() -> None:
     partial = Path(f"{report}.partial")
     partial.write_text(json.dumps(outcome), "utf-8")
     partial.replace(report)
-    sys.stdout.flush()
+    with contextlib.suppress(ValueError):  # the solution closed it
+        sys.stdout.flush()
     os._exit(0)  # a thread that the solution left running does not hold it up
 
 
