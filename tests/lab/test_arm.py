@@ -213,7 +213,7 @@ def test_a_stream_s_chunks_are_on_the_arm_s_clock() -> None:
 
     with MockLLM("medium", speed=4, answer_tokens=8) as llm:
         (request,) = in_loop(run_arm(streams, llm)).requests
-    assert len(request.chunks) >= 8
+    assert request.chunks  # a busy server sends in one piece what is due together
     assert request.first_byte is not None
     assert request.last_byte is not None
     assert request.first_byte <= request.chunks[0] <= request.chunks[-1] <= request.last_byte
