@@ -83,21 +83,21 @@ def command(process: psutil.Process) -> list[str]:
 
 def begin(
     client: BlockingKernelClient, manager: KernelManager, code: str, workers: int = 0
-) -> list[psutil.Process]:
-    """Start code in the kernel; the kernel and its processes once an arm and its workers run.
+) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """Start code in the kernel; once they run: an arm with its workers, and the whole family.
 
     They are recognized, not counted: of the processes that a kernel has, some may just be ending.
     """
     kernel = psutil.Process(kernel_pid(manager))
     cell = client.execute(code)
     deadline = time.monotonic() + 120
-    while len(arm_and_workers(kernel)) < 1 + workers:
+    while len(started := arm_and_workers(kernel)) < 1 + workers:
         with contextlib.suppress(queue.Empty):
             reply = client.get_shell_msg(timeout=0.02)
             # It ended before an arm was seen: what it raised says why.
             assert reply["parent_header"]["msg_id"] != cell, reply["content"]
         assert time.monotonic() < deadline, "the cell neither starts an arm nor ends"
-    return [kernel, *kernel.children(recursive=True)]
+    return started, [kernel, *kernel.children(recursive=True)]
 
 
 def mostly_slow(attempts: int, every: int) -> list[Any]:
@@ -122,8 +122,7 @@ def test_an_interrupted_cell_ends_its_arm_and_the_kernel_goes_on(
 ) -> None:
     manager, client = kernel
     url = execute(client, SET_UP).strip()
-    family = begin(client, manager, "await run(wrong, llm, limit=60)")
-    (arm,) = arm_and_workers(family[0])
+    (arm,), _ = begin(client, manager, "await run(wrong, llm, limit=60)")
     time.sleep(0.3)
     manager.interrupt_kernel()
     assert client.get_shell_msg(timeout=30)["content"]["status"] == "error"
@@ -138,7 +137,7 @@ def test_a_killed_kernel_leaves_no_process_and_no_port(
 ) -> None:
     manager, client = kernel
     port = int(execute(client, SET_UP).strip().rsplit(":", 1)[1].split("/")[0])
-    family = begin(client, manager, "await run(wrong, llm, limit=60)")
+    _, family = begin(client, manager, "await run(wrong, llm, limit=60)")
     time.sleep(attempt * 0.03)  # another moment of the run each time
     os.kill(family[0].pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(family[1:], timeout=10)
@@ -173,13 +172,13 @@ def test_a_lesson_goes_on_when_interrupted_and_leaves_nothing_when_killed(
     before, run_and_look = up_to_the_first_arm(lesson)
     for code in before:
         execute(client, code)
-    arm, *_ = arm_and_workers(begin(client, manager, run_and_look)[0])
+    (arm, *_), _ = begin(client, manager, run_and_look)
     manager.interrupt_kernel()
     assert client.get_shell_msg(timeout=30)["content"]["status"] == "error"
     psutil.wait_procs([arm], timeout=10)
     assert not arm.is_running()
 
-    kernel_process, *others = begin(client, manager, run_and_look)
+    _, (kernel_process, *others) = begin(client, manager, run_and_look)
     ports = ports_of(others)
     assert ports
     time.sleep(0.1)
@@ -201,7 +200,7 @@ def test_a_killed_kernel_leaves_no_worker_no_store_and_no_folder(
     manager, client = kernel
     folders = [Path(word) for word in execute(client, STORES).split()]
     assert [folder.is_dir() for folder in folders] == [True, True]
-    family = begin(client, manager, "await run(talk, llm, limit=60)", workers=2)
+    _, family = begin(client, manager, "await run(talk, llm, limit=60)", workers=2)
     # The kernel, the mock server, two supervisors, Valkey, fork server, arm, two workers.
     assert len(family) == 9
     time.sleep(attempt * 0.2)  # the workers start, then they talk
@@ -220,8 +219,7 @@ def test_an_interrupted_cell_ends_the_workers_and_the_stores_go_on(
     manager, client = kernel
     execute(client, STORES)
     before = len(psutil.Process(kernel_pid(manager)).children(recursive=True))
-    family = begin(client, manager, "await run(talk, llm, limit=60)", workers=2)
-    started = arm_and_workers(family[0])
+    started, _ = begin(client, manager, "await run(talk, llm, limit=60)", workers=2)
     manager.interrupt_kernel()
     assert client.get_shell_msg(timeout=30)["content"]["status"] == "error"
     _, alive = psutil.wait_procs(started, timeout=10)
