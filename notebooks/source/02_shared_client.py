@@ -201,7 +201,7 @@ class Assistant:
         moderator = httpx.AsyncClient(timeout=10)
         await moderator.post(self.url, json={"model": "mock-moderator", "messages": messages})
         self.renew()  # "so that no stale connection is used"
-        reply = await self.client.post(self.url, json={"model": "gpt-5", "messages": messages})
+        reply = await self.client.post(self.url, json={"model": "gpt-4o", "messages": messages})
         return reply.json()["choices"][0]["message"]["content"]
 
     async def close(self):
