@@ -31,15 +31,21 @@ class Look:
         return "#" + "".join(f"{round(255 - 0.3 * (255 - c)):02x}" for c in channels)
 
 
+_SECOND_WRONG = Look("#E69F00", "\\\\\\\\", "P", (8, 2))
+_SECOND_RIGHT = Look("#009E73", "....", "^", (1.5, 1.5))
+# Roles: what goes wrong is warm, what goes right is cool.
 _NAMED = {
     "wrong": Look("#D55E00", "////", "s", (5, 1.5)),
     "right": Look("#0072B2", "", "o"),
+    "herd": _SECOND_WRONG,
+    "paced": _SECOND_RIGHT,
+    "http2": _SECOND_RIGHT,
 }
 _OTHERS = (
-    Look("#009E73", "....", "^", (1.5, 1.5)),
-    Look("#000000", "----", "D", (6, 1.5, 1.5, 1.5)),
+    _SECOND_RIGHT,
+    Look(MUTED, "----", "D", (6, 1.5, 1.5, 1.5)),
     Look("#56B4E9", "xxxx", "v", (3, 1.5)),
-    Look("#E69F00", "\\\\\\\\", "P", (8, 2)),
+    _SECOND_WRONG,
 )
 
 # for something that is not an arm

@@ -28,13 +28,17 @@ Stretch: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One request. Queued until ``slot``, waiting until ``first``, generating until ``end``."""
+    """One request. Queued until ``slot``, waiting until ``first``, generating until ``end``.
+
+    ``row`` counts from the top: a request has a row of its own, or its client has one.
+    """
 
     arrival: float
     slot: float
     first: float
     end: float
     fate: Fate
+    row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +55,26 @@ class Timeline:
     blocks: tuple[Block, ...]
     beats: tuple[float, ...]
     end: float
+    by_client: bool = False
+    """Whether a row is a client's, with all its requests, instead of one request's."""
+
+    @property
+    def rows(self) -> int:
+        return max((lane.row + 1 for lane in self.lanes), default=0)
 
 
-def timeline(run: Run) -> Timeline:
+def timeline(run: Run, *, by_client: bool = False) -> Timeline:
+    """``by_client``: requests on one connection share a row."""
     start, last = run.window
     end = (last if run.outcome == "returned" else max(last, run.seconds)) - start
     return Timeline(
-        lanes=lanes(run.requests, start, run.seconds),
+        lanes=lanes(run.requests, start, run.seconds, by_client=by_client),
         blocked=_stretches(run.stalls, "blocked", start, end),
         busy=_stretches(run.stalls, "busy", start, end),
         blocks=tuple(replace(block, start=block.start - start) for block in _blocks(run)),
         beats=tuple(beat - start for beat in run.beats if start <= beat <= start + end),
         end=end,
+        by_client=by_client,
     )
 
 
@@ -78,10 +90,17 @@ def stalled_seconds(run: Run, start: float, end: float) -> float:
     return sum(overlap for overlap in overlaps if overlap > 0)
 
 
-def lanes(requests: Iterable[Request], zero: float, now: float) -> tuple[Lane, ...]:
+def lanes(
+    requests: Iterable[Request], zero: float, now: float, *, by_client: bool = False
+) -> tuple[Lane, ...]:
     """The requests in order of arrival, in seconds since ``zero``; open ones last until ``now``."""
     in_order = sorted(requests, key=attrgetter("arrival"))
-    return tuple(_lane(request, zero, now) for request in in_order)
+    clients = list(dict.fromkeys(request.connection for request in in_order))
+    rows = [clients.index(r.connection) if by_client else i for i, r in enumerate(in_order)]
+    return tuple(
+        replace(_lane(request, zero, now), row=row)
+        for request, row in zip(in_order, rows, strict=True)
+    )
 
 
 def thinned(beats: Iterable[float], gap: float) -> list[float]:

@@ -59,6 +59,7 @@ def figure(
     prediction: Prediction | None = None,
     titles: Mapping[str, str] | None = None,
     numbers: Sequence[Number] | None = None,
+    by_client: bool = False,
 ) -> Picture:
     """Draw a comparison's arms side by side (each arm's typical run), or one run.
 
@@ -67,6 +68,8 @@ def figure(
     `Run`, replaces the big numbers and the sentence under the figure::
 
         figure(comparison, numbers=[("TCP connections", lambda run: run.opened), …])
+
+    A request has a row of its own; with ``by_client`` all requests on one connection share a row.
 
     A prediction in seconds is a line on the time axis, any other a text below its arm's numbers.
     """
@@ -78,6 +81,7 @@ def figure(
     columns = [
         _column(
             run,
+            line=timeline(run, by_client=by_client),
             x=_LEFT + i % abreast * (column_width + _BETWEEN),
             width=column_width,
             look=look[run.arm],
@@ -127,6 +131,7 @@ class _Column:
 def _column(
     run: Run,
     *,
+    line: Timeline,
     x: float,
     width: float,
     look: Look,
@@ -145,7 +150,7 @@ def _column(
     if prediction and prediction.unit != "s":
         predicted, prediction = wrapped(str(prediction), width), None
     return _Column(
-        *(run, timeline(run), look, x, width, title, notice, callout, worst),
+        *(run, line, look, x, width, title, notice, callout, worst),
         *(prediction, predicted, numbers),
     )
 
@@ -216,7 +221,7 @@ class _Rows:
 
 
 def _most_lanes(columns: list[_Column]) -> int:
-    return max(len(column.line.lanes) for column in columns) or 1
+    return max(column.line.rows for column in columns) or 1
 
 
 def _rows(columns: list[_Column], top: float, heads: Headline, pitch: float) -> _Rows:
@@ -273,7 +278,7 @@ def _lanes_panel(axes: Axes, column: _Column, rows: _Rows) -> None:
     lanes = column.line.lanes
     draw_lanes(axes, lanes, column.look, rows.pitch)
     axes.set_ylim(rows.most - 0.5, -0.5)
-    axes.set_yticks(sorted({0, len(lanes) - 1}) if lanes else [])
+    axes.set_yticks(sorted({0, column.line.rows - 1}) if lanes else [])
     axes.set_yticklabels([str(row + 1) for row in axes.get_yticks().astype(int)])
     axes.tick_params(axis="y", length=0)
     if not lanes:
@@ -339,7 +344,8 @@ def _near(column: _Column, point: float, width: float, side: str) -> float:
 
 def _margins(canvas: Canvas, columns: list[_Column], rows: _Rows) -> None:
     middle = (rows.lanes + rows.callout - 0.1) / 2
-    canvas.label(0.22, middle, "requests, as the\nserver saw them", rotation=90, ha="center")
+    rows_are = "clients" if columns[0].line.by_client else "requests"
+    canvas.label(0.22, middle, f"{rows_are}, as the\nserver saw them", rotation=90, ha="center")
     canvas.label(_LEFT - 0.08, rows.loop + _LOOP / 2, "event\nloop", ha="right")
     center = (columns[0].x + columns[-1].x + columns[-1].width) / 2
     canvas.text(center, rows.loop + _LOOP + 0.24, "seconds since the first request", ha="center")

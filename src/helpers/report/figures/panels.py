@@ -38,9 +38,9 @@ _BUSY: dict[str, Any] = {
 
 
 def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) -> None:
-    """One bar per request. ``pitch`` is the height of a lane in inches."""
+    """One bar per request. ``pitch`` is the height of a row in inches."""
     height = 0.7 if pitch > 0.05 else 0.95
-    rows = range(len(lanes))
+    rows = [lane.row for lane in lanes]
     hatch = look.hatch if pitch >= _HATCH_FROM else ""
     axes.barh(
         rows,
@@ -77,7 +77,7 @@ def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
 def _mark_ends(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) -> None:
     size = min(max(pitch * 72 * 0.6, 2.0), 7.0)
     for fate, marker in _MARKS.items():
-        chosen = [(lane.end, row) for row, lane in enumerate(lanes) if lane.fate == fate]
+        chosen = [(lane.end, lane.row) for lane in lanes if lane.fate == fate]
         if chosen:
             axes.plot(
                 *zip(*chosen, strict=True),
