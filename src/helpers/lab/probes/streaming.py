@@ -26,7 +26,7 @@ Seen: TypeAlias = list[tuple[float, int]]
 
 _QUESTIONS = tuple(f"Tell reader {number} about the sea." for number in range(1, 5))
 _TIMEOUT = 30.0
-BREAKS = ("cut", "no_finish", "error_event")
+BREAKS = ("cut", "no_finish", "error_event", "error_then_done")
 """Faults that end an answer after its first tokens."""
 
 
