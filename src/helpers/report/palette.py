@@ -38,6 +38,7 @@ _NAMED = {
     "wrong": Look("#D55E00", "////", "s", (5, 1.5)),
     "right": Look("#0072B2", "", "o"),
     "herd": _SECOND_WRONG,
+    "swallow": _SECOND_WRONG,
     "paced": _SECOND_RIGHT,
     "http2": _SECOND_RIGHT,
 }
