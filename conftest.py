@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import signal
 import tempfile
 from typing import Any
 
@@ -35,6 +36,16 @@ def pytest_configure(config: pytest.Config) -> None:
     atexit.register(home.cleanup)
     os.environ["LLM_ANTIPATTERNS_HOME"] = home.name
     os.environ["IPYTHONDIR"] = home.name
+    _end_with_signals()
+
+
+def _end_with_signals() -> None:
+    """Children inherit what is ignored, as SIGHUP is under nohup and SIGINT in the background."""
+    for name in ("SIGINT", "SIGHUP", "SIGQUIT"):
+        handler = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.hookimpl(tryfirst=True)
