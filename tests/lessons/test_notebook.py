@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
+from nbclient.exceptions import CellExecutionError
 
 from helpers.lessons.kernel import KernelError
 from helpers.lessons.notebook import execute
@@ -77,3 +78,29 @@ def test_the_learner_s_ipython_has_no_say(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     (cell,) = run("print('changed' in dir())").cells
     assert cell.outputs[0].text == "False\n"
+
+
+ARM = """
+from helpers import run
+
+def parse(answer):
+    return answer["choices"]
+
+async def wrong():
+    return parse({})
+"""
+
+
+def test_an_error_in_an_arm_shows_the_learner_s_own_stack() -> None:
+    with pytest.raises(CellExecutionError) as caught:
+        run(ARM, "await run(wrong, None)")
+    # Below nbclient's own heading.
+    assert caught.value.traceback.splitlines()[-6:] == [
+        "Traceback of your code (most recent call last):",
+        "cell 1, line 8, in wrong",
+        "    return parse({})",
+        "cell 1, line 5, in parse",
+        '    return answer["choices"]',
+        "ArmError: wrong raised KeyError at cell 1, line 5: 'choices'",
+    ]
+    assert "helpers/" not in caught.value.traceback
