@@ -87,7 +87,7 @@ class Predict:
         question = ipywidgets.HTML(f"<b>{self._question}</b>")
         # Text: a field for numbers cannot be empty, and an empty one suggests no answer.
         field = ipywidgets.Text(
-            value="" if self._value is None else f"{self._value:g}",
+            value="" if self._value is None else f"{self._value:.15g}",
             placeholder="your number",
             layout=ipywidgets.Layout(width="8em"),
         )
