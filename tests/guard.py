@@ -11,9 +11,35 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
+from helpers.lessons.catalogue import Lesson
+from helpers.lessons.notebook import core_and_sections
+
+FIRST_EDITION = {"02", "03", "04", "05", "06", "07", "08"}
+"""Lessons not yet rewritten: for them, `anatomy` stands in for `limits` and `language`."""
 CHECK = "nbval-check-output"
 _RAISES = {"raises-exception", "nbval-raises-exception"}
 _PATH = re.compile(r"(?<![\w/:.<])(/(home|Users|tmp|root|var|usr|opt|private|mnt)/|[A-Z]:\\\\)\w")
+_CORE = (
+    *("The incident", "The wrong way", "Predict, then run", "The right way"),
+    *("Side by side", "Verdict", "Your turn"),
+)
+_DEEPER = {
+    *("When is the wrong way fine?", "Catch it", "In your SDK", "In a service"),
+    *("Coming from asyncio, coming from Rust", "Recap and further reading"),
+}
+_CELLS, _SECTIONS, _WORDS, _MEDIAN, _MINUTES = 20, 8, 900, 6, 25
+_FOLDED = "jp-MarkdownHeadingCollapsed"
+_WORDS_NOT_USED = re.compile(
+    r"\b(told|deaf|beside|anew|for ever|whoever|dearer|in another dress|the other horn)\b", re.I
+)
+_OLD_MODEL = re.compile(
+    r"\b(gpt-3\.5|gpt-4o?(-mini|-turbo)?(?![.\w])|o1-(mini|preview)|text-davinci|"
+    r"claude-(instant|2|3|(haiku|sonnet|opus)-4(-[0-5])?(?![-.\d])))[\w.-]*"
+)
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+_CASE = re.compile(r"[\w.-]+/[\w.-]+#\d+")
+_TIME = re.compile(r"\*\*Time\.\*\* (\d+) minutes for the core, (\d+) with ")
 _SILENT_FAILURE = re.compile(r"UsageError:|command not found|ModuleNotFoundError")
 
 
@@ -35,7 +61,8 @@ def _out_of_step(committed: Any, source: Any) -> Iterator[str]:
 
 
 def _essence(cell: Any) -> tuple[str, str, list[str]]:
-    return cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))
+    tags = [*cell.metadata.get("tags", []), *([_FOLDED] if cell.metadata.get(_FOLDED) else [])]
+    return cell.cell_type, cell.source, sorted(tags)
 
 
 def _of_cell(cell: Any) -> Iterator[str]:
@@ -86,3 +113,74 @@ def anatomy(notebook: Any) -> list[str]:
         found.append("has long code cells")
     missing = {"verdict", "exercise", "figure", "table"} - tags
     return found + [f"has no cell tagged {tag}" for tag in sorted(missing)]
+
+
+def limits(notebook: Any, following: Lesson | None) -> list[str]:
+    """Where a lesson leaves the form of the second edition; ``following`` is the next lesson."""
+    core, sections = core_and_sections(notebook)
+    found = list(_of_core(core))
+    found += _of_sections(notebook.cells[len(core) :], sections)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if (median := statistics.median(map(_lines, code))) > _MEDIAN:
+        found.append(f"has a median of {median:g} lines in a code cell")
+    tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
+    missing = {"verdict", "exercise", "figure", "table"} - tags
+    found += [f"has no cell tagged {tag}" for tag in sorted(missing)]
+    if following and f"]({following.notebook.name})" not in _markdown(notebook.cells):
+        found.append("does not link to the next lesson")
+    return found
+
+
+def _of_core(core: list[Any]) -> Iterator[str]:
+    text = _markdown(core)
+    titles = tuple(re.findall(r"^## (.+)$", text, re.M))
+    if titles != _CORE:
+        yield f"has a core with other sections: {titles}"
+    if len(core) > _CELLS:
+        yield f"has a core of {len(core)} cells"
+    if (words := count_words(core)) > _WORDS:
+        yield f"has a core of {words} words"
+    time = _TIME.search(text)
+    if time is None:
+        yield "does not state its minutes"
+    elif not words / 200 < int(time[1]) <= min(_MINUTES, int(time[2])):
+        yield f"states {time[1]} minutes for the core and {time[2]} for the whole"
+
+
+def _of_sections(deeper: list[Any], sections: list[list[Any]]) -> Iterator[str]:
+    titles = [section[0].source.splitlines()[0].removeprefix("### ") for section in sections]
+    if missing := sorted(_DEEPER - set(titles)):
+        yield f"has no section {missing}"
+    for title in set(titles) - _DEEPER:
+        if not title.endswith("?"):
+            yield f"has a section whose title is not a question: {title}"
+    if len(sections) > _SECTIONS:
+        yield f"has {len(sections)} sections in Going deeper"
+    if (words := count_words(deeper)) > _WORDS:
+        yield f"has {words} words in Going deeper"
+    for section, title in zip(sections, titles, strict=True):
+        if section[0].metadata.get(_FOLDED) is not True:
+            yield f"does not fold {title}"
+    if not any("Predict(" in cell.source for cell in deeper):
+        yield "asks for no prediction in Going deeper"
+
+
+def language(notebook: Any) -> list[str]:
+    """Words and models that the course does not use, accidental mathematics, unlinked cases."""
+    prose = _FENCE.sub("", _markdown(notebook.cells))
+    everything = "\n".join(cell.source for cell in notebook.cells)
+    found = [f"uses the word {word!r}" for word in _WORDS_NOT_USED.findall(prose)]
+    found += [f"names an old model: {old[0]}" for old in _OLD_MODEL.finditer(everything)]
+    if re.search(r"(?<!\\)\$", re.sub(r"`[^`\n]*`", "", prose)):
+        found.append("has a $ that JupyterLab takes for mathematics")
+    cases = _CASE.findall(_LINK.sub("", prose))
+    return found + [f"does not link {case}" for case in cases]
+
+
+def count_words(cells: list[Any]) -> int:
+    """Words to read: those of the Markdown cells without link targets and fenced code."""
+    return len(re.findall(r"\w+", _LINK.sub(r"\1", _FENCE.sub("", _markdown(cells)))))
+
+
+def _markdown(cells: list[Any]) -> str:
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")

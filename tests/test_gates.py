@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell
 
 from helpers.lessons import notebook
 from helpers.lessons.catalogue import LESSONS, START, Lesson
 from helpers.lessons.exercise import Criterion, exercise, grade, load_solution
-from tests.guard import CHECK, anatomy, problems
+from tests.guard import CHECK, FIRST_EDITION, anatomy, language, limits, problems
 
 READY = [each for each in LESSONS if each.name]
 each_lesson = pytest.mark.parametrize("lesson", READY, ids=lambda lesson: lesson.stem)
@@ -21,12 +22,19 @@ each_lesson = pytest.mark.parametrize("lesson", READY, ids=lambda lesson: lesson
 
 @pytest.mark.parametrize("lesson", [START, *READY], ids=lambda lesson: lesson.stem)
 def test_static_guard(lesson: Lesson) -> None:
-    assert problems(notebook.read(lesson), notebook.read_source(lesson)) == []
+    source = notebook.read_source(lesson)
+    found = problems(notebook.read(lesson), source)
+    if lesson.number not in FIRST_EDITION:
+        found += language(source)
+    assert found == []
 
 
 @each_lesson
 def test_anatomy(lesson: Lesson) -> None:
-    assert anatomy(notebook.read_source(lesson)) == []
+    source = notebook.read_source(lesson)
+    following = next((each for each in READY if each.number > lesson.number), None)
+    found = anatomy(source) if lesson.number in FIRST_EDITION else limits(source, following)
+    assert found == []
 
 
 @each_lesson
@@ -58,6 +66,17 @@ def test_mutation_gate(lesson: Lesson) -> None:
     with pytest.raises(CellExecutionError) as caught:
         notebook.execute(mutant, lesson.notebook.parent)
     assert caught.value.ename == "VerdictFailed"
+
+
+SECOND_EDITION = [each for each in READY if each.number not in FIRST_EDITION]
+
+
+@pytest.mark.parametrize("lesson", SECOND_EDITION, ids=lambda lesson: lesson.stem)
+def test_skip_gate(lesson: Lesson) -> None:
+    """Each section of "Going deeper" runs after the core alone, and without widgets."""
+    skipping = notebook.each_section_after_the_core(notebook.read_source(lesson))
+    skipping.cells.insert(0, new_code_cell("import sys; sys.modules['ipywidgets'] = None"))
+    notebook.execute(skipping, lesson.notebook.parent)
 
 
 def _graded(lesson: Lesson, file: Path) -> list[Criterion]:

@@ -17,7 +17,7 @@
 # no deadline, retries that make things worse. Each lesson takes one such mistake. You run the wrong and the right implementation
 # against a mock provider on your own machine and see side by side what really happened.
 #
-# Nothing is recorded in advance. Every number in a lesson is measured when you run the cell. You need no key and no network.
+# Every number is measured when you run the cell. Results that a page shows before you run it come from the computer on which the course was built. You need no key and no internet.
 #
 # ## Can this machine run the course?
 
@@ -37,14 +37,18 @@ print("This machine can run the course.")
 # %% [markdown]
 # ## How a lesson works
 #
-# 1. **Read** the incident and the wrong code. It is complete; it could stand in your own application.
-# 2. **Predict.** Commit to a number before you run anything. Being wrong here is how the lesson sticks.
-# 3. **Run** the wrong way, live. The picture shows each request as the server saw it, and the event loop below.
-# 4. **Compare** with the right way. The verdict cell checks every claim of the lesson on your machine.
-# 5. **Play.** Change a parameter and find where the wrong way stops being wrong.
-# 6. **Repair** the exercise. It is graded by measurement; three hints are there when you want them.
+# A lesson has a core, which takes 20 to 25 minutes with the exercise, and further sections under *Going deeper*, which are folded. Click the small triangle next to a heading to open it.
 #
-# Run the cells from top to bottom with Shift+Enter. You can stop any cell with the ■ button and restart the kernel at any time: nothing stays behind.
+# 1. **Read** the incident and the wrong code. It is complete; it could be part of your own application.
+# 2. **Predict.** Commit to a number before you run anything. A wrong guess is the best way to remember the lesson.
+# 3. **Run** the wrong way, live. The picture shows each request as the server saw it, and the event loop below.
+# 4. **Compare** it with the right way. The verdict cell checks every claim of the lesson on your machine.
+# 5. **Repair** the exercise. It is graded by measurement; three hints are there when you want them.
+# 6. **Go deeper** where you like: change a number, and see when the wrong way stops being wrong.
+#
+# Run the cells from top to bottom with Shift+Enter. You can stop a cell with the ■ button and restart the kernel at any time: nothing stays behind.
+#
+# **If you see no input fields or sliders**, your editor does not show Jupyter widgets. Nothing is lost: the text in their place is the code to use instead, for example `guess.commit(1.5)`. Run it in a new cell.
 #
 # ## How to read the picture
 
@@ -59,7 +63,7 @@ llm = MockLLM("medium", speed=4, answer_tokens=16).start()
 
 async def three_calls(url):
     async def ask(question):
-        request = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": question}]}
+        request = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": question}]}
         await client.post(f"{url}/chat/completions", json=request)
 
     async with httpx.AsyncClient() as client, anyio.create_task_group() as calls:
@@ -71,17 +75,25 @@ async def three_calls(url):
 example = await run(three_calls, llm)
 llm.stop()
 
+# %% [markdown]
+# This is the live view. It starts when your code starts.
+#
+# - A **bar** is one request as the server saw it: pale while it waits for its first token, solid while the model writes the answer.
+# - The **strip** below is the event loop of your code. A tick is a heartbeat that came on time; a block is a period in which the loop was blocked or busy.
+# - Both share one time axis, because the server and your code read the same clock.
+#
+# The short block before the first request is the HTTP client loading its certificates. The line below the picture counts it separately, as "before" the calls.
+#
+# The closing figure of a lesson starts at the first request, so that block is not in it:
+
 # %% tags=["figure"]
 figure(example)
 
 # %% [markdown]
-# - A **bar** is one request as the server saw it: pale while it waits for its first token, solid while the answer is generated.
-# - The **strip** below is the event loop of the code you ran. A tick is a heartbeat that came in time; a block is a stretch in which the loop was blocked or busy.
-# - Both share one time axis, because server and client read the same clock.
-#
-# The short block at the start is the HTTP client reading its certificates. You will meet it again.
-#
 # ## The lessons
 
 # %%
 CourseMap()
+
+# %% [markdown]
+# Start with [01 · Keep the event loop free](01_event_loop.ipynb).

@@ -13,103 +13,101 @@
 # %% [markdown]
 # # 01 · Keep the event loop free
 #
-# **Symptom.** The service answers one user at a time, and while it does, even its health check hangs.
+# **Symptom.** The service answers one user at a time. While it does, even its health check hangs.
 #
-# **What you'll do**
+# **Objectives.** After this lesson you can
 #
-# - watch one `httpx.post` inside `async def` freeze a whole process, and read off the line that does it
-# - repair it, and count at the server what changed
-# - know what to do when only a synchronous SDK exists, and where that stops working
-# - find such calls in your own code: what a linter sees, what it misses, and a measurement that finds the rest
+# - explain how one `httpx.post` in an `async def` stops a whole process
+# - repair it, and prove the repair with numbers
+# - find such calls in your own code
 #
-# **What you'll need.** `async`/`await` and a task group seen once before. 30 minutes.
+# **Prerequisites.** You have used `async` and `await` before. **Time.** 20 minutes for the core, 40 with everything in *Going deeper*.
 #
 # ## The incident
 #
-# An inference server ran its model's `generate` call directly in an async route. One generation took 41.93 s.
-# During it both health routes timed out, four probes in a row, with ten seconds to answer each.
-# After the call was moved to a thread, 82 of 82 probes were answered, the slowest in 24 ms
-# (unslothai/unsloth#9201).
+# An inference server called its model's `generate` function directly in an async route. One generation took 41.93 seconds.
+# In that time, both health checks failed four times in a row, although each one waited up to ten seconds.
+# After the call was moved to a thread, the server answered 82 of 82 health checks, the slowest in 24 ms
+# ([unslothai/unsloth#9201](https://github.com/unslothai/unsloth/issues/9201)).
 #
-# One line did not give the event loop back. You will now build the same fault with twelve questions to a language model.
+# You will now make the same mistake with twelve questions to a language model.
 
 # %%
 import anyio
 import httpx
-import openai
 
 from helpers import MockLLM, Predict, compare, figure, run, table
 
 QUESTIONS = [f"Explain the event loop to reader {number}." for number in range(1, 13)]
-
-
-def body(question):
-    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": question}]}
-
-
 llm = MockLLM("medium", speed=5, answer_tokens=16).start()
 print("A mock provider is running. All its times are divided by 5.")
 
+
+# %%
+def body(question):
+    return {"model": "gpt-5-mini", "messages": [{"role": "user", "content": question}]}
+
+
+def text(reply):
+    return reply.json()["choices"][0]["message"]["content"]
+
+
 # %% [markdown]
-# The provider is a process of its own on your machine. It needs no key and no network, and it ends with this notebook's kernel.
-# It takes about as long as a model of 70 billion parameters, five times faster so that you need not wait.
+# The mock provider is a separate process on your machine. It needs no key and no internet, and it stops when you close this notebook's kernel.
 #
 # ## The wrong way
 #
-# Twelve questions, one task each. This is how it often looks after a synchronous function became `async def`.
+# Twelve questions, one task for each. Code like this appears when a synchronous function gets the word `async` and keeps its body.
 
 
 # %%
 async def wrong(url, questions):
     async def ask(question):
         reply = httpx.post(f"{url}/chat/completions", json=body(question), timeout=30)
-        answers.append(reply.json()["choices"][0]["message"]["content"])
+        answers.append(text(reply))
 
     answers = []
-    async with anyio.create_task_group() as calls:
+    async with anyio.create_task_group() as tasks:
         for question in questions:
-            calls.start_soon(ask, question)
+            tasks.start_soon(ask, question)
     return answers
 
 
 # %% [markdown]
-# Nothing here is an error. It runs, it returns twelve answers, and a test of it passes.
+# It runs, it returns twelve answers, and its tests pass.
 #
 # ## Predict, then run
 #
-# One question takes about a quarter of a second. All twelve are started at the same moment. Commit to a number, then run the cell after it.
-#
-# `run` starts `wrong` in a fresh process with an event loop of its own.
-# Beside it, on the same loop, a heartbeat beats fifty times a second. Nothing else is on that loop.
+# One answer takes about a quarter of a second. All twelve tasks start at the same time. Commit to a number, then run the next cell.
 
 # %%
-guess = Predict("01", "After how many seconds will the last answer be there?", arm="wrong")
+guess = Predict("01", "After how many seconds will the last answer arrive?", arm="wrong")
 guess
 
 # %%
 wrong_run = await run(wrong, llm, QUESTIONS)
+guess.reveal(wrong_run.makespan)
 
 # %% [markdown]
-# Each bar is one request **as the server saw it**: pale while it waited for its first token, solid while the answer was written.
-# The strip under the bars is the event loop: a tick for each beat, a block where the loop was blocked or busy.
+# `run` called `wrong` in a fresh process, so a variable that it changes there does not change here. Each bar is one request **as the server saw it**: pale while it waited for the first token, solid while the model wrote the answer.
 #
-# Now ask the run what happened.
+# The strip below is the event loop of your code. On the same loop, the lab runs a **heartbeat**: a tiny task that wakes up fifty times a second.
+# Each tick is a heartbeat that came on time. Each block is a period in which the loop did not respond.
+# (The short block before the first request is the HTTP client loading its certificates; lesson 02 is about that.)
 
 # %% tags=["nbval-check-output"]
-print("requests in flight at once:    ", wrong_run.peak_in_flight)
-print("heartbeats during the calls:   ", wrong_run.beats_during_calls)
-for culprit in wrong_run.culprits[:1]:
-    doing = "waiting" if culprit.waiting else "computing"
-    print(f"blocked {culprit.times} times, {doing}, in:", culprit.where.code)
+print("requests in flight at once: ", wrong_run.peak_in_flight)
+print("heartbeats during the calls:", wrong_run.beats_during_calls)
+print("line that blocked the loop: ", wrong_run.culprits[0].where.code)
+print("what it did there:          ", "waiting" if wrong_run.culprits[0].waiting else "computing")
 
 # %% [markdown]
-# **What just happened?** An event loop runs one task at a time and changes to another only at an `await` that has to wait.
-# `httpx.post` waits too, but inside the operating system, without telling the loop.
-# So the first task kept the loop until its answer was there, then the second, and so on.
-# Twelve tasks, one request in flight.
+# **What just happened?** An **event loop** runs many tasks in one thread, one at a time. It can switch to another task only when the running task reaches an `await` that has to wait.
 #
-# The heartbeat had nothing to do with your calls, and it stopped all the same. In a service that heartbeat is
-# the health check, every other user's stream, and every timeout.
+# `httpx.post` waits as well, but it waits inside the operating system, and the loop does not know. This is a **blocking** call: until it returns, no other task can run.
+# So the first question kept the loop until its answer was complete, then the second, and so on. There were twelve tasks, but never more than one request in flight.
+#
+# The heartbeat had nothing to do with your questions, and it stopped too. In a service, that heartbeat is the health check, the streams of all other users, and every timeout.
 #
 # ## The right way
 
@@ -118,185 +116,63 @@ for culprit in wrong_run.culprits[:1]:
 async def right(url, questions):
     async def ask(question):
         reply = await client.post(f"{url}/chat/completions", json=body(question))
-        answers.append(reply.json()["choices"][0]["message"]["content"])
+        answers.append(text(reply))
 
     answers = []
-    async with httpx.AsyncClient(timeout=30) as client, anyio.create_task_group() as calls:
+    async with httpx.AsyncClient(timeout=30) as client, anyio.create_task_group() as tasks:
         for question in questions:
-            calls.start_soon(ask, question)
+            tasks.start_soon(ask, question)
     return answers
 
 
 # %% [markdown]
-# Two changes:
+# Two things changed:
 #
-# - **`await client.post`** sends the request and gives the loop back until the answer is there. Eleven other tasks can use it.
-# - **One `httpx.AsyncClient`** for all calls. The module-level functions `httpx.get` and `httpx.post` are synchronous; only a client has awaitable ones.
-#   Why *one* is lesson 02.
+# - **`await client.post(…)`** sends the request and gives control back to the loop until the answer arrives. In the meantime, the other eleven tasks run.
+# - **`httpx.AsyncClient`** replaces the module-level function. `httpx.get` and `httpx.post` are always synchronous; only an `AsyncClient` has methods that you can await.
+#   All tasks share one client; [lesson 02](02_shared_client.ipynb) shows why.
 #
-# Sometimes there is nothing to await, because the SDK you were given has no async version. Then the call belongs in a worker thread:
-
-
-# %%
-async def threads(url, questions):
-    def ask(question):  # synchronous, as the SDK wants it
-        reply = client.post(f"{url}/chat/completions", json=body(question))
-        answers.append(reply.json()["choices"][0]["message"]["content"])
-
-    answers = []
-    with httpx.Client(timeout=30) as client:
-        async with anyio.create_task_group() as calls:
-            for question in questions:
-                calls.start_soon(anyio.to_thread.run_sync, ask, question)
-    return answers
-
-
-# %% [markdown]
 # ## Side by side
 #
-# The three arms run in turns, three times each, so that a hiccup of your machine meets all of them.
+# The two arms take turns, three times each, so that a hiccup of your machine affects both.
 
 # %% tags=["figure"]
-comparison = await compare(llm, QUESTIONS, wrong=wrong, right=right, threads=threads)
-titles = {
-    "wrong": "wrong: httpx.post",
-    "right": "right: AsyncClient",
-    "threads": "threads: to_thread",
-}
+comparison = await compare(llm, QUESTIONS, wrong=wrong, right=right)
+titles = {"wrong": "wrong: httpx.post", "right": "right: AsyncClient"}
 figure(comparison, prediction=guess.made, titles=titles)
 
 # %% tags=["table"]
 table(comparison)
 
 # %% [markdown]
-# The figure shows each arm's typical run; the table has the spread of all three. `right` and `threads` have one stall each at the start:
-# that is the client reading its certificates, even for plain HTTP. It computes; nobody can await it. Lesson 02 is about it.
+# The figure shows a typical run of each arm; the table shows the spread of all runs.
 #
 # ## Verdict
 #
-# Counters first, the clock only as a ratio of two arms of this run.
+# Each claim of this lesson is checked with the numbers that you have just measured.
 
 # %% tags=["nbval-check-output", "verdict"]
 from helpers import at_least, equals, verdict
 
-w, r, t = comparison["wrong"], comparison["right"], comparison["threads"]
+w, r = comparison["wrong"], comparison["right"]
+faster = comparison.ratio(lambda run: run.makespan, "wrong", "right")
 verdict(
     "01",
     equals("requests in flight at once, wrong", w.peak_in_flight, 1),
     equals("requests in flight at once, right", r.peak_in_flight, 12),
-    equals("requests in flight at once, threads", t.peak_in_flight, 12),
     equals("heartbeats during the calls, wrong", w.beats_during_calls, 0),
     at_least("heartbeats during the calls, right", r.beats_during_calls, 5),
-    equals("answers, right", len(r.result), 12),
-    at_least(
-        "makespan, wrong ÷ right", comparison.ratio(lambda run: run.makespan, "wrong", "right"), 4
-    ),
+    equals("answers, right", len(r.result or []), 12),
+    at_least("makespan, wrong ÷ right", faster, 4),
 )
-
-# %% [markdown]
-# ## What if there is a deadline?
-#
-# A blocked loop cannot keep time for anybody. Both arms below allow 50 ms for an answer that takes about 250 ms.
-
-
-# %% tags=["nbval-check-output"]
-async def deadline_wrong(url):
-    with anyio.move_on_after(0.05) as deadline:
-        httpx.post(f"{url}/chat/completions", json=body(QUESTIONS[0]), timeout=30)
-    return deadline.cancelled_caught
-
-
-async def deadline_right(url):
-    async with httpx.AsyncClient(timeout=30) as client:
-        with anyio.move_on_after(0.05) as deadline:
-            await client.post(f"{url}/chat/completions", json=body(QUESTIONS[0]))
-    return deadline.cancelled_caught
-
-
-late = await compare(llm, repeats=1, wrong=deadline_wrong, right=deadline_right)
-for arm in ("wrong", "right"):
-    left = late[arm].requests[0].client_left is not None
-    print(f"{arm}: deadline kept: {late[arm].result}, server saw the client leave: {left}")
-
-# %% [markdown]
-# On the blocked loop the deadline passed unnoticed: the timer needs the loop too. The answer came late and was taken as if nothing were wrong.
-# In one real service a limit of 5 s fired after more than 118 s for this reason (agentscope-ai/QwenPaw#7363).
-#
-# ## What if there are 41 calls?
-#
-# Worker threads are a bounded pool. anyio lends out 40 at a time; everything else in the process that uses `to_thread` shares them.
-
-
-# %%
-llm.configure(speed=1)  # a second for an answer: time for all forty to gather
-crowd = await run(threads, llm, [f"Question {number}" for number in range(41)])
-llm.configure(speed=5)
-
-# %% tags=["nbval-check-output"]
-last = max(request.arrival for request in crowd.requests)
-first_answer = min(request.last_byte for request in crowd.requests)
-print("requests in flight at once:         ", crowd.peak_in_flight)
-print("call 41 waited for another's answer:", last > first_answer)
-
-# %% [markdown]
-# Call 41 took twice as long as the others, and no error says so. For many calls prefer the async client; for a sync SDK that must carry more,
-# pass `limiter=anyio.CapacityLimiter(100)` and keep in mind that each call costs a thread.
-#
-# ## What if the loop is kept by computing?
-#
-# Not every block is I/O. Counting the tokens of a long prompt is plain CPU work: a proxy for language models stalled for 454 ms at a million tokens
-# (BerriAI/litellm#36174). There is nothing to `await`. Does a thread help? Python runs one thread at a time, *unless* the work lets go of the interpreter lock.
-
-# %%
-from helpers.mock_llm.tokens import encoding
-
-tokenizer = encoding()
-PROMPT = "Explain the event loop to every reader of this course, one after the other. " * 20_000
-
-
-async def on_the_loop():
-    tokenizer.encode(PROMPT)
-
-
-async def in_a_thread():
-    await anyio.to_thread.run_sync(tokenizer.encode, PROMPT)
-
-
-async def python_in_a_thread():
-    await anyio.to_thread.run_sync(lambda: sum(letter == " " for letter in PROMPT * 3))
-
-
-arms = {each.__name__: each for each in (on_the_loop, in_a_thread, python_in_a_thread)}
-table(await compare(None, **arms))
-
-# %% [markdown]
-# tiktoken does its work in Rust and releases the lock, so in a thread it leaves the loop free.
-# Compare the heartbeats of `python_in_a_thread`: it holds the lock and gives it up only every 5 ms, so the loop waits for the lock each time it wants to run.
-# It limps. Pure-Python work that takes long belongs in a process: `anyio.to_process.run_sync`.
-#
-# ## When is the wrong way fine?
-#
-# Move the slider and let the arms run. With one call at a time there is nothing to freeze: a script, a notebook cell or a worker that handles
-# one job may use `httpx.post` without regret. From the second concurrent user on it is wrong.
-
-
-# %%
-from helpers import WhatIf
-
-
-async def vary(calls):
-    return table(await compare(llm, QUESTIONS[:calls], repeats=1, wrong=wrong, right=right))
-
-
-WhatIf(vary, calls=(1, 12, 1))
 
 # %% [markdown]
 # ## Your turn
 #
-# This handler asks a moderator first, waits as long as the moderator wants, then asks the model. Someone has already made it `async`.
-# Two of its lines still block the loop. Repair it; keep the moderator and the pause.
+# This handler asks a moderator, waits as long as the moderator wants, and then asks the model. Somebody has already made it `async`, but two of its lines still block the event loop.
+# Repair it. Keep the moderator and the pause.
 #
-# The check runs eight questions at once and looks at the server and the loop.
+# The check asks eight questions at once and watches the server and the event loop.
 
 # %% tags=["exercise"]
 import time
@@ -318,7 +194,7 @@ def moderate(url, question):
 async def handle(client, url, question):
     moderate(url, question)
     time.sleep(PAUSE)
-    reply = await client.post(f"{url}/chat/completions", json=request("gpt-4o-mini", question))
+    reply = await client.post(f"{url}/chat/completions", json=request("gpt-5-mini", question))
     reply.raise_for_status()
     return reply.json()["choices"][0]["message"]["content"]
 
@@ -330,93 +206,390 @@ await check("01", handle)
 hints("01")
 
 # %% [markdown]
-# ## Catch it
+# ## Going deeper
 #
-# Ruff has rules for blocking calls in async functions (`ASYNC`). Here it reads `wrong`, the handler above, and a function that uses a synchronous SDK.
+# Each section below works on its own after the cells above. Open what you need, or continue with [02 · Share one client](02_shared_client.ipynb).
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### When is the wrong way fine?
+
+# %% [markdown]
+# When nothing else runs on the loop, as in a script. Move the slider: from how many calls on does `right` win?
+
+# %%
+from helpers import WhatIf
+
+
+async def vary(calls):
+    return table(await compare(llm, QUESTIONS[:calls], repeats=1, wrong=wrong, right=right))
+
+
+WhatIf(vary, calls=(1, 12, 2))
+
+# %% [markdown]
+# Even a single call loses its deadline. Both functions below allow 50 ms for an answer that takes 250 ms:
+
+
+# %%
+async def deadline_wrong(url):
+    with anyio.move_on_after(0.05) as deadline:
+        httpx.post(f"{url}/chat/completions", json=body("Hello?"), timeout=30)
+    return deadline.cancelled_caught
+
+
+async def deadline_right(url):
+    async with httpx.AsyncClient(timeout=30) as client:
+        with anyio.move_on_after(0.05) as deadline:
+            await client.post(f"{url}/chat/completions", json=body("Hello?"))
+    return deadline.cancelled_caught
 
 
 # %% tags=["nbval-check-output"]
-async def sdk_sync(url, questions):
-    async def ask(question):
-        client.chat.completions.create(**body(question))
+late = await compare(llm, repeats=1, wrong=deadline_wrong, right=deadline_right)
+print("wrong: the deadline ended the call:", late["wrong"].result)
+print("right: the deadline ended the call:", late["right"].result)
 
-    client = openai.OpenAI(base_url=url, api_key="any")
-    async with anyio.create_task_group() as calls:
-        for question in questions:
-            calls.start_soon(ask, question)
+# %% [markdown]
+# A deadline is a timer on the event loop, and a blocked loop runs no timers. In one service, a limit of 5 s took effect after more than 118 s
+# ([agentscope-ai/QwenPaw#7363](https://github.com/agentscope-ai/QwenPaw/issues/7363)).
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### What if there is only a synchronous client?
+
+# %% [markdown]
+# Run the call in a worker thread: `asyncio.to_thread` or `anyio.to_thread.run_sync`. The thread waits, and the loop stays free. But the threads come from a pool, and the pool has a size.
 
 
+# %%
+async def in_threads(url, to_thread):
+    def ask(number):
+        return client.post(f"{url}/chat/completions", json=body(f"Question {number}?"))
+
+    with httpx.Client(timeout=30) as client:
+        async with anyio.create_task_group() as tasks:
+            for number in range(48):
+                tasks.start_soon(to_thread, ask, number)
+
+
+# %%
+guess_threads = Predict(
+    "01", "How many of 48 calls are in flight at once?", arm="to_thread", unit="calls"
+)
+guess_threads
+
+# %%
+import asyncio
+
+asyncio_run = await run(in_threads, llm, asyncio.to_thread)
+guess_threads.reveal(asyncio_run.peak_in_flight)
+
+# %% [markdown]
+# asyncio's pool has [cores + 4 threads, at most 32](https://docs.python.org/3/library/concurrent.futures.html#concurrent.futures.ThreadPoolExecutor): code that is fast on your laptop can be slow in a container.
+# anyio's pool has 40. For more, create *one* `CapacityLimiter` and pass it to every call; a new limiter for each call limits nothing.
+
+# %%
+from functools import partial
+
+
+async def anyio_threads(url):
+    await in_threads(url, anyio.to_thread.run_sync)
+
+
+async def shared_limiter(url):
+    limiter = anyio.CapacityLimiter(48)
+    await in_threads(url, partial(anyio.to_thread.run_sync, limiter=limiter))
+
+
+# %% tags=["nbval-check-output"]
+llm.configure(speed=1)  # slower answers, so that all threads are waiting at the same time
+try:
+    pools = await compare(
+        llm, repeats=1, anyio_threads=anyio_threads, shared_limiter=shared_limiter
+    )
+finally:
+    llm.configure(speed=5)
+for arm in pools.arms:
+    print(f"{arm}: {pools[arm].peak_in_flight} calls in flight at once")
+
+# %% [markdown]
+# Set the limiter to 4 and run both cells again. Everything in the process that uses the pool shares it, so one slow dependency can use up all threads.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### What if the code computes?
+
+# %% [markdown]
+# A block need not be I/O. A proxy stalled for 454 ms while it counted a million tokens ([BerriAI/litellm#36174](https://github.com/BerriAI/litellm/issues/36174)). There is nothing to await. Does a thread help?
+#
+# `turns_per_second` counts how often another task gets its turn while the work is done elsewhere:
+
+# %%
+import asyncio
+import textwrap
+import time
+
+from helpers.mock_llm.tokens import encoding
+
+TEXT = "Explain the event loop to every reader of this course, one after the other. " * 20_000
+tokenizer = encoding()
+
+
+async def turns_per_second(work):
+    job, turns, start = asyncio.create_task(work), 0, time.perf_counter()
+    while not job.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    return turns / (time.perf_counter() - start)
+
+
+# %%
+async def tokens_in_thread():
+    return await turns_per_second(anyio.to_thread.run_sync(tokenizer.encode, TEXT))
+
+
+async def python_in_thread():
+    return await turns_per_second(anyio.to_thread.run_sync(textwrap.wrap, TEXT))
+
+
+async def python_in_process():
+    return await turns_per_second(anyio.to_process.run_sync(textwrap.wrap, TEXT))
+
+
+# %%
+arms = [tokens_in_thread, python_in_thread, python_in_process]
+computing = await compare(None, **{arm.__name__: arm for arm in arms})
+table(computing, rows={"turns per second": lambda run: run.result}, standard=False)
+
+# %% tags=["nbval-check-output"]
+ratio = computing.ratio(lambda run: run.result, "python_in_process", "python_in_thread")
+print("a process leaves at least twice as many turns as a thread:", ratio >= 2)
+
+# %% [markdown]
+# In the standard build of CPython, only the thread that holds the global interpreter lock (**GIL**) runs Python code. tiktoken works in Rust and releases the lock. `textwrap.wrap` is Python: each time the loop wakes up, it has to wait for the lock.
+# So the loop is not blocked, but slow. The free-threaded build has no GIL.
+#
+# Send long Python work to another process. The function must be in an imported module: one defined in a notebook cell fails.
+#
+# Replace `textwrap.wrap` with `sorted`, which is C code and keeps the lock. What changes?
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Catch it
+
+# %% [markdown]
+# Ruff's `ASYNC` rules look for blocking calls in async functions:
+
+
+# %%
+def moderate_first(url, question):
+    httpx.post(f"{url}/chat/completions", json=body(question), timeout=30)
+
+
+async def hidden(url, questions):
+    for question in questions:
+        moderate_first(url, question)
+
+
+# %% tags=["nbval-check-output"]
 from helpers import lint
 
-for function in (wrong, handle, sdk_sync):
+for function in (wrong, hidden):
     print(f"{function.__name__}:", *lint(function) or ["nothing found"], sep="\n    ")
 
 # %% [markdown]
-# The direct calls are found. The moderator is not: it is one function away. The SDK is not: ruff does not know that `create` waits.
-#
-# To find the rest, look at the loop while it runs. The lines named in this lesson come from such a meter; use it in your own tests:
-#
-# ```python
-# from helpers import StallMeter
-#
-# def test_the_loop_stays_free():
-#     stalls = []
-#     with StallMeter(stalls.append) as meter:
-#         anyio.run(my_handler, backend_options={"loop_factory": meter.new_event_loop})
-#     assert not [stall for stall in stalls if stall.seconds > 0.05]
-# ```
-#
-# In production, `PYTHONASYNCIODEBUG=1` on one instance logs each slow callback. The detector Blockbuster raises at the call itself; LangGraph's
-# development server ships with it (langchain-ai/langgraph#4218).
-#
-# ## In your SDK
-#
-# The openai package has two clients with the same methods. `OpenAI` blocks, `AsyncOpenAI` awaits; both are as easy to call from `async def`.
+# The linter misses a call that is one function away. A **stall meter** measures the loop while it runs, and misses nothing that happens. This check fits into your own tests:
+
+# %%
+from helpers import StallMeter
+
+
+def loop_stays_free(url, function):
+    stalls = []
+    with StallMeter(stalls.append) as meter:
+        options = {"loop_factory": meter.new_event_loop}
+        anyio.run(function, url, QUESTIONS[:2], backend_options=options)
+    return not [stall for stall in stalls if stall.seconds > 0.15]
 
 
 # %% tags=["nbval-check-output"]
+for function in (wrong, hidden, right):
+    measured = await run(loop_stays_free, llm, function)
+    print(f"{function.__name__}: the loop stays free: {measured.result}")
+
+# %% [markdown]
+# Add `await anyio.sleep(0)` to the loop of `hidden`. Does it help?
+#
+# In development, `PYTHONASYNCIODEBUG=1` logs every step of the loop that takes [longer than 100 ms](https://docs.python.org/3/library/asyncio-dev.html#debug-mode). It slows the loop down: do not use it in production.
+# Blockbuster raises an error at the blocking call; LangGraph's development server has it ([langchain-ai/langgraph#4218](https://github.com/langchain-ai/langgraph/issues/4218)).
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### In your SDK
+
+# %% [markdown]
+# The openai package has two clients with the same methods. `OpenAI` blocks; `AsyncOpenAI` must be awaited.
+
+
+# %%
+import openai
+
+
+async def sdk_sync(url, questions):
+    client = openai.OpenAI(base_url=url, api_key="any")
+
+    async def ask(question):
+        client.chat.completions.create(**body(question))
+
+    async with anyio.create_task_group() as tasks:
+        for question in questions:
+            tasks.start_soon(ask, question)
+
+
+# %%
 async def sdk_async(url, questions):
     async def ask(question):
         await client.chat.completions.create(**body(question))
 
-    client = openai.AsyncOpenAI(base_url=url, api_key="any")
-    async with client, anyio.create_task_group() as calls:
+    async with (
+        openai.AsyncOpenAI(base_url=url, api_key="any") as client,
+        anyio.create_task_group() as tasks,
+    ):
         for question in questions:
-            calls.start_soon(ask, question)
+            tasks.start_soon(ask, question)
 
+
+# %% tags=["nbval-check-output"]
+from helpers import lint
 
 sdk = await compare(llm, QUESTIONS, repeats=1, sdk_sync=sdk_sync, sdk_async=sdk_async)
-for arm in ("sdk_sync", "sdk_async"):
+for arm in sdk.arms:
     print(f"{arm}: {sdk[arm].peak_in_flight} in flight at once")
-missed = sdk["sdk_sync"].culprits[0].where
-print(f"the line that the linter missed: {missed.code}")
+print("the linter in sdk_sync:", *lint(sdk_sync) or ["nothing found"])
 
 # %% [markdown]
-# ## Coming from Rust
+# The linter cannot know that `create` waits. Replace `openai.OpenAI` with `openai.AsyncOpenAI` in `sdk_sync`, without `await`. How many requests reach the server?
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### In a service
+
+# %% [markdown]
+# Three routes of a FastAPI application. The **lifespan** creates the client when the service starts; `Depends` hands it to a route.
+
+# %%
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+
+from helpers import serving
+
+
+# %%
+def shared_client(request: Request):
+    return request.state.client
+
+
+def make_app(url):
+    @asynccontextmanager
+    async def lifespan(app):
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            yield {"client": client}
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.get("/blocking")
+    async def blocking(question: str):
+        return text(httpx.post(f"{url}/chat/completions", json=body(question), timeout=30))
+
+    @app.get("/thread")
+    def thread(question: str):
+        return text(httpx.post(f"{url}/chat/completions", json=body(question), timeout=30))
+
+    @app.get("/ask")
+    async def ask(question: str, client: Annotated[httpx.AsyncClient, Depends(shared_client)]):
+        return text(await client.post("/chat/completions", json=body(question)))
+
+    return app
+
+
+# %%
+async def eight_users(url, route):
+    async with (
+        serving(make_app(url)) as address,
+        httpx.AsyncClient(base_url=address, timeout=30) as users,
+        anyio.create_task_group() as tasks,
+    ):
+        for question in QUESTIONS[:8]:
+            tasks.start_soon(partial(users.get, route, params={"question": question}))
+
+
+# %% tags=["nbval-check-output"]
+routes = {name: partial(eight_users, route=f"/{name}") for name in ("blocking", "thread", "ask")}
+service = await compare(llm, repeats=1, **routes)
+for name in routes:
+    print(f"/{name}: {service[name].peak_in_flight} in flight at once")
+
+# %% [markdown]
+# FastAPI runs a plain `def` route [in a thread](https://fastapi.tiangolo.com/async/), so a blocking call is safe there. In an `async def` route, it blocks every user.
+# Add `time.sleep(0.5)` to `/ask` (and `import time`). How many requests are in flight now?
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Coming from asyncio, coming from Rust
+
+# %% [markdown]
+# | asyncio | anyio, as in this lesson |
+# |---|---|
+# | `asyncio.TaskGroup()`, `tasks.create_task(ask(q))` | `anyio.create_task_group()`, `tasks.start_soon(ask, q)` |
+# | `await asyncio.gather(ask(1), ask(2))` | a task group that appends to a list |
+# | `await asyncio.to_thread(f, x)` | `await anyio.to_thread.run_sync(f, x)` |
+# | `asyncio.Semaphore(8)` | `anyio.Semaphore(8)` |
+# | `async with asyncio.timeout(30)` | `with anyio.fail_after(30)` |
+# | `asyncio.Queue(8)` | `anyio.create_memory_object_stream(8)` |
 #
+# Here is `right` in plain asyncio. Write it with `asyncio.TaskGroup`.
+
+# %%
+import asyncio
+
+
+async def gathered(url, questions):
+    async def ask(question):
+        return text(await client.post(f"{url}/chat/completions", json=body(question)))
+
+    async with httpx.AsyncClient(timeout=30) as client:
+        return await asyncio.gather(*[ask(question) for question in questions])
+
+
+# %% tags=["nbval-check-output"]
+plain = await run(gathered, llm, QUESTIONS)
+print(plain.peak_in_flight, "in flight at once,", len(plain.result), "answers")
+
+# %% [markdown]
 # | Rust | Python | in both |
 # |---|---|---|
-# | `reqwest::blocking::Client` in an `async fn` | `httpx.post` in `async def` | holds the thread that runs the other tasks. reqwest panics when it notices; httpx does not |
-# | `reqwest::Client` and `.await` | `httpx.AsyncClient` and `await` | one client, shared |
-# | `tokio::task::spawn_blocking` | `anyio.to_thread.run_sync` | tokio has up to 512 blocking threads by default, anyio 40 |
+# | `reqwest::blocking` in an `async fn` | `httpx.post` in `async def` | holds the thread that runs other tasks; reqwest panics, httpx does not |
+# | `reqwest::Client`, `.await` | `httpx.AsyncClient`, `await` | one client, shared |
+# | `tokio::task::spawn_blocking` | `anyio.to_thread.run_sync` | a pool: up to 512 threads in tokio, 40 in anyio |
 # | `tokio::time::sleep` | `anyio.sleep` | `std::thread::sleep` and `time.sleep` block |
-# | `tokio::time::timeout` | `anyio.fail_after` | neither fires while the task does not yield |
+# | `tokio::time::timeout` | `anyio.fail_after` | takes effect only where the task yields |
 #
-# tokio spreads tasks over several threads, so one blocked task slows the others; in Python there is one thread, and one blocked task stops them.
-#
-# ## Recap
-#
-# 1. Why did twelve tasks have one request in flight?
-# 2. Why did the 50 ms deadline not help?
-# 3. When is `to_thread` right, and what is the price?
+# tokio's multi-thread runtime has several worker threads, so one blocked task slows the others down. In asyncio, as in tokio's `current_thread` runtime, it stops them.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Recap and further reading
+
+# %% [markdown]
+# 1. Why did twelve tasks have only one request in flight?
+# 2. Why did the deadline of 50 ms have no effect?
+# 3. When is a thread the right answer, and what does it cost?
 #
 # <details><summary>Answers</summary>
 #
-# 1. `httpx.post` waits without an `await`: the loop cannot change tasks.
+# 1. `httpx.post` waits without `await`, so the loop cannot switch to another task.
 # 2. A deadline is a timer on the loop, and the loop was blocked.
-# 3. When only a synchronous call exists. It costs a thread per call, and 40 is all there are unless you say otherwise.
+# 3. When only a synchronous client exists. Each call needs a thread, and the pool is small.
 #
 # </details>
 #
-# **Further reading.** The same mistake per streamed chunk: BerriAI/litellm#20268. In a webhook, for every user at once: open-webui/open-webui#16632.
-# Proof by counting loop ticks: frankbria/auto-author#175.
+# **Further reading.** The same mistake for every streamed chunk: [BerriAI/litellm#20268](https://github.com/BerriAI/litellm/issues/20268). A webhook that stopped all users:
+# [open-webui/open-webui#16632](https://github.com/open-webui/open-webui/issues/16632). Proof by counting loop ticks: [frankbria/auto-author#175](https://github.com/frankbria/auto-author/issues/175).
+#
+# Next: [02 · Share one client](02_shared_client.ipynb).

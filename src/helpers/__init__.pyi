@@ -14,6 +14,7 @@ from .lab import came_early as came_early
 from .lab import deserted as deserted
 from .lab import hopeless as hopeless
 from .lab import readers as readers
+from .lab import serving as serving
 from .lessons.course_map import CourseMap as CourseMap
 from .lessons.doctor import doctor as doctor
 from .lessons.exercise import check as check

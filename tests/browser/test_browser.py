@@ -184,7 +184,9 @@ def test_a_learner_predicts_runs_and_looks(page: Page, lab: str) -> None:
     page.keyboard.press("Control+Enter")
     question.locator(".widget-text input").fill("1.5", timeout=60_000)
     question.get_by_role("button", name="Commit").click()
-    expect(question.get_by_text("You said 1.5 s. Now run it.")).to_be_visible(timeout=30_000)
+    expect(question.get_by_text("You said 1.5 s. Now run the next cell.")).to_be_visible(
+        timeout=30_000
+    )
     page.screenshot(path=ARTEFACTS / "01_prediction.png")
 
     _run_all(page)

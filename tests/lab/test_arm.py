@@ -106,6 +106,7 @@ def test_what_the_arm_raises_comes_back_with_its_line() -> None:
     assert failure.where is not None
     assert failure.where.code == 'raise LookupError("no such turn")'
     assert "no such turn" in failure.traceback
+    assert failure.stack[-1] == failure.where
     assert caught.value.run.outcome == "raised"
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from helpers.lessons.kernel import KernelError
-from helpers.lessons.notebook import execute
+from helpers.lessons.notebook import each_section_after_the_core, execute
 
 CONNECTION = """
 import json, os
@@ -77,3 +79,54 @@ def test_the_learner_s_ipython_has_no_say(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     (cell,) = run("print('changed' in dir())").cells
     assert cell.outputs[0].text == "False\n"
+
+
+ARM = """
+from helpers import run
+
+def parse(answer):
+    return answer["choices"]
+
+async def wrong():
+    return parse({})
+"""
+
+
+def test_an_error_in_an_arm_shows_the_learner_s_own_stack() -> None:
+    with pytest.raises(CellExecutionError) as caught:
+        run(ARM, "await run(wrong, None)")
+    # Below nbclient's own heading.
+    assert caught.value.traceback.splitlines()[-6:] == [
+        "Traceback of your code (most recent call last):",
+        "cell 1, line 8, in wrong",
+        "    return parse({})",
+        "cell 1, line 5, in parse",
+        '    return answer["choices"]',
+        "ArmError: wrong raised KeyError at cell 1, line 5: 'choices'",
+    ]
+    assert "helpers/" not in caught.value.traceback
+
+
+def _lesson(*sections: str) -> Any:
+    """A lesson whose core defines ``total`` and ``square``."""
+    cells = [
+        new_code_cell("total = 1\ndef square(n): return n * n"),
+        new_markdown_cell("## Going deeper\n\nText."),
+    ]
+    for section in sections:
+        cells += [new_markdown_cell("### Section"), new_code_cell(section)]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_each_section_meets_the_core_as_it_was() -> None:
+    notebook = each_section_after_the_core(
+        _lesson("total = 5; del square", "assert total == square(1)", "print(square(total + 1))")
+    )
+    execute(notebook, Path.cwd())
+    assert notebook.cells[-1].outputs[0].text == "4\n"
+
+
+def test_a_section_that_needs_another_section_fails() -> None:
+    notebook = each_section_after_the_core(_lesson("import math", "math.pi"))
+    with pytest.raises(CellExecutionError, match="name 'math' is not defined"):
+        execute(notebook, Path.cwd())

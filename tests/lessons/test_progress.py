@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,7 +168,64 @@ def test_without_widgets_a_prediction_and_a_panel_are_text() -> None:
         assert "VBox" not in bundle["text/plain"]
 
 
-@pytest.mark.parametrize("value", ["soon", None, -1, float("nan"), float("inf")])
+def test_without_ipywidgets_both_say_how_to_go_on_in_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def experiment(calls: int, share: float) -> None: ...
+
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    asked = Predict("01", "How long?", arm="wrong")
+    panel = WhatIf(experiment, calls=(1, 12, 3), share=(0.0, 1.0, 0.5))
+    for shown, code in (
+        (asked, "guess.commit(1.5)"),
+        (panel, "await experiment(calls=3, share=0.5)"),
+    ):
+        bundle = shown._repr_mimebundle_()
+        assert bundle.keys() == {"text/plain"}
+        assert bundle["text/plain"].endswith(f": {code}")
+
+
+def test_the_field_is_empty_until_there_is_a_prediction() -> None:
+    def field(asked: Predict) -> Any:
+        _, row = asked._form().children
+        return row.children[0]
+
+    assert field(Predict("01", "How many?", arm="wrong", unit="tokens")).value == ""
+    Predict("01", "How many?", arm="wrong", unit="tokens").commit("0")
+    assert field(Predict("01", "How many?", arm="wrong", unit="tokens")).value == "0"
+
+
+def test_an_empty_field_commits_nothing() -> None:
+    asked = Predict("01", "How long?", arm="wrong")
+    _, row = asked._form().children
+    _, _, button, said = row.children
+    button.click()
+    assert said.value == "A prediction is a number: enter one."
+    assert asked.made is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "said", "measured", "sentence"),
+    [
+        ("connections", 8, 32, "You said 8 connections. It was 32.\n"),
+        ("s", 0.25, 3.04, "You said 0.25 s. It was 3.0 s.\n"),
+        ("s", None, 3.04, "It was 3.0 s.\n"),
+        ("connections", None, 32, "It was 32 connections.\n"),
+    ],
+)
+def test_a_prediction_meets_what_was_measured(
+    unit: str,
+    said: float | None,
+    measured: float,
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = Predict("01", "How many?", arm="wrong", unit=unit)
+    if said is not None:
+        asked.commit(said)
+    asked.reveal(measured)
+    assert capsys.readouterr().out == sentence
+
+
+@pytest.mark.parametrize("value", ["soon", "", None, -1, float("nan"), float("inf")])
 def test_a_prediction_is_a_number(value: object) -> None:
     with pytest.raises(ValueError, match="A prediction is a number"):
         Predict("01", "How long?", arm="wrong").commit(value)

@@ -19,6 +19,7 @@ from helpers.lab.run import (
     Where,
 )
 from helpers.lab.scratch import Scratch
+from helpers.lab.service import serving
 from helpers.lab.stall_meter import BlockedStep, StallMeter, Stretch
 from helpers.lab.valkey import Valkey, ValkeyMissing
 from helpers.lab.workers import WorkerError, Workers
@@ -52,4 +53,5 @@ __all__ = [
     "noise_floor",
     "readers",
     "run_arm",
+    "serving",
 ]

@@ -88,6 +88,8 @@ class Failure:
     message: str
     where: Where | None = None
     traceback: str = ""
+    stack: tuple[Where, ...] = ()
+    """The lines of the learner's code that led to it, the most recent call last."""
 
     def __str__(self) -> str:
         where = f" at {self.where}" if self.where else ""

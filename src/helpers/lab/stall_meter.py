@@ -604,11 +604,16 @@ def _innermost_of_the_learner(frame: FrameType | None) -> FrameType | None:
 
 def learners_traceback(traceback: TracebackType | None) -> Frame | None:
     """The innermost entry of a traceback that is neither a library's nor this course's."""
-    found = None
-    for frame, line in _walk(traceback):
-        if _is_learners(frame.f_code.co_filename):
-            found = frame.f_code.co_filename, line, frame.f_code.co_name
-    return found
+    return next(reversed(learners_stack(traceback)), None)
+
+
+def learners_stack(traceback: TracebackType | None) -> tuple[Frame, ...]:
+    """All such entries, the most recent call last."""
+    return tuple(
+        (frame.f_code.co_filename, line, frame.f_code.co_name)
+        for frame, line in _walk(traceback)
+        if _is_learners(frame.f_code.co_filename)
+    )
 
 
 def _walk(traceback: TracebackType | None) -> Iterable[tuple[FrameType, int]]:

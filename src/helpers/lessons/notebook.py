@@ -18,6 +18,14 @@ from helpers.lessons.kernel import run_cells
 Notebook: TypeAlias = Any
 """An ``nbformat.NotebookNode``."""
 
+_DEEPER = "## Going deeper"
+_REMEMBER = "_after_the_core = dict(globals())"
+# Names with an underscore are IPython's own.
+_RESTORE = """
+for _name in [name for name in globals() if not name.startswith("_")]:
+    del globals()[_name]
+globals().update({k: v for k, v in _after_the_core.items() if not k.startswith("_")})
+"""
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -81,6 +89,37 @@ def up_to_the_verdict(notebook: Notebook) -> Notebook:
     notebook = copy.deepcopy(notebook)
     (verdict,) = tagged(notebook, "verdict")
     notebook.cells = notebook.cells[: notebook.cells.index(verdict) + 1]
+    return notebook
+
+
+def core_and_sections(notebook: Notebook) -> tuple[list[Any], list[list[Any]]]:
+    """The cells before "## Going deeper", and those of each section after it.
+
+    A section begins with a cell that begins with "### ". A lesson of the first edition is all core.
+    """
+    starts = [i for i, cell in enumerate(notebook.cells) if cell.source.startswith(_DEEPER)]
+    if not starts:
+        return notebook.cells, []
+    sections: list[list[Any]] = []
+    for cell in notebook.cells[starts[0] + 1 :]:
+        if cell.cell_type == "markdown" and cell.source.startswith("### "):
+            sections.append([])
+        if sections:
+            sections[-1].append(cell)
+    return notebook.cells[: starts[0]], sections
+
+
+def each_section_after_the_core(notebook: Notebook) -> Notebook:
+    """A copy that runs the core once, and restores its namespace before each section.
+
+    So a section runs as it does for a learner who skipped all the others.
+    """
+    notebook = copy.deepcopy(notebook)
+    core, sections = core_and_sections(notebook)
+    cells = [*core, nbformat.v4.new_code_cell(_REMEMBER)]
+    for section in sections:
+        cells += [nbformat.v4.new_code_cell(_RESTORE), *section]
+    notebook.cells = cells
     return notebook
 
 

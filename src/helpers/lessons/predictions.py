@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from helpers.lessons import progress
 from helpers.lessons.catalogue import lesson
-from helpers.report import Prediction, quantity
+from helpers.report import Prediction, number, quantity, seconds
 
 
 class Predict:
@@ -17,6 +18,7 @@ class Predict:
 
     It shows an input field in JupyterLab. An answer is not required: without one, ``made`` is None
     and figures leave the prediction out. Without widgets, ``.commit(1.5)`` does the same.
+    ``.reveal(run.makespan)`` compares it with what was measured.
     """
 
     def __init__(self, number: str | int, question: str, *, arm: str, unit: str = "s") -> None:
@@ -42,29 +44,51 @@ class Predict:
     def commit(self, value: object) -> None:
         """Remember the learner's number. Raises `ValueError` if it is not a number, or negative."""
         try:
-            number = float(value)  # type: ignore[arg-type]
+            said = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
-            raise ValueError(f"A prediction is a number, not {value!r}.") from None
-        if not 0 <= number < float("inf"):
+            if value in ("", None):
+                raise ValueError("A prediction is a number: enter one.") from None
+            raise ValueError(f"A prediction is a number such as 1.5, not {value!r}.") from None
+        if not 0 <= said < float("inf"):
             raise ValueError(f"A prediction is a number from 0 up, not {value!r}.")
-        self._value = number
-        progress.note(self._number, self._key, number)
+        self._value = said
+        progress.note(self._number, self._key, said)
+
+    def reveal(self, measured: float) -> None:
+        """Print how the prediction compares: "You said 8 connections. It was 32." """
+        if self._value is None:
+            print(f"It was {quantity(measured, self._unit)}.")
+        else:
+            was = seconds(measured) if self._unit == "s" else number(measured)
+            print(f"You said {self._amount(self._value)}. It was {was}.")
 
     def __repr__(self) -> str:
-        answer = "no prediction yet" if self._value is None else f"you said {self._amount()}"
-        return f"{self._question} ({answer})"
+        if self._value is not None:
+            return f"{self._question} (you said {self._amount(self._value)})"
+        example = "1.5" if self._unit == "s" else "10"
+        return f"{self._question} Without widgets, commit in code: {self._name()}.commit({example})"
+
+    def _name(self) -> str:
+        """The learner's name for it."""
+        names = vars(sys.modules["__main__"]).items()
+        return next((name for name, value in names if value is self and name[0] != "_"), "guess")
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         # Where widgets cannot be shown, as on a web page, the text is shown.
-        return {**self._form()._repr_mimebundle_(), "text/plain": repr(self)}
+        try:
+            form = self._form()._repr_mimebundle_()
+        except ImportError:
+            form = {}
+        return {**form, "text/plain": repr(self)}
 
     def _form(self) -> Any:
         import ipywidgets
 
         question = ipywidgets.HTML(f"<b>{self._question}</b>")
-        field = ipywidgets.FloatText(
-            value=self._value or 0.0,
-            step=0.1 if self._unit == "s" else 1,
+        # Text: a field for numbers cannot be empty, and an empty one suggests no answer.
+        field = ipywidgets.Text(
+            value="" if self._value is None else f"{self._value:.15g}",
+            placeholder="your number",
             layout=ipywidgets.Layout(width="8em"),
         )
         button = ipywidgets.Button(description="Commit", button_style="primary")
@@ -83,9 +107,8 @@ class Predict:
         return ipywidgets.VBox([question, ipywidgets.HBox([field, unit, button, said])])
 
     def _said(self) -> str:
-        return f"You said {self._amount()}. Now run it."
+        return f"You said {self._amount(self._value or 0.0)}. Now run the next cell."
 
-    def _amount(self) -> str:
-        value = self._value or 0.0
+    def _amount(self, value: float) -> str:
         # A time as it was typed; `quantity` would round it.
         return f"{value:g} s" if self._unit == "s" else quantity(value, self._unit)

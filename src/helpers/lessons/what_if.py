@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -26,9 +27,16 @@ class WhatIf:
     def __init__(
         self, experiment: Callable[..., Awaitable[Any]], **sliders: Sequence[float]
     ) -> None:
+        self._experiment = experiment
+        self._first = {name: first for name, (_, _, first, *_) in sliders.items()}
+        self.form: Any = None
+        # Without ipywidgets, `repr` says how to go on in code.
+        with contextlib.suppress(ImportError):
+            self._make_form(sliders)
+
+    def _make_form(self, sliders: dict[str, Sequence[float]]) -> None:
         import ipywidgets
 
-        self._experiment = experiment
         self._sliders = {name: _slider(name, *values) for name, values in sliders.items()}
         self._button = ipywidgets.Button(description="Run the arms", button_style="primary")
         self._button.on_click(lambda _: self._start())
@@ -43,12 +51,14 @@ class WhatIf:
         self.form = ipywidgets.VBox([controls, self._result])
 
     def __repr__(self) -> str:
-        names = ", ".join(self._sliders)
-        return f"A panel to change {names}: open the lesson in JupyterLab to use it."
+        name = getattr(self._experiment, "__name__", "experiment")
+        values = ", ".join(f"{slider}={first:g}" for slider, first in self._first.items())
+        return f"Sliders are shown in JupyterLab. Without widgets, run: await {name}({values})"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         # Where widgets cannot be shown, as on a web page, the text is shown.
-        return {**self.form._repr_mimebundle_(), "text/plain": repr(self)}
+        form = {} if self.form is None else self.form._repr_mimebundle_()
+        return {**form, "text/plain": repr(self)}
 
     def _start(self) -> None:
         # A second click may already be on its way when the first one disables the button.

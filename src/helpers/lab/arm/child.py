@@ -47,7 +47,7 @@ from helpers.lab.arm.events import (
     Unsendable,
     text_of,
 )
-from helpers.lab.stall_meter import BlockedStep, StallMeter, learners_traceback
+from helpers.lab.stall_meter import BlockedStep, StallMeter, learners_stack
 from helpers.processes import stay_on_loopback
 
 _SEND_EVERY = 0.05
@@ -262,9 +262,9 @@ def _raised(error: BaseException) -> Raised:
     leaves = list(_leaves(error))
     first = leaves[0]
     more = f" (and {len(leaves) - 1} more)" if len(leaves) > 1 else ""
-    frame = learners_traceback(first.__traceback__) or learners_traceback(error.__traceback__)
+    stack = learners_stack(first.__traceback__) or learners_stack(error.__traceback__)
     text = "".join(traceback.format_exception(error))
-    return Raised(perf_counter(), type(first).__name__, f"{text_of(first)}{more}", frame, text)
+    return Raised(perf_counter(), type(first).__name__, f"{text_of(first)}{more}", stack, text)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

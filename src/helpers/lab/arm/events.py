@@ -51,7 +51,8 @@ class Raised:
     at: float
     type: str
     message: str
-    frame: Frame | None
+    stack: tuple[Frame, ...]
+    """The learner's part of the traceback, the most recent call last."""
     traceback: str
 
 

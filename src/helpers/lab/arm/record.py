@@ -186,7 +186,9 @@ def _outcome(end: End | None) -> Outcome:
 def _failure(end: End | None) -> Failure | None:
     match end:
         case Raised():
-            return Failure(end.type, end.message, locate(end.frame), end.traceback)
+            stack = tuple(where for frame in end.stack if (where := locate(frame)))
+            where = stack[-1] if stack else None
+            return Failure(end.type, end.message, where, end.traceback, stack)
         case Unsendable(_, reason):
             return Failure("", reason)
         case Died(_, exit_code):

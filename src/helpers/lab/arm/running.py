@@ -37,6 +37,13 @@ class ArmError(Exception):
         super().__init__(f"{run.arm} {failure}")
         self.run = run
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the learner's own stack, which the arm's process saw, not ours."""
+        stack = self.run.failure.stack if self.run.failure else ()
+        lines = [f"{where}, in {where.function}\n    {where.code}" for where in stack]
+        title = ["Traceback of your code (most recent call last):"] if lines else []
+        return [*title, *lines, f"{type(self).__name__}: {self}"]
+
 
 class ResultError(ArmError, TypeError):
     """An arm returned something that cannot be sent from its process to the lab."""
