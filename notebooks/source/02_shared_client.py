@@ -89,6 +89,7 @@ guess
 
 # %%
 wrong_run = await run(wrong, llm, llm.ca_file, 8, 4)
+guess.reveal(wrong_run.opened)
 
 # %% [markdown]
 # Each bar is one request as the server saw it. The strip below shows the event loop. Look at the gaps between the bars, and at the strip.
@@ -201,7 +202,7 @@ class Assistant:
         moderator = httpx.AsyncClient(timeout=10)
         await moderator.post(self.url, json={"model": "mock-moderator", "messages": messages})
         self.renew()  # "so that no stale connection is used"
-        reply = await self.client.post(self.url, json={"model": "gpt-4o", "messages": messages})
+        reply = await self.client.post(self.url, json={"model": "gpt-5", "messages": messages})
         return reply.json()["choices"][0]["message"]["content"]
 
     async def close(self):
@@ -219,9 +220,10 @@ hints("02")
 #
 # Each section below runs on its own after the cells above. Choose what you need, or continue with [lesson 03](03_prompt_tokens.ipynb).
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
-#
+
+# %% [markdown]
 # In a script that makes one call and ends: there is nothing to share. Move the sliders: from how many calls on does `right` finish clearly earlier?
 
 # %%
@@ -235,9 +237,10 @@ async def vary(users, questions):
 
 WhatIf(vary, users=(1, 8, 2), questions=(1, 4, 2))
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if the pool keeps less than it opens?
-#
+
+# %% [markdown]
 # By default, httpx opens up to 100 connections and keeps 20 idle ones. Here the limits are smaller, and eight users ask at the same time.
 
 
@@ -270,9 +273,10 @@ for keep, expiry, pause in [(8, 5, 0), (2, 5, 0), (8, 0.1, 0.3)]:
 # If `max_connections` is too small, a call waits for a free connection and fails with `PoolTimeout`. In [openai/openai-python#874](https://github.com/openai/openai-python/issues/874)
 # a client per request leaked, and one client with small limits timed out. One client with larger limits solved both.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What does HTTP/2 change?
-#
+
+# %% [markdown]
 # HTTP/2 carries many requests at the same time over one connection. In httpx it needs `pip install "httpx[http2]"`, and TLS. Commit to a number first: 32 questions at once, one client.
 
 # %%
@@ -302,6 +306,9 @@ arms = {"http1": partial(burst, http2=False), "http2": partial(burst, http2=True
 bursts = await compare(llm, llm.ca_file, **arms)
 table(bursts, rows=rows)
 
+# %%
+guess_http2.reveal(bursts["http2"].opened)
+
 # %% tags=["nbval-check-output"]
 print("connections: HTTP/1.1", bursts["http1"].opened, "· HTTP/2", bursts["http2"].opened)
 
@@ -312,9 +319,10 @@ print("connections: HTTP/1.1", bursts["http1"].opened, "· HTTP/2", bursts["http
 #
 # Change 32 to 200 and run both cells again. Why does HTTP/1.1 open 200 connections, although the default limit is 100 at the same time?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
-#
+
+# %% [markdown]
 # A linter does not know how often a line runs. Here is every rule that Ruff has, on `wrong`, filtered for anything about clients:
 
 # %% tags=["nbval-check-output"]
@@ -344,9 +352,10 @@ print(findings or "nothing found")
 page = httpx.get(llm.http_url.replace("/v1", "/metrics")).text
 print(*[line for line in page.splitlines() if "connections_total{" in line], sep="\n")
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
-#
+
+# %% [markdown]
 # `AsyncOpenAI` and `AsyncAnthropic` each own such a client and pool. Creating one per request costs the same.
 
 # %%
@@ -376,9 +385,10 @@ for arm in (sdk_per_call, sdk_shared):
 # pass `http_client=openai.DefaultAsyncHttpxClient(limits=…)` to change that. Closing each client is not enough: in
 # [openai/openai-python#1246](https://github.com/openai/openai-python/issues/1246), memory grew with one client per request.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
-#
+
+# %% [markdown]
 # In FastAPI, the **lifespan** creates the client when the service starts and closes it when the service stops. A dependency hands it to each route.
 
 # %%
@@ -422,9 +432,10 @@ print(visited.opened, "connection for", len(visited.result), "answers")
 # %% [markdown]
 # Move the `async with` of the lifespan into `ask`, and run both cells again. What does the last line say now?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
-#
+
+# %% [markdown]
 # | asyncio | anyio, as in this lesson |
 # |---|---|
 # | `async with asyncio.TaskGroup() as tasks: tasks.create_task(converse())` | `async with anyio.create_task_group() as tasks: tasks.start_soon(converse)` |
@@ -467,9 +478,10 @@ print("…", message[message.index("is bound") :])
 # ([encode/httpx#2473](https://github.com/encode/httpx/discussions/2473)). Use one loop, and send calls to it from other threads; where you need several loops, create one client per loop.
 # Add `await asyncio.sleep(6)` before `try`, and run both cells: why does it work now?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Recap and further reading
-#
+
+# %% [markdown]
 # 1. What does a client own that makes it worth keeping?
 # 2. Why does a new client hurt users who are not making a call?
 # 3. Your service makes a call every ten seconds. Which limit do you change?

@@ -31,7 +31,7 @@
 # %%
 import httpx
 
-from helpers import MockLLM, Predict, bars, compare, figure, lines, run
+from helpers import MockLLM, Predict, bars, compare, figure, lines, run, table
 from helpers.mock_llm.tokens import count_prompt_tokens, encode
 
 llm = MockLLM("large", speed=16, answer_tokens=24).start()
@@ -49,7 +49,9 @@ def body(messages):
 # %% [markdown]
 # `count_prompt_tokens` counts with tiktoken and the vocabulary `o200k_base`, as the mock provider does. In the lesson's world, prompts are cached by the rules of OpenAI's models before GPT-5.6; *In your SDK* has the others.
 #
-# ## The wrong way: a polite letter
+# ## The wrong way
+#
+# ### A polite letter
 #
 # The same question, in a letter and in a line. What do 10,000 letters a day cost in a year? The price is an example: enter the one of your model.
 
@@ -71,7 +73,7 @@ caption += f"A year costs {a_year['letter']:,.0f} dollars or {a_year['line']:,.0
 bars(tokens, unit="prompt tokens", caption=caption)
 
 # %% [markdown]
-# ## The wrong way: a clock at the front
+# ### A clock at the front
 #
 # The letter is paid for once a question. What is in *every* turn is paid for in every turn. This help desk sends its tariff of 16,000 tokens, and the history, with each question.
 
@@ -126,7 +128,7 @@ guess
 
 # %%
 wrong_run = await run(wrong, llm, QUESTIONS)
-print("prompt tokens:", wrong_run.prompt_tokens, "· from the cache:", wrong_run.cached_tokens)
+guess.reveal(wrong_run.cached_tokens)
 
 # %% [markdown]
 # **What just happened?** What a model computes for a token depends on every token before it, so a cache can only know beginnings. The clock is the one thing that changes, and it is at the front.
@@ -151,7 +153,9 @@ async def right(url, questions):
 #
 # ## Side by side
 
-# %% tags=["figure"]
+# %% tags=["figure", "table"]
+from IPython.display import display
+
 numbers = [
     ("prompt tokens", lambda run: run.prompt_tokens),
     ("from the cache", lambda run: run.cached_tokens),
@@ -159,7 +163,8 @@ numbers = [
 ]
 titles = {"wrong": "wrong: clock first", "right": "right: tariff first"}
 comparison = await compare(llm, QUESTIONS, wrong=wrong, right=right)
-figure(comparison, prediction=guess.made, titles=titles, numbers=numbers)
+display(figure(comparison, prediction=guess.made, titles=titles, numbers=numbers))
+table(comparison, dict(numbers[:2]) | {"TTFT, s": lambda run: run.ttft}, standard=False)
 
 # %% [markdown]
 # The first turn of `right` takes as long as any of `wrong`: somebody has to read the tariff once. TTFT is the **time to first token**.
@@ -219,9 +224,10 @@ hints("03")
 #
 # Each section below runs on its own after the cells above. Choose what you need, or continue with [lesson 04](04_deadlines.ipynb).
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
-#
+
+# %% [markdown]
 # For a prompt that is sent once, no cache helps. And for a few conversations a day, the saving is smaller than an hour of your work. Enter the prices of your model, and move the sliders:
 
 # %%
@@ -246,9 +252,10 @@ async def vary(turns, conversations):
 # %%
 WhatIf(vary, turns=(1, 8, 8), conversations=(10, 10_000, 1_000))
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Is a token four characters?
-#
+
+# %% [markdown]
 # "A token is about four characters" is a rule of thumb for English. Here are 240 characters of each. By the rule they have 60 tokens. How many are they in Chinese?
 
 # %%
@@ -275,15 +282,17 @@ SAMPLES = {
 # %%
 counts = {name: len(encode(text[:240])) for name, text in SAMPLES.items()}
 caption = "Tokens of 240 characters: " + ", ".join(f"{name} {n}" for name, n in counts.items())
+guess_chinese.reveal(counts["Chinese"])
 bars(counts, unit="tokens", caption=caption, prediction=guess_chinese.made)
 
 # %% [markdown]
 # Where the rule counts too few, it is dangerous: one session was estimated at 59,000 tokens, had 174,000, and was reset when it reached its limit
 # ([Martian-Engineering/lossless-claw#47](https://github.com/Martian-Engineering/lossless-claw/issues/47)). Count; do not estimate. Add a sample in your own language.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if the conversation is longer?
-#
+
+# %% [markdown]
 # Every prompt must fit into the model's **context window**, so at some point old turns have to go. Sixty-four turns without the tariff, in three ways:
 
 
@@ -332,9 +341,10 @@ lines(points, x="turn", y="full-price tokens", caption=f"All 64 turns: {total}."
 # A **sliding window** drops the oldest messages in each turn. Its prompt begins differently each time, so the cache finds nothing. A window that drops eight messages at once keeps its beginning for a while.
 # Change the 8 to 20. Is that cheaper still, and what does the model forget?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
-#
+
+# %% [markdown]
 # No linter sees a clock in a prompt. Two small tests do, and they need no server:
 
 
@@ -362,9 +372,10 @@ for build_prompt in (wrong_prompt, right_prompt):
 # In production, log two numbers of each call's `usage`: prompt tokens, and the share of them that was cached. A share of 0 on a prompt that hardly changes is a bug. One team found theirs like that
 # ([goruck/home-generative-agent#617](https://github.com/goruck/home-generative-agent/issues/617)). Lower the budget to 16,000: which test fails first now?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
-#
+
+# %% [markdown]
 # OpenAI's `prompt_tokens` *includes* the cached tokens; Anthropic's `input_tokens` *excludes* them. Each call is made twice, and the second is shown:
 
 # %%
@@ -408,9 +419,10 @@ print(f"anthropic: counted {counted}; {fresh_tokens} input tokens, and {read} re
 #   A prompt whose front changes is then *more* expensive than without a cache.
 # - **`max_completion_tokens`** limits the answer. (`max_tokens` is deprecated at OpenAI, and reasoning models refuse it.) The model does not know the limit: the answer is cut off, with the finish reason `length`.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
-#
+
+# %% [markdown]
 # One dependency logs what each call costs, and refuses a prompt that exceeds the budget:
 
 # %%
@@ -450,9 +462,10 @@ print("statuses:", visited.result)
 # %% [markdown]
 # Set the budget to 20,000. Counting is computing: for long prompts, move it off the event loop ([lesson 01](01_event_loop.ipynb)).
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
-#
+
+# %% [markdown]
 # | asyncio | in this lesson |
 # |---|---|
 # | `await asyncio.to_thread(encode, text)` | tiktoken releases the GIL, so a thread keeps the loop free |
@@ -466,9 +479,10 @@ print("statuses:", visited.result)
 # | `String::from_utf8_lossy` | `data.decode(errors="replace")` | half a character becomes U+FFFD |
 # | `graphemes(true)` of unicode-segmentation | `regex.findall(r"\X", text)` | what a reader sees as one character |
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Recap and further reading
-#
+
+# %% [markdown]
 # 1. Why did a clock of nineteen tokens cost sixteen thousand?
 # 2. Why can a window on the history make a conversation more expensive?
 # 3. Your dashboard multiplies OpenAI's `prompt_tokens` by the input price and adds the cached tokens at theirs. What is wrong?

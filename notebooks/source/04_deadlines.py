@@ -86,6 +86,7 @@ guess
 TROUBLE = [Fault(kind="hang", every=8), Fault(kind="drip", every=4, interval=2.5 / SCALE)]
 llm.configure(faults=TROUBLE)
 wrong_run = await run(wrong, llm, QUESTIONS, limit=2)
+guess.reveal(wrong_run.answered)
 
 
 # %% tags=["nbval-check-output"]
@@ -168,7 +169,6 @@ numbers = [
 figure(comparison, prediction=guess.made, titles=titles, numbers=numbers)
 
 # %% tags=["table"]
-print("An error of right:", comparison["right"].result[1][0])
 table(comparison, dict(numbers) | {"how it ended": attrgetter("outcome")}, standard=False)
 
 # %% [markdown]
@@ -223,9 +223,9 @@ async def ask(client, url, model, question, limit):
 async def handle(client, url, question, budget):
     await ask(client, url, "mock-moderator", question, budget)
     try:
-        return await ask(client, url, "gpt-4o", question, budget)
+        return await ask(client, url, "gpt-5", question, budget)
     except NoAnswerError:
-        return await ask(client, url, "gpt-4o-mini", question, budget)
+        return await ask(client, url, "gpt-5-mini", question, budget)
 
 
 # %% tags=["nbval-check-output"]
@@ -239,9 +239,10 @@ hints("04")
 #
 # Each section below runs on its own after the cells above. Choose what you need, or continue with [lesson 05](05_rate_limits.ipynb).
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
-#
+
+# %% [markdown]
 # When a person watches who can stop it, as with a script in a terminal. And a deadline has a price: if it is too short, it throws away answers that would have come.
 # Here the lengths of answers vary (a long **tail** means that some are very long), and a **share** of the calls hangs. How much waiting does each deadline waste?
 
@@ -302,9 +303,10 @@ WhatIf(vary, share=(0.0, 0.5, 0.1), tail=(0.2, 1.2, 0.8))
 # %% [markdown]
 # Find a tail and a share for which 40 s is better than 20 s. In production, take the deadline from your own **tail latency**: above the slowest answers that you still want (the 99th percentile, say) and below the patience of your users.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Is a read timeout enough?
-#
+
+# %% [markdown]
 # A read timeout of 20 s ends the calls that hang. How many of the 24 possible answers will arrive now?
 
 # %%
@@ -333,6 +335,7 @@ async def read(url, questions):
 # %%
 llm.configure(faults=TROUBLE)  # its counters start again
 read_run = await run(read, llm, QUESTIONS, limit=4)
+guess_read.reveal(read_run.answered)
 
 # %% tags=["nbval-check-output"]
 print("answers:         ", read_run.answered)
@@ -342,9 +345,10 @@ print("calls never sent:", never_sent(read_run))
 # %% [markdown]
 # The calls that drip are never silent for 20 s. Each keeps a connection, and the fourth fills the pool. It only takes longer. Change `pool=None` to `pool=20 / SCALE`: which error do the waiting calls get?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if the answer is streamed?
-#
+
+# %% [markdown]
 # A stream may take minutes, so its deadline has to be long. But it should not be silent for long. A limit between two *events* is a deadline that moves:
 
 
@@ -405,9 +409,10 @@ table(streamed, {model: partial(fate, model) for model in MODELS}, standard=Fals
 # Four sessions of an agent were frozen for 25 to 109 minutes by streams that were open and silent ([earendil-works/pi#8331](https://github.com/earendil-works/pi/issues/8331)).
 # Change `idle` to 1: what happens to the healthy model, whose first token takes a moment?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
-#
+
+# %% [markdown]
 # Ruff's rule S113 looks for calls without a timeout:
 
 # %% tags=["nbval-check-output"]
@@ -429,9 +434,10 @@ for arm in (wrong, right):
 #
 # In production, log a line when a call *begins*, and watch the number of calls in flight and the age of the oldest: a call that hangs never reaches the line that you log at its end.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
-#
+
+# %% [markdown]
 # Both SDKs have a default timeout, and they retry after it:
 
 # %%
@@ -467,9 +473,10 @@ finally:
 # `timeout=None` is not the default; it switches all limits off. A configuration value of null that was passed on was enough to hang a run
 # ([cognizant-ai-lab/neuro-san#1220](https://github.com/cognizant-ai-lab/neuro-san/issues/1220)). Change `Fault(kind="hang")` to `Fault(kind="drip", interval=0.1)`: which deadline still ends the call?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
-#
+
+# %% [markdown]
 # A FastAPI application turns the error into status 504, in one place:
 
 # %%
@@ -516,9 +523,10 @@ print(visited.result)
 # %% [markdown]
 # Raise the limit in `ask` to 40 s, above the read timeout. Which of the two requests in trouble is ended earlier, the one that hangs or the one that drips?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
-#
+
+# %% [markdown]
 # | asyncio | anyio, as in this lesson |
 # |---|---|
 # | `async with asyncio.timeout(30):` raises `TimeoutError` | `with anyio.fail_after(30):` |
@@ -536,9 +544,10 @@ print(visited.result)
 #
 # The names mislead: reqwest's `timeout` limits the whole call, httpx's `timeout=30` allows 30 s of silence.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Recap and further reading
-#
+
+# %% [markdown]
 # 1. Why did healthy calls fail when others hung?
 # 2. Which limit ends a drip, and which does not?
 # 3. Your handler has 10 s and makes three calls. What limit does the second one get?
@@ -555,4 +564,4 @@ print(visited.result)
 # A default of 100 minutes that came from another library: [OpenHands/software-agent-sdk#1638](https://github.com/OpenHands/software-agent-sdk/issues/1638).
 # A stream that stalled without an exception, so that nothing was retried: [agent0ai/agent-zero#1882](https://github.com/agent0ai/agent-zero/issues/1882).
 #
-# Next: [05 · Wait when told to wait](05_rate_limits.ipynb).
+# Next: [05 · Wait as long as the server asks](05_rate_limits.ipynb).

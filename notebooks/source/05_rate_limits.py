@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 05 · Wait when told to wait
+# # 05 · Wait as long as the server asks
 #
 # **Symptom.** At busy times, answers are lost to status 429. The logs show five retries each, all within a second.
 #
@@ -92,7 +92,7 @@ guess
 
 # %%
 wrong_run = await run(wrong, llm, QUESTIONS)
-print("answers:", wrong_run.answered, "· refused with 429:", wrong_run.count(429))
+guess.reveal(wrong_run.answered)
 
 # %% [markdown]
 # **What just happened?** All five retries came before the bucket had gained more than a few permits. This is a **retry storm**: the server gets several requests for each question, and most of them are in vain.
@@ -108,7 +108,7 @@ import time
 from email.utils import parsedate_to_datetime
 
 
-def told(headers):
+def retry_after(headers):
     """Seconds that the server asks for; 0 if it does not say."""
     with suppress(KeyError, ValueError):
         return float(headers["retry-after-ms"]) / 1000
@@ -151,7 +151,7 @@ async def polite(client, url, question):
         reply = await client.post(f"{url}/chat/completions", json=body(question))
         if reply.is_success:
             return reply.json()["choices"][0]["message"]["content"]
-        wait = told(reply.headers) + random.uniform(0, min(4, 0.25 * 2**attempt))
+        wait = retry_after(reply.headers) + random.uniform(0, min(4, 0.25 * 2**attempt))
         if permanent(reply) or wait > 30:
             break
         await anyio.sleep(wait)
@@ -163,8 +163,8 @@ async def right(url, questions):
 
 
 # %% [markdown]
-# - **Never earlier than told**: the wait is at least what the server said.
-# - **Exponential back-off with full jitter**: the rest of the wait is random, from 0 to a bound that doubles. Without a header it is the whole wait. With one it is added, because twenty clients were told about the same next permit.
+# - **Never too early**: the wait is at least what the server said.
+# - **Exponential back-off with full jitter**: the rest of the wait is random, from 0 to a bound that doubles. Without a header it is the whole wait. With one it is added, because twenty clients heard about the same next permit.
 # - **Permanent errors are raised at once**, and so is a wait that is longer than anybody wants (30 s).
 # - **One layer retries.** *In your SDK*, below, shows what two layers do.
 #
@@ -172,15 +172,18 @@ async def right(url, questions):
 #
 # A row is a client. The bucket is full again at the start of each arm.
 
-# %% tags=["figure"]
+# %% tags=["figure", "table"]
+from IPython.display import display
+
 comparison = await compare(llm, QUESTIONS, repeats=1, wrong=wrong, right=right)
-titles = {"wrong": "wrong: retry at once", "right": "right: as told, with jitter"}
+titles = {"wrong": "wrong: retry at once", "right": "right: as asked, with jitter"}
 numbers = [
     ("answers", lambda run: run.answered),
     ("refused: 429", lambda run: run.count(429)),
     ("requests per answer", lambda run: f"{len(run.requests) / max(1, run.answered):.1f}"),
 ]
-figure(comparison, prediction=guess.made, titles=titles, numbers=numbers, by_client=True)
+display(figure(comparison, prediction=guess.made, titles=titles, numbers=numbers, by_client=True))
+table(comparison, dict(numbers), standard=False)
 
 # %% [markdown]
 # `wrong` is done first because it gave up. The provider gives 40 permits in about 4 s and no faster, so nobody can have 40 answers earlier.
@@ -198,8 +201,8 @@ verdict(
     at_most("answers of 40, wrong", w.answered, 35),
     at_least("refused with 429, wrong", w.count(429), 40),
     equals("answers of 40, right", len(r.result or []), 40),
-    equals("retries earlier than told, hammer", len(await came_early(hammer)), 3),
-    equals("retries earlier than told, polite", len(await came_early(polite)), 0),
+    equals("retries that came too early, hammer", len(await came_early(hammer)), 3),
+    equals("retries that came too early, polite", len(await came_early(polite)), 0),
     equals("requests for three hopeless questions, hammer", (await hopeless(hammer)).requests, 18),
     equals("requests for three hopeless questions, polite", (await hopeless(polite)).requests, 3),
 )
@@ -238,9 +241,10 @@ hints("05")
 #
 # Each section below runs on its own after the cells above. Choose what you need, or continue with [lesson 06](06_conversation_store.ipynb).
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
-#
+
+# %% [markdown]
 # While the bucket is large enough, nobody is refused. And after a connection that broke, one retry at once may be right; after a 429 it never is. Move the slider: with how many questions does `wrong` lose the first answer?
 
 # %%
@@ -259,9 +263,10 @@ async def vary(questions):
 # %%
 WhatIf(vary, questions=(1, 40, 24))
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Is exponential back-off enough?
-#
+
+# %% [markdown]
 # Many clients double their wait after each refusal, and read no header. `in_step` does, without jitter. How many of the 40 questions will be answered?
 
 # %%
@@ -288,6 +293,7 @@ async def herd(url, questions):
 
 # %%
 herd_run = await run(herd, llm, QUESTIONS)
+guess_herd.reveal(herd_run.answered)
 figure(herd_run, numbers=numbers, by_client=True)
 
 # %% [markdown]
@@ -342,9 +348,10 @@ lines(
     marks={"capacity": 500},
 )
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Can you avoid the refusal?
-#
+
+# %% [markdown]
 # You know the limit, so let requests queue on your side. aiolimiter is such a queue: a token bucket in your own process.
 
 
@@ -373,9 +380,10 @@ print("answers:", len(paced_run.result), "· refused with 429:", paced_run.count
 # - Providers also limit **tokens per minute**, and that is the limit you meet first with long prompts: `await limiter.acquire(tokens)`.
 # - A limiter knows one process. When several share a key, go by the headers of each answer: `x-ratelimit-remaining-requests` and `-tokens` at OpenAI, `anthropic-ratelimit-requests-remaining` at Anthropic.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
-#
+
+# %% [markdown]
 # No linter knows what the server said:
 
 # %% tags=["nbval-check-output"]
@@ -396,9 +404,10 @@ print("ruff on hammer:", *lint(hammer, "ASYNC,B,PERF,S") or ["nothing found"])
 #
 # In production, log each wait with the attempt and what the server asked for, and watch requests per answer (**retry amplification**). It should be close to 1. Which number of the figure above is that for `wrong`?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
-#
+
+# %% [markdown]
 # The SDKs of OpenAI and Anthropic make two retries by default. Here an application retries around them: it tries four times, while the server refuses everything.
 
 # %%
@@ -433,12 +442,13 @@ finally:
 # %% [markdown]
 # Layers multiply: an agent meant four attempts and made twelve ([HKUDS/nanobot#2760](https://github.com/HKUDS/nanobot/issues/2760)). Retry in **one** layer, and pass `max_retries=0` to the others.
 #
-# Both SDKs read the headers as `told` does, and obey `x-should-retry`. They add no jitter to a wait that the server named, and they retry a spent quota like any other 429.
+# Both SDKs read the headers as `retry_after` does, and obey `x-should-retry`. They add no jitter to a wait that the server named, and they retry a spent quota like any other 429.
 # Change the fault to `insufficient_quota`: how many requests does `attempts` make?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
-#
+
+# %% [markdown]
 # A service that waits for its provider fills up with waiting users. **Load shedding** refuses early, and honestly: with 503 and a Retry-After of its own.
 
 # %%
@@ -484,9 +494,10 @@ print(dict(visited.result))
 # %% [markdown]
 # Change 25 to 40, so that nobody is turned away. What does it cost those who wait?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
-#
+
+# %% [markdown]
 # | asyncio | anyio, as in this lesson |
 # |---|---|
 # | `await asyncio.sleep(wait)` | `await anyio.sleep(wait)` |
@@ -500,18 +511,19 @@ print(dict(visited.result))
 # | `governor`, `tower::limit::RateLimit` | `aiolimiter.AsyncLimiter` | a queue in this process only |
 # | `httpdate::parse_http_date` | `email.utils.parsedate_to_datetime` | the date may be past |
 #
-# A fixed wait of 5 s when the header is absent, as one often sees in Rust examples, is a herd as well: set `told` to return 5 instead of 0, take the jitter away, and simulate it.
+# A fixed wait of 5 s when the header is absent, as one often sees in Rust examples, is a herd as well: set `retry_after` to return 5 instead of 0, take the jitter away, and simulate it.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ### Recap and further reading
 
 # %% [markdown]
-# ### Recap and further reading
-#
 # 1. Twenty clients wait exactly as `Retry-After` says. Why are nineteen of them refused again?
 # 2. Which status 429 must not be retried, and how do you tell?
 # 3. Your code makes four attempts, the SDK three. How many requests are that, and which layer do you keep?
 #
 # <details><summary>Answers</summary>
 #
-# 1. All were told about the same next permit. Add jitter, or better, queue before sending.
+# 1. All heard about the same next permit. Add jitter, or better, queue before sending.
 # 2. A spent quota, by its code; a request larger than the limit, by comparing it with `x-ratelimit-limit-tokens`; and any whose wait is longer than you have.
 # 3. Twelve. Keep the one that reads the header and knows your deadline.
 #

@@ -34,7 +34,7 @@
 from functools import partial
 from uuid import uuid4
 
-from helpers import MockLLM, Predict, Scratch, Workers, compare, run
+from helpers import MockLLM, Predict, Scratch, Workers, compare, run, table
 
 TURNS = [f"Question {number} about my order." for number in range(1, 9)]
 llm = MockLLM("medium", speed=10, answer_tokens=16).start()
@@ -58,7 +58,6 @@ async def wrong(ask, session, text):
     return answer
 
 
-# %%
 async def killed(url, handle):
     session = uuid4().hex
     async with Workers(handle, url) as service:
@@ -93,6 +92,7 @@ guess
 # %%
 shared_run = await run(shared, llm, wrong)
 killed_run = await run(killed, llm, wrong)
+guess.reveal((shared_run.requests[-1].messages - 1) // 2)
 
 
 # %% tags=["nbval-check-output"]
@@ -183,8 +183,8 @@ async def right(ask, session, text):
 #
 # The two experiments again, and a third: fifty visitors ask one question each, and their time to live passes. `deserted` counts how many are still known.
 
-# %%
-from helpers import deserted
+# %% tags=["figure"]
+from helpers import bars, deserted
 
 BRIEF = 0.2  # seconds that an idle conversation is kept; in production an hour or a day
 
@@ -195,9 +195,6 @@ async def day(url, handle, brief=None):
     short = partial(converse, brief) if brief else handle
     return await deserted(short, 2 * BRIEF, brief and brief.expire)
 
-
-# %% tags=["figure"]
-from helpers import bars
 
 brief = SQLiteStore(DATABASE, ttl=BRIEF)
 arms = {"wrong": partial(day, handle=wrong), "right": partial(day, handle=right, brief=brief)}
@@ -212,6 +209,13 @@ bars(
     caption=caption,
     prediction=guess.made,
 )
+
+# %% tags=["table"]
+rows = {f"{name}, turns": lambda run, at=at: recalled(run)[at] for name, at in last.items()}
+table(comparison, rows | {"conversations after the TTL": lambda run: run.result}, standard=False)
+
+# %% [markdown]
+# ## Verdict
 
 # %% tags=["nbval-check-output", "verdict"]
 from helpers import equals, verdict
@@ -271,9 +275,10 @@ hints("06")
 #
 # Each section below runs on its own after the cells above. Choose what you need, or continue with [lesson 07](07_streaming.ipynb).
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
-#
+
+# %% [markdown]
 # When the conversation may end with the process, and there is one process: a script, a notebook, a test. Otherwise the window matters too, as it limits the prompt. Move the slider:
 
 # %%
@@ -302,9 +307,10 @@ WhatIf(vary, turns=(1, 7, 2))
 # %% [markdown]
 # What leaves the window is forgotten, so put what must stay into the system prompt. Each step of the window also changes the front of the prompt, which costs the provider's cache ([lesson 03](03_prompt_tokens.ipynb)).
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if two turns come at once?
-#
+
+# %% [markdown]
 # `blob` is a store too, but it reads the whole history and writes all of it back. One user asks from two tabs, and the model has both questions before it answers either. How many of the two turns will be kept?
 
 # %%
@@ -328,8 +334,11 @@ async def blob(ask, session, text):
 from helpers import at_once
 
 # %% tags=["nbval-check-output"]
-for handle in (blob, right):
-    print(f"{handle.__name__}: {await at_once(handle)} of 2 turns kept")
+kept = {handle.__name__: await at_once(handle) for handle in (blob, right)}
+print("turns kept of two at once:", kept)
+
+# %%
+guess_blob.reveal(kept["blob"])
 
 # %% [markdown]
 # Both tabs read the same history, and the second to write erases the first: a **lost update**. Every write was a transaction, but the read was outside it.
@@ -359,9 +368,10 @@ print("BEGIN, read, somebody else writes, write:", await read_then_write("BEGIN"
 # %% [markdown]
 # Call it with `"BEGIN IMMEDIATE"`. The message is the same: which of the two connections gets it now?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
-#
+
+# %% [markdown]
 # No linter sees that a dict is in the wrong place. A test that restarts a worker does. Here it runs on both:
 
 
@@ -385,9 +395,10 @@ print(f"remembers after a restart: wrong {await remembers(wrong)}, right {await 
 # In production, log the number of messages in each prompt: when it falls to one after a deploy, you have found it. And let the service refuse to start without its store. One gateway had a Redis back end that was never connected, and silently used memory
 # ([IBM/mcp-context-forge#5740](https://github.com/IBM/mcp-context-forge/issues/5740)). Change `ORDER BY id` in `WINDOW` to `ORDER BY id DESC`: does `remembers` notice?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
-#
+
+# %% [markdown]
 # The chat interfaces of both SDKs keep nothing. OpenAI's Responses interface can: an answer is stored unless you say `store=False`, and `previous_response_id` continues from it.
 
 # %%
@@ -412,9 +423,10 @@ for continued in (False, True):
 # %% [markdown]
 # You send one message and pay for three. This is a store with somebody else's policy: you set neither the window nor the TTL, and your users' words stay there. Add a third question: how do the tokens grow?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
-#
+
+# %% [markdown]
 # The store is created in the lifespan. The session id comes from the server or from a login: a number that a client may choose would be anybody's conversation.
 
 # %%
@@ -499,9 +511,10 @@ except ValkeyMissing as missing:
 # A list keeps the order, which a hash (`HSET`) does not. `LTRIM` is the window, `EXPIRE` the TTL. A server can be killed too: without an append-only file, all it knows is gone with it.
 # Use `keep=1` and run the cell again. Why does it say 0?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
-#
+
+# %% [markdown]
 # | asyncio | what it does here |
 # |---|---|
 # | `asyncio.Lock()` around read and write | protects one process; two workers still lose updates |
@@ -515,9 +528,10 @@ except ValkeyMissing as missing:
 # | `redis::pipe().atomic()` | `client.pipeline(transaction=True)` | `MULTI … EXEC` |
 # | `moka` (a cache with TTL and size) | `cachetools.TTLCache` | a policy, still in one process |
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Recap and further reading
-#
+
+# %% [markdown]
 # 1. Which of the three failures do sticky sessions cure?
 # 2. Why does `blob` lose a turn, although every write is a transaction?
 # 3. What does a shared store not solve by itself?

@@ -81,7 +81,7 @@ guess
 
 # %%
 wrong_run = await run(readers.watch, llm, wrong)
-print(f"sent before the last first word: {readers.sent_before(wrong_run):.0f} %")
+guess.reveal(readers.sent_before(wrong_run))
 
 # %% [markdown]
 # **What just happened?** Your code had the first token early, and kept it until it had the last one. The reader's **time to first token** (TTFT) became the time of the whole answer: the longer the answer, the longer the empty page.
@@ -115,7 +115,7 @@ async def right(client, url, question, show):
 
 # %% [markdown]
 # - **Each piece is shown when it arrives.** While none arrives, the event loop is free.
-# - **One task reads and shows.** A slow reader slows the reading, and whoever cancels the task closes the stream: this is **structured concurrency**.
+# - **One task reads and shows.** A slow reader slows the reading, and cancelling the task closes the stream: this is **structured concurrency**.
 # - **The answer is whole only if a finish reason came.** The end of the stream does not prove it, and neither does `[DONE]`.
 #
 # ## Side by side
@@ -132,19 +132,23 @@ try:
 finally:
     llm.configure(speed=4)
 
-# %% tags=["figure"]
+# %% tags=["figure", "table"]
+from IPython.display import display
+
 comparison = await compare(llm, **readers.arms(readers.watch, wrong=wrong, right=right))
 seen = {arm: readers.visible(comparison[arm]) for arm in comparison.arms}
 late = [f"{max(readers.first_words(comparison[arm])):.2f} s ({arm})" for arm in seen]
 caption = f"All four readers have seen a first word after {', '.join(late)}."
 marks = {"your prediction": guess.made.value} if guess.made else None
 labels = {"x": "seconds", "y": "% of the four answers", "title": "What the readers can see"}
-lines(seen, **labels, marks=marks, caption=caption)
+display(lines(seen, **labels, marks=marks, caption=caption))
+waits = {"first words, ms": lambda run: 1000 * max(readers.first_words(run))}
+table(comparison, waits, standard=False)
 
 # %% [markdown]
 # `right` follows what the server sends. Look straight up from where `wrong` begins: that much had been sent, and nobody had seen it.
 #
-# ## When the reader leaves, and when the answer breaks off
+# ### When the reader leaves, and when the answer breaks off
 #
 # Now a reader sees five pieces and goes: the framework cancels the task that shows. `detached` reads in a task of its own, often so that the answer can be stored in any case.
 
@@ -178,6 +182,8 @@ for arm in ("wrong", "right"):
 #
 # None of the four broken answers was whole. `wrong` takes three of them for complete; one project found over a dozen such half messages in one user's history
 # ([anomalyco/opencode#26170](https://github.com/anomalyco/opencode/issues/26170)).
+#
+# ## Verdict
 
 # %% tags=["nbval-check-output", "verdict"]
 from helpers import at_most, equals, verdict
@@ -244,9 +250,10 @@ hints("07")
 #
 # Each section below runs on its own after the cells above. Choose what you need, or continue with [lesson 08](08_error_boundaries.ipynb).
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
-#
+
+# %% [markdown]
 # When a program reads the answer and needs all of it: JSON to parse, a tool call to make. And when answers are short. Move the slider: from how many tokens on would you stream?
 
 # %%
@@ -271,9 +278,10 @@ async def vary(tokens):
 # %%
 WhatIf(vary, tokens=(5, 300, 96))
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if the reader is slow?
-#
+
+# %% [markdown]
 # Where one task reads and another shows, there is a queue between them. A phone loses its connection for a second after the first word, while the model writes 4,000 tokens. How many pieces will wait in a queue without a bound?
 
 # %%
@@ -313,15 +321,17 @@ finally:
     llm.configure(speed=4, answer_tokens=96)
 
 # %%
+guess_queue.reveal(slow["unbounded"].result)
 table(slow, {"pieces waiting": lambda run: run.result}, standard=False)
 
 # %% [markdown]
 # With a bound, `send` waits, so reading stops, and TCP makes the server wait too: **back-pressure**. An HTTP library without it grew by 1,766 MB in 12 s
 # ([lexiforest/curl_cffi#798](https://github.com/lexiforest/curl_cffi/issues/798)). Change 16 to 0: does the answer still arrive?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Does `[DONE]` prove anything?
-#
+
+# %% [markdown]
 # Many clients stop at `[DONE]` and call the answer complete. Some gateways send it after an error.
 
 
@@ -344,9 +354,10 @@ for kind, said in trusted.result.items():
 # %% [markdown]
 # Let `trusting` raise `BrokenOffError` at an `"error"` event too. Which of the four answers can it still not judge?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
-#
+
+# %% [markdown]
 # Ruff reads two of the wrong ways, with its rules for async code, tasks, exceptions and likely bugs:
 
 # %% tags=["nbval-check-output"]
@@ -375,9 +386,10 @@ for arm in (wrong, detached):
 #
 # In production, log the finish reason of every answer, and measure the time to the first piece where the *reader* is.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
-#
+
+# %% [markdown]
 # The same four broken answers with the official packages:
 
 # %%
@@ -431,9 +443,10 @@ print("asked before the first answer began:", readers.asked_together(blocking_ru
 # %% [markdown]
 # Make it asynchronous with `openai.AsyncOpenAI` and `async for`, and run it again.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
-#
+
+# %% [markdown]
 # FastAPI's `StreamingResponse` takes a generator such as `relay`. `X-Accel-Buffering: no` asks nginx not to collect the answer, as the gateway of the incident did.
 
 # %%
@@ -486,9 +499,10 @@ print("tokens written where five were read, HTTP/2:", left_http2.completion_toke
 # %% [markdown]
 # Remove `http1=False, http2=True` and run it again. And some providers write on, and bill, whatever you do: then only `max_completion_tokens` helps.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
-#
+
+# %% [markdown]
 # | asyncio | anyio, as in this lesson |
 # |---|---|
 # | `asyncio.Queue(16)`; `asyncio.Queue()` has no bound | `anyio.create_memory_object_stream(16)` |
@@ -505,9 +519,10 @@ print("tokens written where five were read, HTTP/2:", left_http2.completion_toke
 #
 # Under anyio, and so in Starlette, a cancelled task is cancelled again at every `await`. `task.cancel(); await asyncio.gather(task)` in a `finally` then does not close the stream; `asyncio.wait([task])` does.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Recap and further reading
-#
+
+# %% [markdown]
 # 1. Which number tells a stream that is shown from one that is collected?
 # 2. A reader has left. What must happen for the model to stop?
 # 3. What proves that an answer is whole?

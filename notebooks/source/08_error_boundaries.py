@@ -43,7 +43,6 @@ llm = MockLLM(Profile(base=0.3, decode_rate=40, slots=5, context_window=2_000)).
 print("A mock model is running. It answers five calls at once, and reads at most 2,000 tokens.")
 
 
-# %%
 class Rating(BaseModel, extra="forbid"):
     stars: int = Field(ge=1, le=5)
     reason: str
@@ -85,6 +84,7 @@ guess
 
 # %%
 wrong_run = await run(batches.process, llm, REVIEWS, wrong)
+guess.reveal(len(wrong_run.result.saved))
 print("ended with:", wrong_run.result.raised, "· saved:", len(wrong_run.result.saved))
 print("answers finished after that:", batches.orphaned(wrong_run))
 
@@ -189,6 +189,10 @@ numbers = [
 ]
 figure(comparison, prediction=guess.made, numbers=numbers)
 
+# %% tags=["table"]
+rows = dict(numbers) | {"the batch ended with": lambda run: run.result.raised or "a result"}
+table(comparison, rows, standard=False)
+
 # %% [markdown]
 # Each bar is one call as the server saw it. `wrong` raised at its first error, and its bars went on to the end with nothing to show for them.
 #
@@ -257,9 +261,10 @@ hints("08")
 #
 # Each section below runs on its own after the cells above.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
-#
+
+# %% [markdown]
 # When answers are of use only together, such as the votes of a jury of models: one failure *is* the failure of all. Then use a task group, which cancels the others and stops paying at once.
 
 
@@ -303,9 +308,10 @@ async def vary(every):
 # %%
 WhatIf(vary, every=(2, 20, 5))
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Why does a task ignore its deadline?
-#
+
+# %% [markdown]
 # A deadline raises `CancelledError` at the `await` where the task waits. `stubborn` retries a model that never answers, with a deadline of 1 s. How many requests will it send?
 
 # %%
@@ -329,15 +335,19 @@ try:
     stubborn_run = await run(stubborn, llm, limit=4)
 finally:
     llm.configure(faults=[])
-print(len(stubborn_run.requests), "requests; the arm", stubborn_run.outcome)
+print("the arm", stubborn_run.outcome)
+
+# %%
+guess_stubborn.reveal(len(stubborn_run.requests))
 
 # %% [markdown]
 # The deadline did come. The loop took it for one more failure and asked again, and `asyncio.timeout` raises only once: the lab had to end the arm. `CancelledError` is no `Exception`.
 # Replace `except:` with `except Exception:` and run both cells again.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if the model is down?
-#
+
+# %% [markdown]
 # The large model accepts requests and never answers. A second one, smaller and worse, is the **fallback**: this is **graceful degradation**. `hammer` tries the large model three times for every user.
 # `guarded` has a **circuit breaker**: after three failures the circuit is *open*, and nothing is sent until `ttl` seconds have passed. Then it is *half-open*: the next call tries.
 
@@ -391,9 +401,10 @@ finally:
 # Two traps of this library (purgatory 3.0): an exception that you *exclude* counts as a success, so do not exclude `CancelledError`, or users who give up on a hanging model will close the circuit.
 # And when the circuit is half-open, *all* waiting calls go through: let one at a time try.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
-#
+
+# %% [markdown]
 # Ruff's rules E722 (bare `except`), BLE001 (blind `except Exception`), S110 (`except` … `pass`) and RUF006 (a task that nobody holds) look for lost errors:
 
 # %%
@@ -428,9 +439,10 @@ for arm in (wrong, swallow, forget, right):
 #
 # In production, count outcomes by cause, and alert on the share that is not an answer.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
-#
+
+# %% [markdown]
 # One call for each kind of failure, without the SDK's retries. `parse` checks the answer against `Rating`, `create` does not.
 
 # %%
@@ -461,9 +473,10 @@ async with openai.AsyncOpenAI(base_url=llm.url, api_key="any", max_retries=0) as
 # Catch `openai.APIError` at the boundary and look at its class. It does not cover everything: a body that is no JSON raises an error of Python's parser, and a reply without an answer in it is "an answer". So put the boundary around the call *and* the check.
 # Add `"no_finish"` to `KINDS`: does either method notice it?
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
-#
+
+# %% [markdown]
 # A route that rates many reviews returns what it has, and says what is missing:
 
 # %%
@@ -502,9 +515,10 @@ print(
 # %% [markdown]
 # The client is created per request here, lesson 02's mistake. Move it into a lifespan, as lesson 02 shows.
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
-#
+
+# %% [markdown]
 # | asyncio | anyio, as in this lesson |
 # |---|---|
 # | `asyncio.gather(*calls)` | none: use a task group with a boundary in each task |
@@ -520,9 +534,10 @@ print(
 # | a dropped future | `CancelledError` | in Python a bare `except:` swallows it |
 # | the crate `failsafe` | purgatory | a circuit breaker |
 
-# %% [markdown]
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Recap and further reading
-#
+
+# %% [markdown]
 # 1. One of twenty calls in `gather` fails. What happens to the other nineteen, and what in a task group?
 # 2. Which failures must a batch not retry?
 # 3. Why does `except Exception` let a deadline work, and `except:` not?

@@ -38,7 +38,7 @@ LESSONS = (
     Lesson("02", "Share one client", "a new HTTP client per request", "shared_client"),
     Lesson("03", "Say it once, say it short", "over-prompting", "prompt_tokens"),
     Lesson("04", "Set a deadline", "no timeout", "deadlines"),
-    Lesson("05", "Wait when told to wait", "ignoring rate-limit headers", "rate_limits"),
+    Lesson("05", "Wait as long as the server asks", "ignoring rate-limit headers", "rate_limits"),
     Lesson(
         "06", "Put the conversation in a store", "history only in the process", "conversation_store"
     ),
