@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import httpx
 import pytest
 
 from helpers.mock_llm import MockLLM
+from helpers.mock_llm.model.tokens import encode
 
 from .conftest import Chat
 
@@ -75,3 +76,83 @@ def test_digits_and_exponent_together_are_beyond_any_float(
     assert answer.status_code == 400
     assert "Infinity" not in answer.text
     assert "JSON" in answer.json()["error"]["message"]
+
+
+# Freezes
+
+
+def test_tools_have_a_budget_in_common(llm: MockLLM, http: httpx.Client) -> None:
+    """128 tools of 27 kB took 5 s."""
+    tools = []
+    for number in range(128):
+        names = [f"p{number}_{index}" for index in range(400)]
+        fields = {name: {"type": "string", "description": "x" * 20} for name in names}
+        schema = {"type": "object", "properties": fields, "required": names}
+        tools.append({"name": f"f{number}", "parameters": schema})
+    hi = [{"role": "user", "content": "Hi"}]
+    for route, model, own in (
+        ("chat/completions", "gpt-4.1", [{"type": "function", "function": t} for t in tools]),
+        ("responses", "gpt-4.1", [{"type": "function", **t} for t in tools]),
+        (
+            "messages",
+            "claude-opus-5-5",
+            [{"name": t["name"], "input_schema": t["parameters"]} for t in tools],
+        ),
+    ):
+        start = {"input": hi} if route == "responses" else {"messages": hi, "max_tokens": 9}
+        for count, status in ((20, 200), (128, 400)):
+            answer = http.post(
+                f"{llm.url}/{route}",
+                json={"model": model, "tools": own[:count]} | start,
+                headers={"anthropic-version": "2023-06-01"},
+            )
+            assert answer.status_code == status, answer.text
+        assert "too large together" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("unit", ["a", "=", " " * 9_999 + "a"])
+def test_the_time_to_tokenize_grows_with_the_length_alone(unit: str) -> None:
+    """10 MB of one letter took 14 s; 1 MB takes 0.2 s."""
+    encode("ready")
+    times = []
+    for size in (1_000_000, 10_000_000):
+        start = thread_time()
+        encode(unit * (size // len(unit)))
+        times.append(thread_time() - start)
+    assert times[1] < 20 * times[0] + 0.5
+
+
+def test_a_text_has_a_maximum_length(llm: MockLLM, http: httpx.Client) -> None:
+    text = "a" * (10 * 2**20 + 1)
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
+    error = http.post(f"{llm.url}/chat/completions", json=body).json()["error"]
+    assert error["message"] == (
+        "Invalid 'messages[0].content': string too long. Expected a string with maximum length "
+        "10485760, but got a string with length 10485761 instead."
+    )
+    assert error["code"] == "string_above_max_length"
+
+
+@pytest.mark.parametrize("model", ["", '"model":"gpt-4o",'])
+def test_a_deployment_names_the_model_of_any_body(
+    llm: MockLLM, http: httpx.Client, model: str
+) -> None:
+    url = f"{llm.url.removesuffix('/v1')}/openai/deployments/gpt-4.1-mini/chat/completions"
+    answer = http.post(
+        url, content=f' {{{model}"messages":[{{"role":"user","content":"Hi"}}] }} \n'
+    )
+    assert answer.json()["model"] == "gpt-4.1-mini"
+    assert http.post(url, content="{ }").json()["error"]["param"] == "messages"
+    assert "JSON" in http.post(url, content='{"messages":"}').json()["error"]["message"]
+    assert http.post(url, content="[]").json()["error"]["code"] == "invalid_type"
+
+
+def test_a_long_body_for_a_deployment_does_not_block_the_server(
+    llm: MockLLM, http: httpx.Client
+) -> None:
+    """30 MB of small values were read and written on the loop: 2.6 s."""
+    url = f"{llm.url.removesuffix('/v1')}/openai/deployments/gpt-4o/chat/completions"
+    start = perf_counter()
+    answer = http.post(url, content=b'{"messages":[' + b"1," * 15_000_000 + b"1]}")
+    assert perf_counter() - start < 2
+    assert "too many values" in answer.json()["error"]["message"]

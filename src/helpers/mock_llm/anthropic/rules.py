@@ -22,7 +22,7 @@ from helpers.mock_llm.anthropic.messages_request import (
     Turn,
 )
 from helpers.mock_llm.anthropic.tools import SERVER_TOOLS, CustomTool, NamedChoice, ServerTool
-from helpers.mock_llm.model.json_schema import check_schema
+from helpers.mock_llm.model.json_schema import budget_of_request, check_schema
 from helpers.mock_llm.model.schema_form import SchemaError, subschemas
 from helpers.mock_llm.model.windows import Window
 from helpers.mock_llm.serving.errors import ApiError
@@ -265,9 +265,10 @@ def _forms(checked: Checked) -> Iterator[tuple[str, JsonObject]]:
 
 
 def _malformed_schemas(checked: Checked) -> Iterator[Fields]:
+    budget = budget_of_request()
     for where, schema in _forms(checked):
         try:
-            check_schema(schema)
+            check_schema(schema, budget)
         except SchemaError as error:
             yield {"where": where, "problem": error.message}
 

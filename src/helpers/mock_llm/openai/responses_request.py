@@ -11,8 +11,10 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from helpers.mock_llm.model.generate import Tool
+from helpers.mock_llm.model.json_schema import Budget, budget_of_request
 from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.openai import rules
+from helpers.mock_llm.openai.chat_request import Content
 from helpers.mock_llm.openai.strict_schema import check_answer_schema, check_parameters
 from helpers.mock_llm.openai.validation import invalid_schema, missing, refusal, refused
 from helpers.mock_llm.serving.errors import ApiError
@@ -28,7 +30,7 @@ _LEAST_LIMIT = 16
 @with_config(_OPEN)
 class InputText(TypedDict):
     type: Literal["input_text"]
-    text: str
+    text: Content
 
 
 @with_config(_OPEN)
@@ -79,7 +81,7 @@ _Status: TypeAlias = Literal["in_progress", "completed", "incomplete"] | None
 class Message(TypedDict):
     type: NotRequired[Literal["message"] | None]
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | FailFastList[Part]
+    content: Content | FailFastList[Part]
     status: NotRequired[_Status]
     phase: NotRequired[Literal["commentary", "final_answer"] | None]
 
@@ -97,7 +99,7 @@ class FunctionCall(TypedDict):
 class FunctionCallOutput(TypedDict):
     type: Literal["function_call_output"]
     call_id: _CallId
-    output: str | FailFastList[Part]
+    output: Content | FailFastList[Part]
     status: NotRequired[_Status]
 
 
@@ -113,7 +115,7 @@ class CustomToolCall(TypedDict):
 class CustomToolCallOutput(TypedDict):
     type: Literal["custom_tool_call_output"]
     call_id: _CallId
-    output: str | FailFastList[Part]
+    output: Content | FailFastList[Part]
     status: NotRequired[_Status]
 
 
@@ -318,7 +320,7 @@ class CountRequest(BaseModel):
 
     model: str | None = None
     conversation: str | _Object | None = None
-    input: str | FailFastList[Item] | None = None
+    input: Content | FailFastList[Item] | None = None
     instructions: str | None = None
     parallel_tool_calls: bool | None = None
     personality: Annotated[str, Field(max_length=64)] | None = None
@@ -539,7 +541,7 @@ def _check_source(request: CountRequest) -> None:
 
 
 def _check_tools(request: CountRequest) -> None:
-    names = []
+    names, budget = [], budget_of_request()
     for index, tool in enumerate(request.tools or ()):
         for field in rules.REQUIRED_FIELDS.get(tool["type"], ()):
             if field not in tool:
@@ -548,7 +550,7 @@ def _check_tools(request: CountRequest) -> None:
             continue
         names.append(tool["name"])
         if tool["type"] == "function":
-            _check_function(tool, f"tools[{index}].parameters")
+            _check_function(tool, budget, f"tools[{index}].parameters")
     choice = request.tool_choice
     if choice == "required" and not request.tools:
         raise refused(
@@ -566,10 +568,10 @@ def _check_tools(request: CountRequest) -> None:
             raise refused(f"Tool choice '{name}' not found in 'tools' parameter.", "tool_choice")
 
 
-def _check_function(tool: ToolDefinition, where: str) -> None:
+def _check_function(tool: ToolDefinition, budget: Budget, where: str) -> None:
     """A tool that does not say whether it is strict is made so where that is possible."""
     try:
-        check_parameters(tool.get("parameters") or {}, strict=bool(tool.get("strict")))
+        check_parameters(tool.get("parameters") or {}, budget, strict=bool(tool.get("strict")))
     except SchemaError as error:
         owner = f"function '{tool['name']}'"
         raise invalid_schema(owner, error, where, "invalid_function_parameters") from None

@@ -6,7 +6,7 @@ import json
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
-from pydantic_core import ErrorDetails, from_json, to_json
+from pydantic_core import ErrorDetails
 
 from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.serving import validation
@@ -87,11 +87,12 @@ async def named_body(exchange: Exchange) -> bytes:
     body = await exchange.body()
     if exchange.deployment is None:
         return body
-    try:
-        value = from_json(body)
-    except ValueError:
+    body = body.strip()
+    if not (body.startswith(b"{") and body.endswith(b"}")):
         return body
-    return to_json(value | {"model": exchange.deployment}) if isinstance(value, dict) else body
+    # Of equal keys the last one counts. To read and write a long body would block the loop.
+    comma = b"" if body[:-1].rstrip() == b"{" else b","
+    return b'%b%b"model":"%b"}' % (body[:-1], comma, exchange.deployment.encode())
 
 
 def refused(message: str, param: str | None = None, code: str | None = None) -> ApiError:
