@@ -112,14 +112,14 @@ def test_tools_have_a_budget_in_common(llm: MockLLM, http: httpx.Client) -> None
 
 @pytest.mark.parametrize("unit", ["a", "=", " " * 9_999 + "a"])
 def test_the_time_to_tokenize_grows_with_the_length_alone(unit: str) -> None:
-    """10 MB of one letter took 14 s; 1 MB takes 0.2 s."""
+    """10 MB of one letter took 14 s, and as much of long blanks minutes."""
     encode("ready")
     times = []
-    for size in (1_000_000, 10_000_000):
+    for word in ("aaaaaaaa ", unit):
         start = thread_time()
-        encode(unit * (size // len(unit)))
+        encode(word * (2_000_000 // len(word)))
         times.append(thread_time() - start)
-    assert times[1] < 20 * times[0] + 0.5
+    assert times[1] < 4 * times[0]
 
 
 def test_a_text_has_a_maximum_length(llm: MockLLM, http: httpx.Client) -> None:
@@ -153,6 +153,6 @@ def test_a_long_body_for_a_deployment_does_not_block_the_server(
     """30 MB of small values were read and written on the loop: 2.6 s."""
     url = f"{llm.url.removesuffix('/v1')}/openai/deployments/gpt-4o/chat/completions"
     start = perf_counter()
-    answer = http.post(url, content=b'{"messages":[' + b"1," * 15_000_000 + b"1]}")
-    assert perf_counter() - start < 2
+    answer = http.post(url, content=b'{"messages":[' + b"[]," * 10_000_000 + b"[]]}")
+    assert perf_counter() - start < 1.5
     assert "too many values" in answer.json()["error"]["message"]
