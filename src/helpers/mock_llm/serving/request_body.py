@@ -27,9 +27,8 @@ def joined(headers: Headers) -> dict[bytes, bytes]:
     """Headers by name: lists in one, and of others the last."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
-        found[name] = (
-            b"%b, %b" % (found[name], value) if found.keys() & {name} & {*_LISTS} else value
-        )
+        listed = name in _LISTS and name in found
+        found[name] = b"%b, %b" % (found[name], value) if listed else value
     return found
 
 
