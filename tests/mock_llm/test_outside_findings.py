@@ -156,3 +156,48 @@ def test_a_long_body_for_a_deployment_does_not_block_the_server(
     answer = http.post(url, content=b'{"messages":[' + b"[]," * 10_000_000 + b"[]]}")
     assert perf_counter() - start < 1.5
     assert "too many values" in answer.json()["error"]["message"]
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"role": "user", "content": "x", "output": [1]},
+        {"role": "user", "content": "x", "output": [{"type": "input_image", "image_url": 5}]},
+        {"type": "web_search_call", "role": [1], "content": [{"type": [1]}]},
+    ],
+)
+def test_fields_that_an_item_does_not_have_are_let_through(
+    llm: MockLLM, http: httpx.Client, item: dict[str, Any]
+) -> None:
+    answer = http.post(f"{llm.url}/responses", json={"model": "gpt-4o", "input": [item]})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"messages": [{"role": None, "content": "x"}]}, "messages.0.role: {}"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": None}]}]},
+            "messages.0.content.0.type: {}",
+        ),
+        ({"thinking": {"type": 5}}, "thinking.type: {}"),
+        (
+            {"messages": [{"role": "user", "content": {}}]},
+            "messages.0.content: Input should be a valid array",
+        ),
+    ],
+)
+def test_no_value_of_pythons_is_named(
+    llm: MockLLM, http: httpx.Client, parameters: dict[str, Any], message: str
+) -> None:
+    hi = [{"role": "user", "content": "Hi"}]
+    body = {"model": "claude-opus-5-5", "max_tokens": 5, "messages": hi} | parameters
+    answer = http.post(
+        f"{llm.url}/messages", json=body, headers={"anthropic-version": "2023-06-01"}
+    )
+    error = answer.json()["error"]
+    assert error["message"] == message.format("Input should be a valid string")

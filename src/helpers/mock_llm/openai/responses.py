@@ -18,9 +18,9 @@ from helpers.mock_llm.openai.responses_request import (
     CountRequest,
     ResponseRequest,
     check_calls,
-    item_type,
     parse,
 )
+from helpers.mock_llm.openai.rules import item_type
 from helpers.mock_llm.serving.engine import Completion, Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
