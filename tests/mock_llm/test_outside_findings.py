@@ -201,3 +201,108 @@ def test_no_value_of_pythons_is_named(
     )
     error = answer.json()["error"]
     assert error["message"] == message.format("Input should be a valid string")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message", "code"),
+    [
+        (
+            {"temperature": 3},
+            "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 3 "
+            "instead.",
+            "decimal_above_max_value",
+        ),
+        (
+            {"seed": 1.5},
+            "Invalid type for 'seed': expected an integer, but got a decimal number instead.",
+            "invalid_type",
+        ),
+        (
+            {"messages": [{"role": "user", "content": {"text": "Hi"}}]},
+            "Invalid type for 'messages[0].content': expected one of a string or array of objects, "
+            "but got an object instead.",
+            "invalid_type",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": None}]}]},
+            "Invalid type for 'messages[0].content[0].type': expected one of 'text', 'refusal', "
+            "'image_url', 'input_audio', or 'file', but got null instead.",
+            "invalid_type",
+        ),
+    ],
+)
+def test_a_chat_request_is_refused_in_the_providers_words(
+    chat: Chat, parameters: dict[str, Any], message: str, code: str
+) -> None:
+    error = chat(**parameters).json()["error"]
+    assert (error["message"], error["code"]) == (message, code)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "param", "message"),
+    [
+        (
+            {"prompt": "word " * 4_090},
+            None,
+            "This model's maximum context length is 4096 tokens, however you requested 4107 tokens "
+            "(4091 in your prompt; 16 for the completion). Please reduce your prompt; or "
+            "completion length.",
+        ),
+        (
+            {"prompt": 5},
+            "prompt",
+            "Invalid type for 'prompt': expected one of a string, array of strings, array of "
+            "integers, or array of integer arrays, but got an integer instead.",
+        ),
+        (
+            {"prompt": ["a", [1]]},
+            "prompt[1]",
+            "Invalid type for 'prompt[1]': expected a string, but got an array instead.",
+        ),
+        (
+            {"prompt": [[1], "a"]},
+            "prompt[1]",
+            "Invalid type for 'prompt[1]': expected an array of integers, but got a string "
+            "instead.",
+        ),
+        (
+            {"logit_bias": {"x": 1}},
+            "logit_bias",
+            "Invalid key in 'logit_bias': x. You should only be submitting non-negative integers.",
+        ),
+        (
+            {"model": "ft:davinci-002:us:1", "suffix": "x"},
+            "suffix",
+            "This model does not support the suffix parameter.",
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_the_legacy_route_has_its_own_words(
+    llm: MockLLM, http: httpx.Client, parameters: dict[str, Any], param: str | None, message: str
+) -> None:
+    body = {"model": "gpt-3.5-turbo-instruct", "prompt": "Hi"} | parameters
+    answer = http.post(f"{llm.url}/completions", json=body)
+    error = answer.json()["error"]
+    assert answer.status_code == 400
+    assert (error["param"], error["message"]) == (param, message)
+
+
+@pytest.mark.parametrize(
+    "schema", [{"minProperties": 3, "maxProperties": 2}, {"required": ["a"], "maxProperties": 0}]
+)
+def test_an_object_that_cannot_be_is_refused(chat: Chat, schema: dict[str, Any]) -> None:
+    format = {"name": "f", "schema": {"type": "object"} | schema}
+    answer = chat(response_format={"type": "json_schema", "json_schema": format})
+    assert answer.status_code == 400
+    assert "no object has" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("order", "up"), ("after", "msg_0"), ("limit", "-1")])
+def test_the_values_of_a_query_are_checked(
+    llm: MockLLM, http: httpx.Client, name: str, value: str
+) -> None:
+    made = http.post(f"{llm.url}/responses", json={"model": "gpt-4o", "input": "Hi"}).json()["id"]
+    answer = http.get(f"{llm.url}/responses/{made}/input_items", params={name: value})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == name

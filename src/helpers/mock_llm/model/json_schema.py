@@ -311,6 +311,10 @@ class _Writer:
 
     def _object(self, schema: Schema, depth: int, path: Path) -> dict[str, Any]:
         required = self._required(schema)
+        least = max(_count(schema, "minProperties", 0), len(required))
+        most = _count(schema, "maxProperties", math.inf)
+        if least > most:
+            raise SchemaError(f"no object has {least} to {most} properties.", path)
         self._budget.spend(steps=len(required) + len(schema.get("properties", ())))
         parts = {
             name: part
@@ -318,7 +322,6 @@ class _Writer:
             if name in required or self._may(part, depth)
         }
         parts |= {name: part for name, part in required.items() if name not in parts}
-        most = _count(schema, "maxProperties", math.inf)
         for name in [name for name in parts if name not in required]:
             if len(parts) > most:
                 del parts[name]

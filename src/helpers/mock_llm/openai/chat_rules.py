@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from helpers.mock_llm.model.json_schema import Budget, budget_of_request
 from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.openai import rules
@@ -147,13 +145,7 @@ def _check_combinations(request: ChatRequest) -> None:
         )
     if "audio" in (request.modalities or ()) and request.audio is None:
         raise missing("audio")
-    for key in request.logit_bias or ():
-        if not re.fullmatch("[0-9]+", key):
-            raise refused(
-                f"Invalid key in 'logit_bias': {key[:100]}. You should only be submitting "
-                "non-negative integers.",
-                "logit_bias",
-            )
+    rules.check_logit_bias(request.logit_bias)
 
 
 def _check_tools(request: ChatRequest) -> None:

@@ -286,6 +286,16 @@ def check_longest_answer(model: str, limit: int | None, param: str) -> None:
     )
 
 
+def check_logit_bias(bias: Mapping[str, int] | None) -> None:
+    for key in bias or ():
+        if not re.fullmatch("[0-9]+", key):
+            raise refused(
+                f"Invalid key in 'logit_bias': {key[:100]}. You should only be submitting "
+                "non-negative integers.",
+                "logit_bias",
+            )
+
+
 def check_chat_parts(model: str, message: Mapping[str, Any], where: str) -> None:
     """Which parts a message may have by its role, and what an image's URL looks like."""
     content = message.get("content")
