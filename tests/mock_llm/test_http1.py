@@ -9,7 +9,6 @@ import socket
 import subprocess
 import zlib
 from pathlib import Path
-from time import perf_counter
 from urllib.parse import urlsplit
 
 import httpx
@@ -428,10 +427,9 @@ def test_gzip_may_have_several_members(llm: MockLLM, http: httpx.Client) -> None
     body = gzip.compress(BODY[:20]) + gzip.compress(BODY[20:])
     url = f"{llm.url}/chat/completions"
     assert http.post(url, content=body, headers=headers).status_code == 200
-    many = gzip.compress(b"") * 100_000
-    start = perf_counter()
-    assert http.post(url, content=many, headers=headers).status_code == 400
-    assert perf_counter() - start < 2
+    many = http.post(url, content=gzip.compress(b"") * 100_000, headers=headers)
+    assert many.status_code == 400
+    assert "not valid gzip data" in many.json()["error"]["message"]
 
 
 def test_two_content_encodings_are_two(llm: MockLLM, http: httpx.Client) -> None:
