@@ -159,7 +159,7 @@ def test_a_wrong_marker_fails_with_one_sentence(project: pytest.Pytester) -> Non
     wrong = {
         "profil='small'": "the marker mock_llm: there is no setting 'profil': did you mean *?",
         "profile='huge'": "the marker mock_llm: no profile is called 'huge'*",
-        "api_key=''": "the marker mock_llm: api_key must be a non-empty string*",
+        "api_key=''": "the marker mock_llm: api_key must be letters, digits, and ASCII*",
         "'small', 2": "the marker mock_llm takes all but the profile by name",
     }
     tests = "".join(

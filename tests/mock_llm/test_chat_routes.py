@@ -96,7 +96,7 @@ def test_scoring_a_prompt_writes_nothing(complete: Any) -> None:
         ({"stream_options": {"include_usage": True}}, "stream_options", None),
         ({"prompt": []}, "prompt", "empty_array"),
         ({"prompt": {"a": 1}}, "prompt", "invalid_type"),
-        ({"max_tokens": 5000}, "messages", "context_length_exceeded"),
+        ({"max_tokens": 5000}, None, None),
         ({"messages": []}, None, None),
     ],
 )

@@ -378,3 +378,62 @@ def test_only_the_api_refuses_connections(llm: MockLLM, target: bytes, status: b
 def test_a_refusal_in_mid_body_is_an_answer_that_the_client_left(llm: MockLLM) -> None:
     send(llm, CHUNKED + b"chunked\r\n\r\nZZ\r\n")
     eventually(lambda: llm.ledger().requests[0].client_left)
+
+
+# What outside testers found.
+
+CLOSE = b"\r\nconnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "host", [b"localhost?x", b"localhost#x", b".localhost", b"a..localhost", b"127.0.0.1/x"]
+)
+def test_a_host_is_a_name_and_a_port(llm: MockLLM, host: bytes) -> None:
+    head, _ = send(llm, b"GET /v1/models HTTP/1.1\r\nhost: " + host + CLOSE)
+    assert head.startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET /v1/models HTTP/1.1\r\nx: 1", b"400 Bad Request"),
+        (b"GET http://evil.example/v1/models HTTP/1.1\r\nhost: localhost", b"403 Forbidden"),
+        (b"GET http://localhost:1/v1/models HTTP/1.1\r\nhost: evil.example", b"200 OK"),
+        (b"GET /v1/models HTTP/3.0\r\nhost: localhost", b"505 "),
+        (b"GET /v1/models HTTP/2.0\r\nhost: localhost", b"505 "),
+        (b"GET /v1/models HTTP/0.9\r\nhost: localhost", b"505 "),
+        (b"GET /v1/models HTTP/1.0\r\nhost: localhost", b"200 OK"),
+        (b"GET /v1/models/ HTTP/1.1\r\nhost: localhost", b"404 "),
+        (b"GET /v1/responses/ HTTP/1.1\r\nhost: localhost", b"404 "),
+    ],
+)
+def test_what_the_first_lines_say(llm: MockLLM, request_line: bytes, status: bytes) -> None:
+    head, body = send(llm, request_line + CLOSE)
+    assert head.startswith(b"HTTP/1.1 " + status), head
+    if status == b"404 ":
+        assert json.loads(body)["error"]["code"] == "unknown_url"
+
+
+def test_a_client_is_not_asked_for_a_body_that_is_too_large(llm: MockLLM) -> None:
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue"
+    head, body = send(llm, request + b"\r\ncontent-length: 99999999\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nconnection: close" in head
+    assert json.loads(body)["error"]["code"] == "request_too_large"
+
+
+def test_gzip_may_have_several_members(llm: MockLLM, http: httpx.Client) -> None:
+    headers = {"content-encoding": "gzip"}
+    body = gzip.compress(BODY[:20]) + gzip.compress(BODY[20:])
+    url = f"{llm.url}/chat/completions"
+    assert http.post(url, content=body, headers=headers).status_code == 200
+    many = http.post(url, content=gzip.compress(b"") * 100_000, headers=headers)
+    assert many.status_code == 400
+    assert "not valid gzip data" in many.json()["error"]["message"]
+
+
+def test_two_content_encodings_are_two(llm: MockLLM, http: httpx.Client) -> None:
+    headers = [("content-encoding", "gzip"), ("content-encoding", "gzip")]
+    answer = http.post(f"{llm.url}/chat/completions", content=gzip.compress(BODY), headers=headers)
+    assert answer.status_code == 415
+    assert "'gzip, gzip'" in answer.json()["error"]["message"]

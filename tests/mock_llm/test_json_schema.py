@@ -14,7 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.mock_llm.model.json_schema import check_form, check_schema, instance
+from helpers.mock_llm.model.json_schema import (
+    budget_of_request,
+    check_form,
+    check_schema,
+    instance,
+)
 from helpers.mock_llm.model.patterns import PatternError, matching
 from helpers.mock_llm.model.schema_form import SchemaError, subschemas
 from helpers.mock_llm.model.words import WORDS
@@ -299,7 +304,7 @@ def doubling(depth: int) -> dict[str, Any]:
 )
 def test_a_schema_that_nothing_fits_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(SchemaError):
-        check_schema(schema)
+        check_schema(schema, budget_of_request())
 
 
 @pytest.mark.parametrize(

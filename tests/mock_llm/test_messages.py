@@ -12,6 +12,7 @@ import httpx
 import jsonschema
 import pydantic
 import pytest
+import typing_extensions
 from anthropic.types import (
     ContentBlockParam,
     ToolUnionParam,
@@ -25,7 +26,7 @@ from anthropic.types.beta import message_create_params as beta_message_create_pa
 from helpers.mock_llm import MockLLM
 from helpers.mock_llm.anthropic import blocks
 from helpers.mock_llm.anthropic.messages_request import CountRequest, MessageRequest
-from helpers.mock_llm.anthropic.tools import SERVER_TOOLS
+from helpers.mock_llm.anthropic.tools import SERVER_TOOLS, ServerTool
 from helpers.mock_llm.tokens import encoding
 
 from .conftest import only_request
@@ -623,6 +624,27 @@ def test_every_type_of_block_and_tool_is_known() -> None:
     }
     assert tags(ContentBlockParam) | tags(BetaContentBlockParam) <= known
     assert tags(ToolUnionParam) | tags(BetaToolUnionParam) <= {"custom", *SERVER_TOOLS}
+
+
+def test_every_field_of_a_tool_is_known() -> None:
+    for part in typing.get_args(BetaToolUnionParam):
+        kinds = typing.get_args(typing.get_type_hints(part)["type"])
+        for kind in SERVER_TOOLS.keys() & set(kinds):
+            fields: dict[str, Any] = dict.fromkeys(part.__annotations__, "x") | {"type": kind}
+            if SERVER_TOOLS[kind] is not None:
+                fields["name"] = SERVER_TOOLS[kind]
+            assert fields.keys() <= ServerTool.model_fields.keys()
+            assert ServerTool.model_construct(**fields).problem is None
+            required = [
+                name
+                for name, hint in typing.get_type_hints(part, include_extras=True).items()
+                if typing.get_origin(hint) is typing_extensions.Required
+            ]
+            for name in {*required} - {"type"}:
+                lacking: dict[str, Any] = {
+                    key: value for key, value in fields.items() if key != name
+                }
+                assert ServerTool.model_construct(**lacking).problem == (name, "Field required")
 
 
 def test_documented_parameters_are_accepted(send: Send) -> None:

@@ -93,6 +93,13 @@ def wants(schema: dict[str, Any]) -> dict[str, Any]:
     return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
 
 
+EXTRA = "Extra inputs are not permitted"
+SCREEN = {
+    "type": "computer_20250124",
+    "name": "computer",
+    "display_height_px": 768,
+    "display_width_px": 1024,
+}
 NULLS = {
     "system": "a valid array",
     "tools": "a valid array",
@@ -202,6 +209,63 @@ REFUSED = [
         "redacted thoughts of the user",
         says({"type": "redacted_thinking", "data": "a"}, text("a")),
         "messages.0: `redacted_thinking` blocks can only be in `assistant` messages",
+    ),
+    *(
+        (
+            f"{source} {signature!r}",
+            talk(HELLO, assistant(thought() | {"signature": signature}, text("a")), HELLO),
+            "messages.1.content.0: Invalid `signature` in `thinking` block",
+        )
+        for source, signature in (
+            ("anthropics/anthropic-sdk-csharp#126", ""),
+            ("ding113/claude-code-hub#518", "not a signature"),
+        )
+    ),
+    (
+        "the changelog of Claude Code",
+        talk(HELLO, assistant({"type": "redacted_thinking", "data": ""}, text("a")), HELLO),
+        "messages.1.content.0: Invalid `data` in `redacted_thinking` block",
+    ),
+    (
+        "BrokkAi/brokk-app#2269",
+        says({"type": "image", "source": {"type": "url", "url": "http://localhost/a.png"}}),
+        "Only HTTPS URLs are supported.",
+    ),
+    (
+        "an image that is no URL",
+        says({"type": "image", "source": {"type": "url", "url": "a.png"}}),
+        "Only HTTPS URLs are supported.",
+    ),
+    (
+        "a blank system prompt",
+        talk(HELLO, system=[text("Be brief."), text(" \n")]),
+        "system: text content blocks must contain non-whitespace text",
+    ),
+    *(
+        (
+            f"{tool['type']} {field}",
+            talk(HELLO, tools=[tool]),
+            f"tools.0.{tool['type']}.{field}: {words}",
+        )
+        for tool, field, words in (
+            (SCREEN | {"display_width_px": None}, "display_width_px", "Field required"),
+            (
+                SCREEN | {"display_height_px": "768"},
+                "display_height_px",
+                "Input should be a valid integer",
+            ),
+            (SCREEN | {"enable_zoom": True}, "enable_zoom", EXTRA),
+            ({"type": "mcp_toolset"}, "mcp_server_name", "Field required"),
+            ({"type": "mcp_toolset", "mcp_server_name": "a", "name": "a"}, "name", EXTRA),
+            ({"type": "mcp_toolset", "mcp_server_name": "a", "strict": True}, "strict", EXTRA),
+            ({"type": "bash_20250124", "name": "bash", "bogus": 1}, "bogus", EXTRA),
+            ({"type": "bash_20250124", "name": "bash", "max_uses": 1}, "max_uses", EXTRA),
+            (
+                {"type": "advisor_20260301", "name": "advisor"},
+                "model",
+                "Field required",
+            ),
+        )
     ),
     (
         "SEMOSS/Semoss#2323",

@@ -465,8 +465,8 @@ def test_an_input_above_the_window_is_refused_or_shortened(
         ({"input": None}, "input", "missing_required_parameter"),
         ({"input": 4}, "input", "invalid_type"),
         ({"input": [{"role": "user"}]}, "input[0].content", "missing_required_parameter"),
-        ({"input": [{"role": "boss", "content": "a"}]}, "input[0].role", "invalid_value"),
-        ({"input": [{"type": "thought"}]}, "input[0].type", "invalid_value"),
+        ({"input": [{"role": "boss", "content": "a"}]}, "input[0]", "invalid_value"),
+        ({"input": [{"type": "thought"}]}, "input[0]", "invalid_value"),
         (
             {"input": [{"role": "user", "content": [{"type": "text_in", "text": "a"}]}]},
             "input[0].content[0].type",
@@ -544,12 +544,14 @@ def test_a_wrong_parameter_is_named(
 @pytest.mark.parametrize(
     ("parameters", "param"),
     [
-        ({"conversation": "conv_1"}, "conversation"),
-        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ({"conversation": "conv_1"}, None),
+        ({"prompt": {"id": "pmpt_1"}}, None),
         ({"model": "llama"}, "model"),
     ],
 )
-def test_what_does_not_exist_is_a_404(send: Send, parameters: dict[str, Any], param: str) -> None:
+def test_what_does_not_exist_is_a_404(
+    send: Send, parameters: dict[str, Any], param: str | None
+) -> None:
     response = send(**parameters)
     assert response.status_code == 404
     assert error_of(response)["param"] == param
@@ -761,6 +763,8 @@ CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "42"}
 THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": []}
 HELLO = {"role": "user", "content": "Hello"}
+MISSING = "missing_required_parameter"
+MCP = {"type": "mcp", "server_label": "docs", "server_url": "https://localhost/mcp"}
 SAID = {"type": "message", "role": "assistant", "id": "msg_1", "content": "Yes."}
 
 
@@ -816,6 +820,122 @@ SAID = {"type": "message", "role": "assistant", "id": "msg_1", "content": "Yes."
             "input[1].content[0]",
             "invalid_value",
             "Invalid value: 'input_text'. Supported values are: 'output_text' and 'refusal'.",
+        ),
+        # kangminlee-maker/local-OAuth-CLI-API-adapter, answers of 2026-08-31
+        (
+            {"input": messages([{"type": "output_text", "text": "Hello"}])},
+            "input[0].content[0]",
+            "invalid_value",
+            "Invalid value: 'output_text'. Supported values are: 'input_text', 'input_image', "
+            "'input_file', 'scoped_content', and 'input_audio'.",
+        ),
+        (
+            {"input": [CALL, OUTPUT | {"output": [{"type": "output_text", "text": "42"}]}]},
+            "input[1].output[0]",
+            "invalid_value",
+            "Invalid value: 'output_text'. Supported values are: 'input_text', 'input_image', "
+            "'input_file', and 'scoped_content'.",
+        ),
+        *(
+            (
+                {"input": [item]},
+                "input[0]",
+                "invalid_value",
+                f"Invalid value: '{got}'. Supported values are: 'assistant', 'system', "
+                "'developer', and 'user'.",
+            )
+            for item, got in (
+                ({}, ""),
+                ({"content": "x"}, ""),
+                ({"role": None, "content": "x"}, ""),
+                ({"role": "boss", "content": "x"}, "boss"),
+            )
+        ),
+        (
+            {"input": [7]},
+            "input[0]",
+            "invalid_type",
+            "Invalid type for 'input[0]': expected an input item, but got an integer instead.",
+        ),
+        (
+            {"input": 7},
+            "input",
+            "invalid_type",
+            "Invalid type for 'input': expected one of a string or array of input items, but got "
+            "an integer instead.",
+        ),
+        # Source: the SDK's types.
+        ({"input": [CALL | {"id": 5}, OUTPUT]}, "input[0].id", "invalid_type", None),
+        ({"input": [HELLO | {"id": 5}]}, "input[0].id", "invalid_type", None),
+        ({"input": [{"type": "web_search_call", "id": 5}]}, "input[0].id", "invalid_type", None),
+        (
+            {"input": messages([{"type": None}])},
+            "input[0].content[0].type",
+            "invalid_type",
+            None,
+        ),
+        ({"conversation": {}}, "conversation.id", "missing_required_parameter", None),
+        ({"prompt": {}}, "prompt.id", "missing_required_parameter", None),
+        *(
+            ({"tools": [tool]}, f"tools[0].{field}", code, None)
+            for tool, field, code in (
+                ({"type": "mcp", "server_url": "x"}, "server_label", MISSING),
+                ({"type": "mcp", "server_label": "x"}, "server_url", MISSING),
+                ({"type": "mcp", "server_label": 5}, "server_label", "invalid_type"),
+                (MCP | {"allowed_tools": 5}, "allowed_tools", "invalid_type"),
+                ({"type": "code_interpreter"}, "container", MISSING),
+                ({"type": "code_interpreter", "container": 5}, "container", "invalid_type"),
+                (
+                    {"type": "file_search", "vector_store_ids": "vs_1"},
+                    "vector_store_ids",
+                    "invalid_type",
+                ),
+                (
+                    {"type": "web_search", "search_context_size": "huge"},
+                    "search_context_size",
+                    "invalid_value",
+                ),
+                (
+                    {"type": "custom", "name": "f", "format": {"type": "xml"}},
+                    "format.type",
+                    "invalid_value",
+                ),
+                (
+                    {
+                        "type": "custom",
+                        "name": "f",
+                        "format": {"type": "grammar", "syntax": "lark"},
+                    },
+                    "format.definition",
+                    MISSING,
+                ),
+                ({"type": "computer_use_preview"}, "display_height", MISSING),
+            )
+        ),
+        *(
+            (
+                {"tools": [WEATHER], "tool_choice": choice},
+                "tool_choice",
+                None,
+                f"Tool choice '{name}' not found in 'tools' parameter.",
+            )
+            for choice, name in (
+                ({"type": "web_search_preview"}, "web_search_preview"),
+                ({"type": "mcp", "server_label": "docs"}, "mcp"),
+                (
+                    {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "shell"}]},
+                    "shell",
+                ),
+            )
+        ),
+        (
+            {
+                "tools": [WEATHER],
+                "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"name": "f"}]},
+            },
+            "tool_choice.tools[0].type",
+            MISSING,
+            None,
         ),
         # microsoft/agent-framework#3795
         (
@@ -976,6 +1096,14 @@ def test_what_the_provider_takes_is_taken(send: Send) -> None:
         assert send(input=items).status_code == 200
     assert send(client_metadata={"a": "b"}).status_code == 200  # OpenAI's Codex CLI sends it
     assert send(tools=[], tool_choice=None).status_code == 200
+    for tool, choice in (
+        (MCP | {"allowed_tools": ["find"]}, {"type": "mcp", "server_label": "docs"}),
+        ({"type": "web_search_preview_2025_03_11"}, {"type": "web_search_preview"}),
+        ({"type": "code_interpreter", "container": {"type": "auto"}}, {"type": "code_interpreter"}),
+        ({"type": "custom", "name": "f", "format": {"type": "text"}}, "required"),
+    ):
+        response = send(tools=[tool], tool_choice=choice)
+        assert response.status_code == 200, response.text
 
 
 @pytest.mark.parametrize("effort", ["none", "low"])

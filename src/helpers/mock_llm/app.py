@@ -42,12 +42,13 @@ from helpers.mock_llm.serving.engine import Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.models import list_models, show_model
+from helpers.mock_llm.serving.request_body import joined
 
 _Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 _DEPLOYMENT = re.compile(
     r"/openai/deployments/([\w.-]{1,64})/(chat/completions|completions|embeddings)", re.ASCII
 )
-_ITEM = re.compile(r"^(/v1/\w+/)[^/]*")
+_ITEM = re.compile(r"^(/v1/\w+/)[^/]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class App:
     ) -> None:
         path, deployment = _without_alias(scope["path"])
         name, route = self._route(path)
-        headers = dict(scope["headers"])
+        headers = joined(scope["headers"])
         dialect = self._dialect(scope["path"], headers)
         try:
             # Before the recorder learns of it: a web page must not spoil what is measured.

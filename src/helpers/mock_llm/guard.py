@@ -36,7 +36,7 @@ def check_sender(headers: Mapping[bytes, bytes]) -> None:
 
 def is_loopback(host: bytes) -> bool:
     """Whether a ``Host`` header, with or without a port, names this machine's loopback."""
-    return is_loopback_origin(b"http://" + host) and b"/" not in host
+    return is_loopback_origin(b"http://" + host)
 
 
 def is_loopback_origin(origin: bytes) -> bool:
@@ -46,11 +46,14 @@ def is_loopback_origin(origin: bytes) -> bool:
 @lru_cache(maxsize=1024)
 def _is_loopback_origin(origin: bytes) -> bool:
     try:
-        url = urlsplit(origin.decode("ascii"))
+        text = origin.decode("ascii")
+        url = urlsplit(text)
         name, _ = (url.hostname or "").removesuffix("."), url.port
+        if "@" in url.netloc or not text.endswith(f"://{url.netloc}"):
+            return False
         if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, section 6.3
-            return "@" not in url.netloc
-        return "@" not in url.netloc and ipaddress.ip_address(name).is_loopback
+            return all(name.split("."))
+        return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
 

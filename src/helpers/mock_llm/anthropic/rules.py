@@ -21,8 +21,8 @@ from helpers.mock_llm.anthropic.messages_request import (
     SystemTurn,
     Turn,
 )
-from helpers.mock_llm.anthropic.tools import SERVER_TOOLS, CustomTool, NamedChoice, ServerTool
-from helpers.mock_llm.model.json_schema import check_schema
+from helpers.mock_llm.anthropic.tools import CustomTool, NamedChoice, ServerTool
+from helpers.mock_llm.model.json_schema import budget_of_request, check_schema
 from helpers.mock_llm.model.schema_form import SchemaError, subschemas
 from helpers.mock_llm.model.windows import Window
 from helpers.mock_llm.serving.errors import ApiError
@@ -221,6 +221,10 @@ def _calls_without_result(checked: Checked) -> Iterator[Fields]:
 # --- Thinking
 
 
+# What no client can make up is only known by its letters here: base64's.
+_OPAQUE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+
+
 def _not_thinking_first(checked: Checked) -> Iterator[Fields]:
     """The assistant's message that the answer goes on from must begin with a thinking block."""
     if not isinstance(checked.request.thinking, ManualThinking):
@@ -265,9 +269,10 @@ def _forms(checked: Checked) -> Iterator[tuple[str, JsonObject]]:
 
 
 def _malformed_schemas(checked: Checked) -> Iterator[Fields]:
+    budget = budget_of_request()
     for where, schema in _forms(checked):
         try:
-            check_schema(schema)
+            check_schema(schema, budget)
         except SchemaError as error:
             yield {"where": where, "problem": error.message}
 
@@ -321,15 +326,11 @@ def _has_bad_property(tool: CustomTool) -> bool:
     return isinstance(properties, dict) and not all(map(_PROPERTY.fullmatch, properties))
 
 
-def _misnamed_tools(checked: Checked) -> Iterator[Fields]:
+def _wrong_tools(checked: Checked) -> Iterator[Fields]:
     for index, tool in enumerate(checked.request.tools or ()):
-        if isinstance(tool, ServerTool) and tool.name != SERVER_TOOLS[tool.type]:
-            name = SERVER_TOOLS[tool.type]
-            words = "Field required" if tool.name is None else f"Input should be '{name}'"
-            yield {
-                "where": f"tools.{index}.{tool.type}.name",
-                "words": words if name else "Extra inputs are not permitted",
-            }
+        if isinstance(tool, ServerTool) and (problem := tool.problem):
+            field, words = problem
+            yield {"where": f"tools.{index}.{tool.type}.{field}", "words": words}
 
 
 def _has_repeated_names(checked: Checked) -> bool:
@@ -388,6 +389,11 @@ def _has_broken_base64(placed: Placed) -> bool:
     except ValueError:
         return True
     return False
+
+
+def _is_insecure(placed: Placed) -> bool:
+    source = placed.block["source"]
+    return source["type"] == "url" and not source["url"].lower().startswith("https://")
 
 
 # --- Models
@@ -521,12 +527,9 @@ RULES: tuple[Rule, ...] = (
         _each("text", when=lambda at: not at.block["text"]),
     ),
     Rule(
-        "messages: text content blocks must contain non-whitespace text",
-        "anthropics/claude-code#23440, anomalyco/opencode#31259",
-        _each(
-            "text",
-            when=lambda at: at.turn >= 0 and at.part is None and at.block["text"].isspace(),
-        ),
+        "{at.top}: text content blocks must contain non-whitespace text",
+        "anthropics/claude-code#23440, anomalyco/opencode#31259; of `system` users quote the same",
+        _each("text", when=lambda at: at.part is None and at.block["text"].isspace()),
     ),
     Rule(
         "messages: final assistant content cannot end with trailing whitespace",
@@ -546,6 +549,16 @@ RULES: tuple[Rule, ...] = (
         "messages.{index}: The final block in an assistant message cannot be `thinking`.",
         "tailcallhq/forgecode#2107, NousResearch/hermes-agent#16921",
         _each_turn(_ends_in_thinking),
+    ),
+    Rule(
+        "{at.where}: Invalid `signature` in `thinking` block",
+        "anthropics/anthropic-sdk-csharp#126, ding113/claude-code-hub#518",
+        _each("thinking", when=lambda at: not _OPAQUE.fullmatch(at.block["signature"])),
+    ),
+    Rule(
+        "{at.where}: Invalid `data` in `redacted_thinking` block",
+        "the changelog of Claude Code",
+        _each("redacted_thinking", when=lambda at: not _OPAQUE.fullmatch(at.block["data"])),
     ),
     Rule(
         "{at.where}: `tool_use` ids must be unique",
@@ -594,6 +607,11 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        "Only HTTPS URLs are supported.",
+        "BrokkAi/brokk-app#2269",
+        _each("image", "document", when=_is_insecure),
+    ),
+    Rule(
         "{at.where}.{at.type}.source.base64: image cannot be empty",
         "anthropics/claude-code#12750",
         _each("image", when=lambda at: _is_base64(at) and not at.data),
@@ -619,7 +637,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "{where}: {words}",
         "types of anthropic 2.13",
-        _misnamed_tools,
+        _wrong_tools,
     ),
     Rule(
         "tools: Tool names must be unique.",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from helpers.mock_llm.anthropic.blocks import CLOSED, OPEN, CacheControl, JsonObject
+from helpers.mock_llm.anthropic.blocks import CLOSED, CacheControl, JsonObject
 
 # The provider's tools by type, with the name that each must have; None: it has none.
 # Source: the tool types of anthropic 2.13, beta included.
@@ -42,6 +43,31 @@ SERVER_TOOLS: dict[str, str | None] = {
     "web_search_20260318": "web_search",
 }
 
+_SEARCH = "allowed_domains blocked_domains max_uses user_location"
+_FETCH = "allowed_domains blocked_domains citations max_content_tokens max_uses url_sources"
+_SCREEN = "display_height_px! display_width_px! display_number input_examples"
+# The fields of each, beyond those that all tools have; "!" marks those it must have. The first that
+# matches counts.
+_FIELDS = [
+    (re.compile(pattern), fields.split())
+    for pattern, fields in (
+        (r"advisor", "model! caching max_tokens max_uses"),
+        (r"(browser|computer)_toolset", "configs"),
+        (r"mcp_toolset", "mcp_server_name! configs default_config tools"),
+        (r"computer_20251124", f"{_SCREEN} enable_zoom"),
+        (r"computer", _SCREEN),
+        (r"text_editor_20250728", "input_examples max_characters"),
+        (r"bash|memory|text_editor", "input_examples"),
+        (r"web_fetch_20260318", f"{_FETCH} response_inclusion use_cache"),
+        (r"web_fetch_20260309", f"{_FETCH} use_cache"),
+        (r"web_fetch", _FETCH),
+        (r"web_search_20260318", f"{_SEARCH} response_inclusion"),
+        (r"web_search", _SEARCH),
+    )
+]
+_COMMON = ("type", "name", "cache_control")
+_OF_SINGLE_TOOLS = ("allowed_callers", "defer_loading", "strict")
+
 
 class CustomTool(BaseModel):
     """A tool that the client runs."""
@@ -60,13 +86,54 @@ class CustomTool(BaseModel):
 
 
 class ServerTool(BaseModel):
-    """A tool whose schema the provider knows."""
+    """A tool whose schema the provider knows, with the fields that any of them has."""
 
-    model_config = OPEN
+    model_config = CLOSED
     type: str
     name: str | None = None
+    allowed_callers: list[str] | None = None
+    allowed_domains: list[str] | None = None
+    blocked_domains: list[str] | None = None
     cache_control: CacheControl | None = None
+    caching: JsonObject | None = None
+    citations: JsonObject | None = None
+    configs: JsonObject | None = None
+    default_config: JsonObject | None = None
     defer_loading: bool | None = None
+    display_height_px: Annotated[int, Field(ge=1)] | None = None
+    display_number: Annotated[int, Field(ge=0)] | None = None
+    display_width_px: Annotated[int, Field(ge=1)] | None = None
+    enable_zoom: bool | None = None
+    input_examples: list[JsonObject] | None = None
+    max_characters: Annotated[int, Field(ge=1)] | None = None
+    max_content_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_uses: Annotated[int, Field(ge=1)] | None = None
+    mcp_server_name: Annotated[str, Field(min_length=1)] | None = None
+    model: str | None = None
+    response_inclusion: Literal["full", "excluded"] | None = None
+    strict: bool | None = None
+    tools: list[JsonObject] | None = None
+    url_sources: JsonObject | None = None
+    use_cache: bool | None = None
+    user_location: JsonObject | None = None
+
+    @property
+    def problem(self) -> tuple[str, str] | None:
+        """A field that this tool cannot have, or lacks, and what the provider says of it."""
+        name = SERVER_TOOLS[self.type]
+        if self.name is None and name is not None:
+            return "name", "Field required"
+        if self.name != name:
+            words = f"Input should be '{name}'"
+            return "name", words if name else "Extra inputs are not permitted"
+        own = next((fields for pattern, fields in _FIELDS if pattern.match(self.type)), [])
+        known = {*_COMMON, *(_OF_SINGLE_TOOLS if name else ()), *(f.rstrip("!") for f in own)}
+        for field in own:
+            if field.endswith("!") and getattr(self, field[:-1]) is None:
+                return field[:-1], "Field required"
+        extra = min(self.model_fields_set - known, default=None)
+        return (extra, "Extra inputs are not permitted") if extra else None
 
 
 def _tag(tool: Any) -> str | None:

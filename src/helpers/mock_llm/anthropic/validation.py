@@ -18,6 +18,9 @@ _VERSION = re.compile(rb"20\d\d-[01]\d-[0-3]\d")
 # Pydantic's names for a union's branches. The provider's paths have those of the blocks' types.
 _BRANCH = re.compile(r"^str$|[\[']")
 _ROLE = re.compile(r"messages\.\d+\.role")
+# Text is taken there as well, which the provider does not say:
+# kangminlee-maker/local-OAuth-CLI-API-adapter, answers of 2026-08-31.
+_ARRAY = re.compile(r"messages\.\d+\.content|system")
 # For those of pydantic's sentences that name Python's types, or a function of ours.
 # Threads before 2026 have "a valid dictionary" and "a valid list"; newer ones these.
 _WORDS = {
@@ -26,6 +29,7 @@ _WORDS = {
     "list_type": "Input should be a valid array",
     "model_attributes_type": "Input should be an object",
     "model_type": "Input should be an object",
+    "string_type": "Input should be a valid string",
     "union_tag_invalid": "Input tag '{tag}' found using 'type' does not match any of the expected "
     "tags: {expected_tags}",
     "union_tag_not_found": "Field required",
@@ -52,7 +56,13 @@ def _refusal(error: ErrorDetails, body: Any) -> ApiError:
             path = f"{path}.type"
         else:
             kind = "model_type"
+    if kind == "union_tag_invalid" and not isinstance(error["input"]["type"], str):
+        path, kind = f"{path}.type", "string_type"
+    elif kind == "string_type" and _ARRAY.fullmatch(path):
+        kind = "list_type"
     if kind == "literal_error" and _ROLE.fullmatch(path):
+        if not isinstance(error["input"], str):
+            return ApiError(400, f"{path}: {_WORDS['string_type']}")
         role = f'messages: Unexpected role "{error["input"]}".'
         return ApiError(400, f'{role} Allowed roles are "user" or "assistant"')
     words = _WORDS[kind].format(**error.get("ctx", {})) if kind in _WORDS else error["msg"]

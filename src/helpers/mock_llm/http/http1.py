@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httptools
@@ -16,6 +17,9 @@ from helpers.mock_llm.http.connection import MAX_HEAD, HttpConnection, find_prob
 
 _HEAD = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
 _INVALID = "Invalid HTTP request received."
+_OTHER_VERSION = "The HTTP version is not supported. Send HTTP/1.1, HTTP/1.0, or HTTP/2."
+# RFC 9112, section 3.2.2: a target such as ``http://localhost/v1/models``, and its host.
+_ABSOLUTE = re.compile(rb"[A-Za-z][\w+.-]*://([^/?#]*)")
 # IANA's registry of transfer codings, without chunked.
 _OTHER_CODINGS = frozenset((b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip"))
 
@@ -42,8 +46,9 @@ class Http1(HttpConnection, HttpToolsProtocol):
         messages = self._messages
         try:
             self._parse(data)
-        except httptools.HttpParserError:
-            self._refuse(400, _INVALID)
+        except httptools.HttpParserError as error:
+            known = "HTTP version" not in str(error)
+            self._refuse(*((400, _INVALID) if known else (505, _OTHER_VERSION)))
         if self._in_head and self._messages == messages:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD:
@@ -82,12 +87,19 @@ class Http1(HttpConnection, HttpToolsProtocol):
         first, self._first = self._first, False
         if self._gone:
             return
-        problem = find_problem(self.headers, self.url) or self._find_coding_problem()
+        problem = (
+            find_problem(self.headers, self.url)
+            or self._find_version_problem()
+            or self._find_coding_problem()
+        )
         if problem is not None:
             self._refuse(*problem)
         elif first and self.must_refuse(self._path()):
             self.close_gracefully()
         else:
+            if absolute := _ABSOLUTE.match(self.url):  # its host counts, not the header's
+                others = [header for header in self.headers if header[0] != b"host"]
+                self.headers[:] = [(b"host", absolute[1]), *others]
             super().on_headers_complete()
             extensions: Any = {ABORT: _Abort(self, self.cycle), CONNECTION: self.connection}
             self.scope["extensions"] = extensions
@@ -112,6 +124,14 @@ class Http1(HttpConnection, HttpToolsProtocol):
         except httptools.HttpParserInvalidURLError:
             path = self.url
         return path.decode("latin-1")
+
+    def _find_version_problem(self) -> tuple[int, str] | None:
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            return 505, _OTHER_VERSION
+        if version == "1.1" and b"host" not in dict(self.headers):  # RFC 9112, section 3.2
+            return 400, "The request has no Host header."
+        return None
 
     def _find_coding_problem(self) -> tuple[int, str] | None:
         """RFC 9112, section 6.1: chunked is all that is supported."""

@@ -69,14 +69,28 @@ class Budget:
             raise SchemaError("the schema is too complicated.")
 
 
-def check_schema(schema: Schema) -> None:
-    """Raises SchemaError if the model could not answer with it."""
-    _with_text(schema, _check_answer, lambda: _answer(schema))
+def budget_of_request() -> Budget:
+    """What it may cost to check all schemas of one request: half a second at most."""
+    return Budget(values=20_000, characters=1_500_000, steps=400_000)
+
+
+def check_schema(schema: Schema, budget: Budget) -> None:
+    """Raises SchemaError if the model could not answer with it, or the budget is used up."""
+    text = _text_of(schema)
+    cost = _cost(schema) if len(text) > _MAX_REMEMBERED else _remembered_cost(text)
+    try:
+        budget.spend(values=cost.values, characters=cost.characters + len(text), steps=cost.steps)
+    except SchemaError:
+        raise SchemaError("the schemas of the request are too large together.") from None
 
 
 def check_form(schema: Schema) -> None:
     """Raises SchemaError for what is no JSON schema."""
-    _with_text(schema, _check_form, lambda: check_parts(schema))
+    text = _text_of(schema)
+    if len(text) > _MAX_REMEMBERED:
+        check_parts(schema)
+    else:
+        _check_form(text)
 
 
 def instance(schema: Schema, rng: random.Random, budget: Budget | None = None) -> Any:
@@ -85,28 +99,16 @@ def instance(schema: Schema, rng: random.Random, budget: Budget | None = None) -
     return _Writer(schema, rng, budget or Budget()).write()
 
 
-def _with_text(
-    schema: Schema, remembered: Callable[[str], None], afresh: Callable[[], object]
-) -> None:
-    """Checks are remembered by the schema's text: clients send it with every request."""
-    text = _text_of(schema)
-    if len(text) > _MAX_LENGTH:
-        raise SchemaError("the schema is too large.")
-    if len(text) > _MAX_REMEMBERED:
-        afresh()
-    else:
-        remembered(text)
-
-
 def _count(schema: Schema, keyword: str, default: Any) -> Any:
     """JSON schema allows 3.0 and 3e2 where a count is wanted."""
     value = schema.get(keyword, default)
     return value if value == math.inf else int(value)
 
 
+# Checks are remembered by the schema's text: clients send it with every request.
 @lru_cache(maxsize=512)
-def _check_answer(text: str) -> None:
-    _answer(json.loads(text))
+def _remembered_cost(text: str) -> Budget:
+    return _cost(json.loads(text))
 
 
 @lru_cache(maxsize=512)
@@ -114,15 +116,24 @@ def _check_form(text: str) -> None:
     check_parts(json.loads(text))
 
 
-def _answer(schema: Schema) -> Any:
-    return instance(schema, random.Random(0))  # noqa: S311
+def _cost(schema: Schema) -> Budget:
+    """What an answer costs. Raises SchemaError if there is none."""
+    full, left = Budget(), Budget()
+    instance(schema, random.Random(0), left)  # noqa: S311
+    return Budget(
+        full.values - left.values, full.characters - left.characters, full.steps - left.steps
+    )
 
 
 def _text_of(schema: Schema) -> str:
+    """Raises SchemaError for a schema that is too large."""
     try:
-        return json.dumps(schema, allow_nan=False)
+        text = json.dumps(schema, allow_nan=False)
     except ValueError:
         raise SchemaError("a number is not finite, or has too many digits.") from None
+    if len(text) > _MAX_LENGTH:
+        raise SchemaError("the schema is too large.")
+    return text
 
 
 _ANNOTATIONS = {"title", "description", "default", "examples", "$comment", "$defs", "definitions"}
@@ -300,6 +311,10 @@ class _Writer:
 
     def _object(self, schema: Schema, depth: int, path: Path) -> dict[str, Any]:
         required = self._required(schema)
+        least = max(_count(schema, "minProperties", 0), len(required))
+        most = _count(schema, "maxProperties", math.inf)
+        if least > most:
+            raise SchemaError(f"no object has {least} to {most} properties.", path)
         self._budget.spend(steps=len(required) + len(schema.get("properties", ())))
         parts = {
             name: part
@@ -307,7 +322,6 @@ class _Writer:
             if name in required or self._may(part, depth)
         }
         parts |= {name: part for name, part in required.items() if name not in parts}
-        most = _count(schema, "maxProperties", math.inf)
         for name in [name for name in parts if name not in required]:
             if len(parts) > most:
                 del parts[name]

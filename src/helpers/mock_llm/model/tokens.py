@@ -45,8 +45,10 @@ NO_TEXT = [-5] * 85
 """As many as for an image at low detail (the provider's vision guide); taken for any part without
 text."""
 
-# tiktoken's pattern matcher overflows its stack, and panics, on some 100,000 blanks in a row.
-_ENDLESS_BLANKS = re.compile(r"(\s{10000})")
+# tiktoken's pattern matcher overflows its stack, and panics, on some 100,000 blanks in a row, and
+# its time grows faster than the length of a word: 14 s for 10 MB of one letter.
+_STRETCH = 10_000
+_ENDLESS = re.compile(rf"((?<!\s)\s{{{_STRETCH},}}|(?<![^ \t-\r\d])[^ \t-\r\d]{{{_STRETCH},}})")
 # Characters below which the tokens of a text are remembered.
 _SHORT = 500
 _loading = threading.Lock()
@@ -84,9 +86,14 @@ def _load() -> tiktoken.Encoding:
 def encode(text: str) -> list[int]:
     """The tokens of a text; what looks like a special token is text like any other."""
     encode_ordinary = encoding().encode_ordinary
-    if len(text) < 10_000:
+    if len(text) < _STRETCH:
         return encode_ordinary(text)
-    return [token for part in _ENDLESS_BLANKS.split(text) for token in encode_ordinary(part)]
+    tokens: list[int] = []
+    for number, part in enumerate(_ENDLESS.split(text)):
+        size = _STRETCH if number % 2 else len(part) or 1
+        for start in range(0, len(part), size):
+            tokens += encode_ordinary(part[start : start + size])
+    return tokens
 
 
 def decode(tokens: list[int]) -> str:

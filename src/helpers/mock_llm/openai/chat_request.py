@@ -26,10 +26,14 @@ _Few = Field(max_length=128)
 _AsSent = WrapValidator(_only_check)
 
 
+# VectorlyApp/bluebox#31 and Shopify/roast#52 of 2025; 2**20 in gptscript-ai/clio#41 of 2024.
+Content = Annotated[str, Field(max_length=10 * 2**20)]
+
+
 @with_config(_OPEN)
 class TextPart(TypedDict):
     type: Literal["text"]
-    text: str
+    text: Content
 
 
 @with_config(_OPEN)
@@ -119,7 +123,7 @@ class ChatMessage(TypedDict):
     """Further keys are let through: clients send whole answers back, with all their fields."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: NotRequired[str | Annotated[FailFastList[Part], Field(min_length=1)] | None]
+    content: NotRequired[Content | Annotated[FailFastList[Part], Field(min_length=1)] | None]
     name: NotRequired[Annotated[str, Field(pattern=r"^[^\s<|\\/>]+$", max_length=64)] | None]
     tool_calls: NotRequired[
         Annotated[FailFastList[Annotated[Call, _AsSent]], Field(min_length=1, max_length=128)]

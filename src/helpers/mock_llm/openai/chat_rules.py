@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from helpers.mock_llm.model.json_schema import Budget, budget_of_request
 from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.openai import rules
 from helpers.mock_llm.openai.chat_request import (
@@ -146,13 +145,7 @@ def _check_combinations(request: ChatRequest) -> None:
         )
     if "audio" in (request.modalities or ()) and request.audio is None:
         raise missing("audio")
-    for key in request.logit_bias or ():
-        if not re.fullmatch("[0-9]+", key):
-            raise refused(
-                f"Invalid key in 'logit_bias': {key[:100]}. You should only be submitting "
-                "non-negative integers.",
-                "logit_bias",
-            )
+    rules.check_logit_bias(request.logit_bias)
 
 
 def _check_tools(request: ChatRequest) -> None:
@@ -161,9 +154,10 @@ def _check_tools(request: ChatRequest) -> None:
             if getattr(request, name) is not None:
                 raise _only_with(name, "tools")
         return
+    budget = budget_of_request()
     for index, tool in enumerate(request.tools):
         if tool["type"] == "function":
-            _check_function(tool["function"], f"tools[{index}].function.parameters")
+            _check_function(tool["function"], budget, f"tools[{index}].function.parameters")
     names = [tool_name(tool) for tool in request.tools]
     for name in chosen_names(request.tool_choice):
         if name not in names:
@@ -181,8 +175,9 @@ def _check_functions(request: ChatRequest) -> None:
         return
     if request.tools is not None:
         raise refused("'functions' and 'tools' cannot be used together.", "functions")
+    budget = budget_of_request()
     for index, function in enumerate(request.functions):
-        _check_function(function, f"functions[{index}].parameters")
+        _check_function(function, budget, f"functions[{index}].parameters")
     choice = request.function_call
     if isinstance(choice, dict) and choice["name"] not in (f["name"] for f in request.functions):
         raise refused(
@@ -198,11 +193,11 @@ def _only_with(name: str, other: str) -> ApiError:
     )
 
 
-def _check_function(function: Function, where: str) -> None:
+def _check_function(function: Function, budget: Budget, where: str) -> None:
     if "parameters" not in function:
         return
     try:
-        check_parameters(function["parameters"], strict=bool(function.get("strict")))
+        check_parameters(function["parameters"], budget, strict=bool(function.get("strict")))
     except SchemaError as error:
         owner = f"function '{function['name']}'"
         raise invalid_schema(owner, error, where, "invalid_function_parameters") from None

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from helpers.mock_llm.model.generate import Choice, GenerationRequest, Text
 from helpers.mock_llm.model.logprobs import token_logprobs
 from helpers.mock_llm.model.tokens import decode, encode, encoding, pieces
+from helpers.mock_llm.openai import rules
 from helpers.mock_llm.openai.chat_request import StreamOptions
 from helpers.mock_llm.openai.dialect import OPENAI
-from helpers.mock_llm.openai.validation import named_body, not_one_of, refused, validate
+from helpers.mock_llm.openai.validation import named_body, refused, validate, wrong_type
 from helpers.mock_llm.serving.engine import Completion, Engine
 from helpers.mock_llm.serving.errors import ApiError, answer_too_long
 from helpers.mock_llm.serving.exchange import Exchange
@@ -27,6 +28,7 @@ _MAX_PROMPTS = 2_048
 # Echoed tokens of all choices, alternatives counted four times: some 50 ms.
 _MAX_ECHOED = 200_000
 _USUAL_LIMIT = 16
+_EXPECTED = "one of a string, array of strings, array of integers, or array of integer arrays"
 _DONE = b"data: [DONE]\n\n"
 _Penalty = Annotated[float, Field(ge=-2, le=2)]
 
@@ -76,7 +78,9 @@ def _parse(body: bytes) -> CompletionRequest:
         )
     if request.stream and (request.best_of or count) > count:
         raise refused("Results cannot be streamed when 'best_of' is greater than 'n'.", "stream")
-    if request.suffix is not None and request.model.startswith(("davinci", "babbage")):
+    rules.check_logit_bias(request.logit_bias)
+    base = request.model.removeprefix("ft:")
+    if request.suffix is not None and base.startswith(("davinci", "babbage")):
         raise refused("This model does not support the suffix parameter.", "suffix")
     return request
 
@@ -92,12 +96,15 @@ class Completions:
         prompts = await self._engine.tokenize(partial(_prompts, request.prompt), len(body))
         exchange.count_messages(len(prompts))
         _check_echo(request, prompts)
+        limit = _USUAL_LIMIT if request.max_tokens is None else request.max_tokens
+        longest = max(map(len, prompts))
+        _check_length(self._engine.window_of(request.model).context, longest, limit)
         stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
         generation = GenerationRequest(
             model=request.model,
             prompt=[token for prompt in prompts for token in prompt],
-            longest_prompt=max(map(len, prompts)),
-            limit=_USUAL_LIMIT if request.max_tokens is None else request.max_tokens,
+            longest_prompt=longest,
+            limit=limit,
             seed=request.seed or 0,
             choices=(request.n or 1) * len(prompts),
             stop=stop,
@@ -109,6 +116,16 @@ class Completions:
             generation,
             lambda completion: _CompletionAnswer(completion, request, prompts),
             streamed=bool(request.stream),
+        )
+
+
+def _check_length(window: int, prompt: int, answer: int) -> None:
+    """In the words of this route. acheong08/ChatGPT#501"""
+    if prompt + answer > window:
+        raise refused(
+            f"This model's maximum context length is {window} tokens, however you requested "
+            f"{prompt + answer} tokens ({prompt} in your prompt; {answer} for the completion). "
+            "Please reduce your prompt; or completion length."
         )
 
 
@@ -134,11 +151,17 @@ def _prompts(value: Any) -> list[list[int]]:
             "prompt",
             "array_above_max_length",
         )
+    if not isinstance(value, str | list):
+        raise wrong_type("prompt", _EXPECTED, value, "prompt")
+    of_texts = isinstance(values[0], str)
+    for index, item in enumerate(values):
+        if not isinstance(item, str) if of_texts else item != [] and not _is_tokens(item):
+            expected = "a string" if of_texts else "an array of integers"
+            where = f"prompt[{index}]"
+            raise wrong_type(where, expected, item, where)
     prompts = [encode(item) if isinstance(item, str) else item for item in values]
-    if not all(_is_tokens(prompt) for prompt in prompts if prompt != []) or any(
-        not 0 <= token < encoding().n_vocab for prompt in prompts for token in prompt
-    ):
-        raise not_one_of("prompt", None, ["a string", "an array of strings", "arrays of tokens"])
+    if any(not 0 <= token < encoding().n_vocab for prompt in prompts for token in prompt):
+        raise refused("Invalid token in 'prompt'.", "prompt", "invalid_value")
     return prompts
 
 

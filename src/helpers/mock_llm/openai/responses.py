@@ -18,9 +18,10 @@ from helpers.mock_llm.openai.responses_request import (
     CountRequest,
     ResponseRequest,
     check_calls,
-    item_type,
     parse,
 )
+from helpers.mock_llm.openai.rules import item_type
+from helpers.mock_llm.openai.validation import not_one_of, refused
 from helpers.mock_llm.serving.engine import Completion, Engine
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
@@ -102,14 +103,16 @@ class Responses:
         items = self._store.find(_id(exchange)).input
         limit = _query(exchange, "limit", str(_PAGE))
         if not is_count(limit, 100):
-            raise ApiError(
-                400, "Invalid 'limit': expected an integer from 1 to 100.", param="limit"
-            )
-        if _query(exchange, "order", "desc") != "asc":
-            items = items[::-1]
-        ids = [item["id"] for item in items]
+            raise refused("Invalid 'limit': expected an integer from 1 to 100.", "limit")
+        order = _query(exchange, "order", "desc")
+        if order not in ("asc", "desc"):
+            raise not_one_of("order", order, ["'asc'", "'desc'"])
+        items = items if order == "asc" else items[::-1]
+        ids = ["", *(item["id"] for item in items)]
         after = _query(exchange, "after", "")
-        rest = items[ids.index(after) + 1 :] if after in ids else items
+        if after not in ids:
+            raise refused(f"Item with id '{after[:100]}' not found.", "after")
+        rest = items[ids.index(after) :]
         page = rest[: int(limit)]
         fields = {
             "object": "list",

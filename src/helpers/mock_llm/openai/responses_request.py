@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, with_config
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from helpers.mock_llm.model.generate import Tool
+from helpers.mock_llm.model.json_schema import Budget, budget_of_request
 from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.openai import rules
+from helpers.mock_llm.openai.chat_request import Content
 from helpers.mock_llm.openai.strict_schema import check_answer_schema, check_parameters
-from helpers.mock_llm.openai.validation import invalid_schema, missing, refusal, refused
+from helpers.mock_llm.openai.validation import invalid_schema, missing, not_one_of, refusal, refused
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.validation import FailFastList, validate
 
@@ -23,12 +25,14 @@ _CLOSED = ConfigDict(strict=True, extra="forbid")
 _OPEN = ConfigDict(strict=True, extra="allow")
 _Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]+$", max_length=128)]
 _LEAST_LIMIT = 16
+# What is wrong with the kind of an item, the provider says of the item.
+_ITEM_KIND = re.compile(r"(input\[\d+\])\.(role|type)")
 
 
 @with_config(_OPEN)
 class InputText(TypedDict):
     type: Literal["input_text"]
-    text: str
+    text: Content
 
 
 @with_config(_OPEN)
@@ -75,17 +79,21 @@ _CallId = Annotated[str, Field(min_length=1, max_length=64)]
 _Status: TypeAlias = Literal["in_progress", "completed", "incomplete"] | None
 
 
+class _MayHaveId(TypedDict):
+    id: NotRequired[str | None]
+
+
 @with_config(_OPEN)
-class Message(TypedDict):
+class Message(_MayHaveId):
     type: NotRequired[Literal["message"] | None]
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | FailFastList[Part]
+    content: Content | FailFastList[Part]
     status: NotRequired[_Status]
     phase: NotRequired[Literal["commentary", "final_answer"] | None]
 
 
 @with_config(_OPEN)
-class FunctionCall(TypedDict):
+class FunctionCall(_MayHaveId):
     type: Literal["function_call"]
     call_id: _CallId
     name: _Name
@@ -94,15 +102,15 @@ class FunctionCall(TypedDict):
 
 
 @with_config(_OPEN)
-class FunctionCallOutput(TypedDict):
+class FunctionCallOutput(_MayHaveId):
     type: Literal["function_call_output"]
     call_id: _CallId
-    output: str | FailFastList[Part]
+    output: Content | FailFastList[Part]
     status: NotRequired[_Status]
 
 
 @with_config(_OPEN)
-class CustomToolCall(TypedDict):
+class CustomToolCall(_MayHaveId):
     type: Literal["custom_tool_call"]
     call_id: _CallId
     name: _Name
@@ -110,10 +118,10 @@ class CustomToolCall(TypedDict):
 
 
 @with_config(_OPEN)
-class CustomToolCallOutput(TypedDict):
+class CustomToolCallOutput(_MayHaveId):
     type: Literal["custom_tool_call_output"]
     call_id: _CallId
-    output: str | FailFastList[Part]
+    output: Content | FailFastList[Part]
     status: NotRequired[_Status]
 
 
@@ -124,9 +132,8 @@ class SummaryText(TypedDict):
 
 
 @with_config(_OPEN)
-class ReasoningItem(TypedDict):
+class ReasoningItem(_MayHaveId):
     type: Literal["reasoning"]
-    id: NotRequired[str | None]
     summary: FailFastList[SummaryText]
     status: NotRequired[_Status]
 
@@ -137,53 +144,52 @@ class ItemReference(TypedDict):
     id: str
 
 
+ItemType = Literal[
+    "message",
+    "function_call",
+    "function_call_output",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "reasoning",
+    "item_reference",
+    "file_search_call",
+    "computer_call",
+    "computer_call_output",
+    "web_search_call",
+    "tool_search_call",
+    "tool_search_output",
+    "additional_tools",
+    "configuration_update",
+    "compaction",
+    "compaction_trigger",
+    "image_generation_call",
+    "code_interpreter_call",
+    "local_shell_call",
+    "local_shell_call_output",
+    "shell_call",
+    "shell_call_output",
+    "apply_patch_call",
+    "apply_patch_call_output",
+    "mcp_list_tools",
+    "mcp_approval_request",
+    "mcp_approval_response",
+    "mcp_call",
+    "program",
+    "program_output",
+]
+ITEM_TYPES = get_args(ItemType)
+
+
 @with_config(_OPEN)
-class OtherItem(TypedDict):
+class OtherItem(_MayHaveId):
     """What the provider's own tools do. All types are listed, so that an error can name them."""
 
-    type: Literal[
-        "message",
-        "function_call",
-        "function_call_output",
-        "custom_tool_call",
-        "custom_tool_call_output",
-        "reasoning",
-        "item_reference",
-        "file_search_call",
-        "computer_call",
-        "computer_call_output",
-        "web_search_call",
-        "tool_search_call",
-        "tool_search_output",
-        "additional_tools",
-        "configuration_update",
-        "compaction",
-        "compaction_trigger",
-        "image_generation_call",
-        "code_interpreter_call",
-        "local_shell_call",
-        "local_shell_call_output",
-        "shell_call",
-        "shell_call_output",
-        "apply_patch_call",
-        "apply_patch_call_output",
-        "mcp_list_tools",
-        "mcp_approval_request",
-        "mcp_approval_response",
-        "mcp_call",
-        "program",
-        "program_output",
-    ]
+    type: ItemType
 
 
 def _tag(item: Any) -> str:
-    kind = item_type(item) if isinstance(item, dict) else "message"
+    kind = rules.item_type(item) if isinstance(item, dict) else "message"
     return kind if kind in _CHECKED else "other"
-
-
-def item_type(item: Mapping[str, Any]) -> Any:
-    """Two of them may be left out."""
-    return item.get("type") or ("message" if "role" in item else "item_reference")
 
 
 # Types of items whose fields we know.
@@ -216,6 +222,18 @@ ANSWERED = {
 """Calls that the client answers itself, and by what."""
 
 
+@with_config(_CLOSED)
+class PlainFormat(TypedDict):
+    type: Literal["text"]
+
+
+@with_config(_CLOSED)
+class GrammarFormat(TypedDict):
+    type: Literal["grammar"]
+    definition: str
+    syntax: Literal["lark", "regex"]
+
+
 @with_config(_OPEN)
 class ToolDefinition(TypedDict):
     """A function, a custom tool, or one of the provider's own, which the model never calls here."""
@@ -244,6 +262,24 @@ class ToolDefinition(TypedDict):
     parameters: NotRequired[_Object | None]
     strict: NotRequired[bool | None]
     description: NotRequired[str | None]
+    format: NotRequired[Annotated[PlainFormat | GrammarFormat, Field(discriminator="type")]]
+    vector_store_ids: NotRequired[FailFastList[str]]
+    container: NotRequired[str | _Object]
+    search_context_size: NotRequired[Literal["low", "medium", "high"] | None]
+    server_label: NotRequired[str]
+    server_url: NotRequired[str | None]
+    connector_id: NotRequired[str | None]
+    allowed_tools: NotRequired[_Object | FailFastList[str] | None]
+    display_height: NotRequired[int]
+    display_width: NotRequired[int]
+    tools: NotRequired[FailFastList[_Object]]
+
+
+@with_config(_OPEN)
+class ChosenTool(TypedDict):
+    type: str
+    name: NotRequired[str | None]
+    server_label: NotRequired[str]
 
 
 @with_config(_OPEN)
@@ -266,8 +302,9 @@ class ToolChoice(TypedDict):
         "shell",
     ]
     name: NotRequired[str | None]
+    server_label: NotRequired[str]
     mode: NotRequired[Literal["auto", "required"]]
-    tools: NotRequired[FailFastList[_Object]]
+    tools: NotRequired[FailFastList[ChosenTool]]
 
 
 class TextFormat(BaseModel):
@@ -311,14 +348,21 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
+@with_config(_OPEN)
+class Named(TypedDict):
+    """A stored conversation or prompt."""
+
+    id: str
+
+
 class CountRequest(BaseModel):
     """Source: the OpenAI API reference, "Get input token counts", as of openai-python 3.54."""
 
     model_config = _CLOSED
 
     model: str | None = None
-    conversation: str | _Object | None = None
-    input: str | FailFastList[Item] | None = None
+    conversation: str | Named | None = None
+    input: Content | FailFastList[Item] | None = None
     instructions: str | None = None
     parallel_tool_calls: bool | None = None
     personality: Annotated[str, Field(max_length=64)] | None = None
@@ -409,7 +453,7 @@ class ResponseRequest(CountRequest):
         | None
     ) = None
     moderation: _Object | None = None
-    prompt: _Object | None = None
+    prompt: Named | None = None
     prompt_cache_key: Annotated[str, Field(max_length=64)] | None = None
     prompt_cache_options: _Object | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
@@ -489,6 +533,10 @@ def _refusal(error: ErrorDetails, body: Any) -> ApiError:
             )
         return refused(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
     refused_as = refusal(error, body)
+    if role := _ITEM_KIND.fullmatch(refused_as.param or ""):
+        named = error["input"] if isinstance(error["input"], str) else ""
+        values = rules.ROLES if role[2] == "role" else ITEM_TYPES
+        return not_one_of(role[1], named, [repr(value) for value in values])
     if (refused_as.param or "").endswith(".image_url"):
         refused_as.message = refused_as.message.replace("a string", "an image URL", 1)
     return refused_as
@@ -528,27 +576,25 @@ def _check_source(request: CountRequest) -> None:
         rules.check_id(request.previous_response_id, "resp", "previous_response_id")
     conversation = request.conversation
     if conversation is not None:
-        id = conversation if isinstance(conversation, str) else str(conversation.get("id"))
+        id = conversation if isinstance(conversation, str) else conversation["id"]
         rules.check_id(id, "conv", "conversation")
-        raise ApiError(404, f"Conversation with id '{id}' not found.", param="conversation")
+        raise ApiError(404, f"Conversation with id '{id}' not found.")
     prompt = request.prompt if isinstance(request, ResponseRequest) else None
     if prompt is not None:
-        raise ApiError(404, f"Prompt with id '{prompt.get('id')}' not found.", param="prompt")
+        raise ApiError(404, f"Prompt with id '{prompt['id']}' not found.")
     if request.input is None and request.previous_response_id is None:
         raise missing("input")
 
 
 def _check_tools(request: CountRequest) -> None:
-    names = []
+    budget = budget_of_request()
     for index, tool in enumerate(request.tools or ()):
         for field in rules.REQUIRED_FIELDS.get(tool["type"], ()):
             if field not in tool:
                 raise missing(f"tools[{index}].{field}")
-        if tool["type"] not in ("function", "custom"):
-            continue
-        names.append(tool["name"])
+        rules.check_one_of(tool, f"tools[{index}]")
         if tool["type"] == "function":
-            _check_function(tool, f"tools[{index}].parameters")
+            _check_function(tool, budget, f"tools[{index}].parameters")
     choice = request.tool_choice
     if choice == "required" and not request.tools:
         raise refused(
@@ -559,17 +605,27 @@ def _check_tools(request: CountRequest) -> None:
     for field in rules.REQUIRED_CHOICE_FIELDS.get(choice["type"], ()):
         if not choice.get(field):
             raise missing(f"tool_choice.{field}")
-    chosen = choice.get("tools", []) if choice["type"] == "allowed_tools" else [choice]
+    chosen = choice["tools"] if choice["type"] == "allowed_tools" else [choice]
     for tool_chosen in chosen:
-        kind, name = tool_chosen.get("type"), tool_chosen.get("name")
-        if kind in ("function", "custom") and name not in names:
+        if not any(_is_chosen(tool, tool_chosen) for tool in request.tools or ()):
+            name = tool_chosen.get("name") or tool_chosen["type"]
             raise refused(f"Tool choice '{name}' not found in 'tools' parameter.", "tool_choice")
 
 
-def _check_function(tool: ToolDefinition, where: str) -> None:
+def _is_chosen(tool: ToolDefinition, choice: ToolChoice | ChosenTool) -> bool:
+    kind, wanted = tool["type"], choice["type"]
+    if wanted in ("function", "custom"):
+        return (kind, tool.get("name")) == (wanted, choice.get("name"))
+    if wanted == "mcp":
+        return (kind, tool.get("server_label")) == (wanted, choice.get("server_label"))
+    # Versions of a tool have names that go on from its first.
+    return kind.startswith(wanted) or wanted.startswith(kind)
+
+
+def _check_function(tool: ToolDefinition, budget: Budget, where: str) -> None:
     """A tool that does not say whether it is strict is made so where that is possible."""
     try:
-        check_parameters(tool.get("parameters") or {}, strict=bool(tool.get("strict")))
+        check_parameters(tool.get("parameters") or {}, budget, strict=bool(tool.get("strict")))
     except SchemaError as error:
         owner = f"function '{tool['name']}'"
         raise invalid_schema(owner, error, where, "invalid_function_parameters") from None

@@ -151,6 +151,18 @@ CHAT_PARTS = {
     "function": ("text",),
 }
 """Types of a message's parts. openai/openai-node#1030, OpenHands/OpenHands#7700."""
+_INPUT_PARTS = ("input_text", "input_image", "input_file", "scoped_content")
+ROLES = ("assistant", "system", "developer", "user")
+RESPONSE_PARTS = {
+    "assistant": ("output_text", "refusal"),
+    "system": (*_INPUT_PARTS, "input_audio"),
+    "developer": (*_INPUT_PARTS, "input_audio"),
+    "user": (*_INPUT_PARTS, "input_audio"),
+    "function_call_output": _INPUT_PARTS,
+    "custom_tool_call_output": _INPUT_PARTS,
+}
+"""The same of the Responses API, and of the outputs of tools. jeremychone/rust-genai#119,
+langchain-ai/langchainjs#11169, kangminlee-maker/local-OAuth-CLI-API-adapter of 2026-08-31."""
 # Models that take images from tools, and ignore them: openai/openai-openapi#523.
 _IMAGES_FROM_TOOLS = re.compile(r"gpt-5\.[2-9]|gpt-[6-9]")
 
@@ -173,14 +185,18 @@ ID_PREFIXES = {
 ONE_OF = {
     "input_image": ("image_url", "file_id"),
     "input_file": ("file_data", "file_id", "file_url"),
+    "mcp": ("server_url", "connector_id", "tunnel_id"),
 }
-"""Of a part of the Responses API, as its types have them: one of these fields must be there."""
+"""Of a part or a tool of the Responses API, as its types have them: one of these fields must be
+there."""
 REQUIRED_FIELDS = {
     "function": ("name",),
     "custom": ("name",),
     "file_search": ("vector_store_ids",),
     "code_interpreter": ("container",),
+    "computer_use_preview": ("display_height", "display_width", "environment"),
     "mcp": ("server_label",),
+    "namespace": ("name", "description", "tools"),
 }
 """Of a tool of the Responses API, as its types have them."""
 REQUIRED_CHOICE_FIELDS = {
@@ -270,6 +286,16 @@ def check_longest_answer(model: str, limit: int | None, param: str) -> None:
     )
 
 
+def check_logit_bias(bias: Mapping[str, int] | None) -> None:
+    for key in bias or ():
+        if not re.fullmatch("[0-9]+", key):
+            raise refused(
+                f"Invalid key in 'logit_bias': {key[:100]}. You should only be submitting "
+                "non-negative integers.",
+                "logit_bias",
+            )
+
+
 def check_chat_parts(model: str, message: Mapping[str, Any], where: str) -> None:
     """Which parts a message may have by its role, and what an image's URL looks like."""
     content = message.get("content")
@@ -316,7 +342,7 @@ def check_items(items: Sequence[Mapping[str, Any]]) -> None:
     """The input of a response: its ids, the parts of its messages, and what follows reasoning."""
     seen: set[str] = set()
     for index, item in enumerate(items):
-        kind = item.get("type") or ("message" if "role" in item else "item_reference")
+        kind = item_type(item)
         id, where = item.get("id"), f"input[{index}]"
         if isinstance(id, str):
             check_id(id, ID_PREFIXES.get(kind, ""), f"{where}.id")
@@ -330,13 +356,20 @@ def check_items(items: Sequence[Mapping[str, Any]]) -> None:
         if kind == "reasoning" and not _is_output(items[index + 1 : index + 2]):
             # vercel/ai#7099, openai/openai-node#1567, openai/openai-agents-python#1611
             raise refused(
-                f"Item '{id}' of type 'reasoning' was provided without its required following "
-                "item.",
+                f"Item '{id or ''}' of type 'reasoning' was provided without its required "
+                "following item.",
                 "input",
             )
-        for key in ("content", "output"):
-            if isinstance(parts := item.get(key), list):
-                _check_response_parts(item.get("role"), parts, f"{where}.{key}")
+        role, key = (item["role"], "content") if kind == "message" else (kind, "output")
+        if role in RESPONSE_PARTS and isinstance(item[key], list):
+            _check_response_parts(RESPONSE_PARTS[role], item[key], f"{where}.{key}")
+
+
+def item_type(item: Mapping[str, Any]) -> Any:
+    """Two of them may be left out."""
+    if kind := item.get("type"):
+        return kind
+    return "item_reference" if "id" in item and not {"role", "content"} & item.keys() else "message"
 
 
 def check_id(id: str, prefix: str, param: str) -> None:
@@ -365,21 +398,25 @@ def _is_output(items: Sequence[Mapping[str, Any]]) -> bool:
     if not items:
         return False
     item = items[0]
-    kind = item.get("type") or ("message" if "role" in item else "item_reference")
+    kind = item_type(item)
     if kind == "message":
         return item.get("role") == "assistant"
     return not kind.endswith(("_output", "_response"))
 
 
-def _check_response_parts(role: object, parts: Sequence[Any], where: str) -> None:
-    """jeremychone/rust-genai#119, langchain-ai/langchainjs#11169"""
+def check_one_of(fields: Mapping[str, Any], where: str) -> None:
+    """Raises ApiError (400) for a part or a tool without any of the fields that it may have."""
+    names = ONE_OF.get(fields["type"], ())
+    if names and not any(fields.get(name) for name in names):
+        raise missing(f"{where}.{names[0]}")
+
+
+def _check_response_parts(supported: Sequence[str], parts: Sequence[Any], where: str) -> None:
     for index, part in enumerate(parts):
-        kind = part["type"] if isinstance(part, dict) else None
-        if role == "assistant" and kind not in ("output_text", "refusal"):
-            raise not_one_of(f"{where}[{index}]", kind, ["'output_text'", "'refusal'"])
-        for field in ONE_OF.get(str(kind), ())[:1]:
-            if not any(part.get(name) for name in ONE_OF[str(kind)]):
-                raise missing(f"{where}[{index}].{field}")
+        kind = part["type"]
+        if kind not in supported:
+            raise not_one_of(f"{where}[{index}]", kind, list(map(repr, supported)))
+        check_one_of(part, f"{where}[{index}]")
         if kind == "input_image" and part.get("image_url"):
             check_image(part["image_url"], f"{where}[{index}].image_url")
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from helpers.mock_llm.model.json_schema import check_form, check_schema
+from helpers.mock_llm.model.json_schema import (
+    Budget,
+    budget_of_request,
+    check_form,
+    check_schema,
+)
 from helpers.mock_llm.model.patterns import PatternError, matching
 from helpers.mock_llm.model.schema_form import Path, Schema, SchemaError, subschemas
 
@@ -63,11 +68,11 @@ def check_answer_schema(schema: Schema, *, strict: bool) -> None:
     if strict:
         check_form(schema)
         _check_strict(schema)
-    check_schema(schema)
+    check_schema(schema, budget_of_request())
 
 
-def check_parameters(schema: Schema, *, strict: bool) -> None:
-    """The schema of a function's arguments. Raises SchemaError."""
+def check_parameters(schema: Schema, budget: Budget, *, strict: bool) -> None:
+    """The schema of a function's arguments. ``budget``: of all functions. Raises SchemaError."""
     check_form(schema)
     if schema:
         _check_root(schema)
@@ -78,7 +83,7 @@ def check_parameters(schema: Schema, *, strict: bool) -> None:
             _check_items(part, path)
     if strict:
         _check_strict(schema)
-    check_schema({"type": "object", **schema})
+    check_schema({"type": "object", **schema}, budget)
 
 
 def _check_root(schema: Schema) -> None:

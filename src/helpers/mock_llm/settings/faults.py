@@ -161,6 +161,8 @@ def parse_fault(text: str, options: Collection[str] | None = None) -> Fault:
         for name, sign, value in (part.partition("=") for part in parts):
             if name not in known:
                 raise OptionError(unknown_option(name, known))
+            if name in values:
+                raise OptionError(f"{name} is given twice")
             if not sign:
                 raise OptionError(f"{name} needs a value, such as {name}=3")
             values[name] = _number(value)

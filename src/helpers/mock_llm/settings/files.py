@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from helpers.mock_llm.settings.limits import Limits
+from helpers.mock_llm.settings.options import wording_of
 from helpers.mock_llm.settings.settings import Settings
 
+# YAML 1.1 reads 12:30:45 as a number: 45,045.
+_BASE_60 = re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?")
 # The most that a YAML file may hold: levels, and values with those that aliases repeat.
 _DEPTH, _VALUES = 20, 10_000
 
@@ -42,6 +47,9 @@ def _read(path: Path) -> dict[str, Any]:
     config = tomllib.loads(text) if kind == ".toml" else _read_yaml(text)
     if not isinstance(config, dict):
         raise ValueError("the file must hold settings by name, such as `profile: small`")
+    for option, field in Limits.model_fields.items():
+        for name in {option, wording_of(field).flag} & config.keys():
+            raise ValueError(f"{name} belongs in limits, as in `limits: {{{option}: …}}`")
     return config
 
 
@@ -49,7 +57,7 @@ def _read_yaml(text: str) -> Any:
     import yaml  # the other commands need not wait for it
 
     try:
-        _check_size(yaml.parse(text, yaml.SafeLoader))
+        _check_events(yaml.parse(text, yaml.SafeLoader))
         return yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -58,7 +66,7 @@ def _read_yaml(text: str) -> Any:
         raise ValueError(f"not valid YAML{where}: {problem}") from None
 
 
-def _check_size(events: Any) -> None:
+def _check_events(events: Any) -> None:
     """An alias counts as all it stands for; otherwise a few lines could mean billions."""
     import yaml
 
@@ -78,6 +86,8 @@ def _check_size(events: Any) -> None:
             sizes[anchor] = count - start
         elif isinstance(event, yaml.ScalarEvent):
             sizes[event.anchor] = 1
+            if event.implicit[0] and _BASE_60.fullmatch(event.value):
+                raise ValueError(f"YAML reads {event.value[:100]} as a number: put it in quotes")
         if len(parents) > _DEPTH:
             raise ValueError(f"the file is nested more than {_DEPTH} levels deep")
         if count > _VALUES:

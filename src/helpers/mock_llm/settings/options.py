@@ -130,10 +130,11 @@ def wording_of(field: FieldInfo) -> Wording:
     return next((item for item in field.metadata if isinstance(item, Wording)), Wording())
 
 
-def unknown_option(name: str, known: Collection[str]) -> str:
+def unknown_option(name: str, known: Collection[str], called: str | None = None) -> str:
+    """``called``: what it is called where it was found, if that is not ``name``."""
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
-    return f"there is no setting {shorten(name)}: {hint}"
+    return f"there is no setting {shorten(called or name)}: {hint}"
 
 
 def shorten(value: object) -> str:
@@ -154,7 +155,9 @@ def _sentence(options: type[Options], error: ErrorDetails, values: dict[str, Any
     if cause is not None:
         return str(cause)
     if error["type"] == "extra_forbidden":
-        return unknown_option(name, options.model_fields)
+        fields = options.model_fields
+        flags = {wording_of(field).flag: option for option, field in fields.items()}
+        return unknown_option(flags.get(name, name), fields, called=name)
     field = options.model_fields[name]
     if error["type"] == "missing":
         return f"needs a {name}, such as `{name}: {(field.examples or [''])[0]}`"

@@ -68,8 +68,9 @@ class Settings(Changes):
 
     api_key: Annotated[
         str | None,
-        Field(min_length=1, description="Refuse requests without this key."),
-        Wording(must="a non-empty string, or None to require no key"),
+        # What a header can hold.
+        Field(pattern=r"^[!-~]+$", description="Refuse requests without this key."),
+        Wording(must="letters, digits, and ASCII punctuation, or None to require no key"),
     ] = None
     tls: Annotated[
         bool, Field(description="Accept https as well; `ca_file` is what clients have to trust.")
