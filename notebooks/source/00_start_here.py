@@ -37,12 +37,12 @@ print("This machine can run the course.")
 # %% [markdown]
 # ## How a lesson works
 #
-# A lesson has a core, which takes 20 to 25 minutes with the exercise, and further sections under *Going deeper*, which are folded. Click the small triangle next to a heading to open it.
+# A lesson has a core, which takes 20 to 25 minutes with the exercise, and further sections under *Going deeper*, which are folded. Click the button below a heading ("+ 3 cells hidden") to open it.
 #
 # 1. **Read** the incident and the wrong code. It is complete; it could be part of your own application.
 # 2. **Predict.** Commit to a number before you run anything. A wrong guess is the best way to remember the lesson.
 # 3. **Run** the wrong way, live. The picture shows each request as the server saw it, and the event loop below.
-# 4. **Compare** it with the right way. The verdict cell checks every claim of the lesson on your machine.
+# 4. **Compare** it with the right way. The verdict cell checks the claims of the lesson on your machine.
 # 5. **Repair** the exercise. It is graded by measurement; three hints are there when you want them.
 # 6. **Go deeper** where you like: change a number, and see when the wrong way stops being wrong.
 #

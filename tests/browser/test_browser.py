@@ -132,6 +132,13 @@ def _code_cell(book: Locator, text: str) -> Locator:
     return book.locator(".jp-CodeCell", has=book.page.locator(".cm-content", has_text=text)).first
 
 
+def _unfold(book: Locator, title: str) -> None:
+    """Open a section that is folded when the page opens."""
+    heading = book.locator(".jp-MarkdownCell", has=book.page.get_by_role("heading", name=title))
+    heading.hover()
+    heading.locator(".jp-collapseHeadingButton").click()
+
+
 def _wait_until_done(book: Locator, seconds: int) -> None:
     waiting = book.locator(".jp-InputPrompt", has_text="[*]:")
     expect(waiting).to_have_count(0, timeout=seconds * 1000)
@@ -171,7 +178,8 @@ def test_the_first_page(page: Page, lab: str) -> None:
     _wait_until_done(book, 60)
     _no_errors(book)
     expect(book.locator("figure img")).to_be_visible()
-    expect(book.get_by_role("link", name="Keep the event loop free")).to_be_visible()
+    link = book.get_by_role("link", name="Keep the event loop free", exact=True)
+    expect(link).to_be_visible()
     page.screenshot(path=ARTEFACTS / "00.png")
 
 
@@ -206,13 +214,15 @@ def test_a_learner_predicts_runs_and_looks(page: Page, lab: str) -> None:
     assert (picture.get_attribute("alt") or "").startswith("wrong kept 1 request in flight")
     assert picture.evaluate("image => image.naturalWidth") > 600
     page.screenshot(path=ARTEFACTS / "01_figure.png")
-    book.locator(".jp-Cell").last.scroll_into_view_if_needed()
+    book.locator(".jp-Cell:visible").last.scroll_into_view_if_needed()
     page.screenshot(path=ARTEFACTS / "01_end.png")
 
 
 def test_a_click_in_the_what_if_panel_runs_the_arms(page: Page, lab: str) -> None:
     book = page.locator(".jp-Notebook:visible")
     button = book.get_by_role("button", name="Run the arms")
+    expect(button).to_be_hidden()
+    _unfold(book, "When is the wrong way fine?")
     button.scroll_into_view_if_needed()
     panel = book.locator(".jp-CodeCell", has=page.get_by_role("button", name="Run the arms"))
     button.click()

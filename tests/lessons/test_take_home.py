@@ -1,4 +1,4 @@
-"""The check that lesson 01 gives a learner to take home, word for word."""
+"""A stall meter as a check in a test of one's own, as in lesson 01."""
 
 import time
 from collections.abc import Awaitable, Callable
