@@ -71,7 +71,11 @@ class NodeClient(Client):
         return [node, str(folder / self.script)]
 
     def versions(self, folder: Path) -> str:
-        return ", ".join(f"{name} {_node_version(folder, name)}" for name in self.packages)
+        # npm takes the newest versions that support this Node.
+        node = "Node " + _run(["node", "--version"]).strip().removeprefix("v")
+        return ", ".join(
+            [*(f"{name} {_node_version(folder, name)}" for name in self.packages), node]
+        )
 
 
 CLIENTS = (

@@ -5,10 +5,12 @@ import json
 import guidance
 from checks import LIMITED_OPENAI, OPENAI, QUESTION, check, run
 from guidance import assistant, gen, user
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 
 class City(BaseModel):
+    # Guidance asks for strict mode, which insists on it, and leaves the schema as it is.
+    model_config = ConfigDict(extra="forbid")
     name: str
     people: int
 
