@@ -107,7 +107,7 @@ def main(names: list[str]) -> int:
             except NotInstalledError as error:
                 absent += 1
                 print(f"{client.name}: not installed: {error}", flush=True)
-    print(f"{passed} of {total} checks passed; {absent} clients not installed")
+    print(f"{passed} of {total} checks passed; clients not installed: {absent}")
     return int(passed < total or not total)
 
 
