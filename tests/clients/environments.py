@@ -51,7 +51,7 @@ class Client:
 
 
 class NodeClient(Client):
-    """A client of Node's. Its script is copied next to its packages, where Node looks for them."""
+    """A client for Node. Its script is copied next to its packages, where Node looks for them."""
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ class NodeClient(Client):
         folder.mkdir()
         for file in (FOLDER / "node").glob("*.mjs"):
             shutil.copy(file, folder)
-        # npm looks for a package.json upwards, and must not find another one.
+        # Without it, npm would use one from a parent folder.
         (folder / "package.json").write_text('{"private": true}', "utf-8")
         options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
         _run([npm, "install", "--silent", *options, *self.packages])
