@@ -1,5 +1,5 @@
 # `make lab` and `make test` do all the set-up they need: Python 3.11 or later, git and make.
-.PHONY: lab test slow pythons setup notebooks lint bench browser soak lock api
+.PHONY: lab test slow pythons setup notebooks lint bench browser soak clients lock api
 .DEFAULT_GOAL := lab
 
 # The first of these that is Python 3.11 or later; `make PYTHON=/path/to/python3` overrides it.
@@ -58,6 +58,10 @@ bench: setup
 # Every lesson ten times under nbval while another process burns a core.
 soak: setup
 	@$(RUN) tests/soak.py
+
+# Real clients, the newest of each, in throw-away environments. It downloads them; other checks need only the lock.
+clients: setup
+	@$(RUN) -m tests.clients.run
 
 # After a change of pyproject.toml: the lock for all platforms, and environment.yml in step with it.
 lock: setup
