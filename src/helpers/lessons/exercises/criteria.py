@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,6 @@ async def model_answers(llm: MockLLM, asked: Iterable[str], model: str) -> dict[
 def finished(run: Run) -> list[Request]:
     """The requests that were answered to the end with status 200."""
     return [r for r in run.requests if r.status == 200 and r.last_byte is not None]
-
-
-def is_text(answer: object) -> bool:
-    return isinstance(answer, str) and bool(answer.strip())
 
 
 def all_answered(given: Mapping[str, Any], expected: Mapping[str, str]) -> Criterion:
@@ -157,6 +154,13 @@ def served_at_once(run: Run, what: str) -> Criterion:
 def _peak(requests: Sequence[Request]) -> int:
     spans = [(request.arrival, request.last_byte or 0.0) for request in requests]
     return max((sum(a <= start < b for a, b in spans) for start, _ in spans), default=0)
+
+
+def lateness(run: Run) -> float:
+    """Seconds by which a timer on the arm's loop was late, at most. Where a solution's own line is
+    the reason, `loop_is_free` says so."""
+    gaps = [after - before for before, after in pairwise((0.0, *run.beats, run.seconds))]
+    return max(max(gaps) - run.beat_interval, 0.0)
 
 
 def loop_is_free(run: Run) -> Criterion:

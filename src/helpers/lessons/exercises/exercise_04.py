@@ -14,17 +14,31 @@ import httpx
 
 from helpers.lab import Run, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
-from helpers.lessons.exercises.criteria import MODERATOR, is_text
+from helpers.lessons.exercises.criteria import (
+    MODERATOR,
+    MODERATOR_IS_BRIEF,
+    is_same,
+    lateness,
+    loop_is_free,
+    model_answers,
+    questions,
+    undisturbed,
+    wrong_text,
+)
 from helpers.mock_llm import MockLLM, Profile, Request
 
-# Seconds for the whole answer.
-_BUDGET = 2.0
+# Seconds for the whole answer, in most cases and in one.
+_BUDGET, _LARGER_BUDGET = 2.0, 2.6
 # Seconds of the budget that are reserved for the small model.
 RESERVE = 0.8
 # Seconds by which something may be late on a busy machine; the mistakes cost 0.8 s or more.
 _SLACK = 0.45
-# Seconds: more than a third of the budget, and less than the large model may take.
-_SLOW = 0.8
+# Seconds: less than the large model may take, and more than a third of either budget.
+_SLOW_MODERATOR = 0.8
+# The same of the larger budget; and more than the large model could take of the other one.
+_SLOW_LARGE = 1.3
+# Seconds: less than the reserve.
+_SLOW_SMALL = 0.25
 _LARGE, _SMALL = "gpt-4o", "gpt-4o-mini"
 _PROFILE = Profile(base=0.05, prefill_rate=100_000, decode_rate=1_000)
 
@@ -36,19 +50,23 @@ class _Case:
     """Model → the fault that its requests meet, or the seconds by which they are delayed."""
     answering: str | None
     """The model whose answer is expected; None if there can be no answer."""
+    budget: float = _BUDGET
 
 
 _CASES = (
     _Case("nothing goes wrong", {}, _LARGE),
-    _Case("the large model is slow", {_LARGE: _SLOW}, _LARGE),
-    _Case("the large model hangs", {_LARGE: "hang"}, _SMALL),
+    _Case("the large model is slow", {_LARGE: _SLOW_LARGE}, _LARGE, _LARGER_BUDGET),
+    _Case("the large model hangs", {_LARGE: "hang", _SMALL: _SLOW_SMALL}, _SMALL),
     _Case("the large model drips", {_LARGE: "drip; interval=0.1"}, _SMALL),
     _Case(
-        "the moderator is slow, the large model hangs", {MODERATOR: _SLOW, _LARGE: "hang"}, _SMALL
+        "the moderator is slow, the large model hangs",
+        {MODERATOR: _SLOW_MODERATOR, _LARGE: "hang"},
+        _SMALL,
     ),
     _Case("both models hang", {_LARGE: "hang", _SMALL: "hang"}, None),
     _Case("the moderator hangs", {MODERATOR: "hang"}, None),
 )
+_QUESTIONS = questions(len(_CASES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +86,10 @@ class _Outcome:
     requests: list[Request]
     start: float
     """On the clock of the requests. All cases start together."""
+    expected: str
+    """The answer of a model."""
+    slack: float
+    """Seconds by which something may be late."""
 
     def of(self, model: str) -> list[Request]:
         return [request for request in self.requests if request.model == model]
@@ -78,18 +100,19 @@ class _Outcome:
 
 async def _ask_in_all_cases(url: str, handle: Solution) -> list[_Result]:
     """All cases at once: each has a client, and an API key that marks its requests."""
-    results = [_Result(2 * _BUDGET)] * len(_CASES)
+    results = [_Result(2 * case.budget) for case in _CASES]
 
     async def one(number: int, client: httpx.AsyncClient) -> None:
-        start = perf_counter()
-        with anyio.move_on_after(2 * _BUDGET):
+        start, budget = perf_counter(), _CASES[number].budget
+        with anyio.move_on_after(2 * budget):
             try:
-                answer = await handle(client, url, f"Question {number}?", _BUDGET)
+                answer = await handle(client, url, _QUESTIONS[number], budget)
                 results[number] = _Result(perf_counter() - start, answer=answer)
             except Exception as error:  # noqa: BLE001 - its type is what is graded
                 results[number] = _Result(perf_counter() - start, raised=type(error).__name__)
 
     async with AsyncExitStack() as stack:
+        stack.enter_context(undisturbed())
         clients = [await stack.enter_async_context(_client(n)) for n in range(len(_CASES))]
         async with anyio.create_task_group() as tasks:
             for number, client in enumerate(clients):
@@ -98,37 +121,63 @@ async def _ask_in_all_cases(url: str, handle: Solution) -> list[_Result]:
 
 
 def _client(number: int) -> httpx.AsyncClient:
-    """A client for one case; it adds the case's trouble to the requests."""
+    """A client for one case; it marks the requests, and adds the case's trouble."""
 
     async def trouble(request: httpx.Request) -> None:
+        # Here, since an SDK that is given this client sets its own.
+        request.headers["authorization"] = f"Bearer {_key(number)}"
         found = _CASES[number].trouble.get(json.loads(request.content).get("model"), 0.0)
         if isinstance(found, str):
             request.headers["x-mock-fault"] = found
         else:
             await anyio.sleep(found)
 
-    return httpx.AsyncClient(
-        headers={"authorization": f"Bearer sk-lesson-04-case-{number:04}"},
-        event_hooks={"request": [trouble]},
-        timeout=60,
-    )
+    return httpx.AsyncClient(event_hooks={"request": [trouble]}, timeout=60)
+
+
+def _key(number: int) -> str:
+    return f"sk-lesson-04-case-{number:04}"
+
+
+def _is_from(request: Request, number: int) -> bool:
+    return request.key is not None and request.key.endswith(_key(number)[-4:])
 
 
 async def _grade(handle: Solution) -> list[Criterion]:
-    async with MockLLM(_PROFILE, answer_tokens=16) as llm:
+    async with MockLLM(_PROFILE, answer_tokens=16, faults=[MODERATOR_IS_BRIEF]) as llm:
         run = await run_arm(_ask_in_all_cases, llm, handle, name="handle", limit=6 * _BUDGET)
-    if run.outcome != "returned":
-        return [ended(run)]
-    outcomes = list(_outcomes(run))
+        if run.outcome != "returned":
+            return [ended(run)]
+        expected = await model_answers(llm, _QUESTIONS, _LARGE)
+    client = _client_passed_in(run)
+    if not client.met:
+        return [ended(run), client]
+    outcomes = list(_outcomes(run, expected))
     judged = [_judge(outcome) for outcome in outcomes]
-    return [ended(run), *judged, _moderated(outcomes), _ended_calls(outcomes)]
+    return [
+        ended(run),
+        client,
+        *judged,
+        _moderated(outcomes),
+        _ended_calls(outcomes),
+        loop_is_free(run),
+    ]
 
 
-def _outcomes(run: Run) -> Iterator[_Outcome]:
+def _client_passed_in(run: Run) -> Criterion:
+    """The trouble comes with the client: another one would never meet it."""
+    cases = range(len(_CASES))
+    others = sum(not any(_is_from(r, number) for number in cases) for r in run.requests)
+    found = f"{others} requests came through another one; an SDK takes it as `http_client`"
+    return Criterion("every request goes through the client that is passed in", not others, found)
+
+
+def _outcomes(run: Run, expected: Mapping[str, str]) -> Iterator[_Outcome]:
     start = min((request.arrival for request in run.requests), default=0.0)
+    slack = _SLACK + lateness(run)
     for number, (case, result) in enumerate(zip(_CASES, run.result, strict=True)):
-        mine = [r for r in run.requests if r.key and r.key.endswith(f"{number:04}")]
-        yield _Outcome(case, result, mine, start)
+        mine = [request for request in run.requests if _is_from(request, number)]
+        yield _Outcome(case, result, mine, start, expected[_QUESTIONS[number]], slack)
 
 
 def _judge(outcome: _Outcome) -> Criterion:
@@ -149,7 +198,9 @@ def _wrong_requests(outcome: _Outcome) -> str:
         return "the large model was never called"
     if outcome.case.answering == _LARGE:
         return "the small model was called too" if small else ""
-    latest = outcome.start + _BUDGET - RESERVE + _SLACK
+    delay = outcome.case.trouble.get(_SMALL, 0.0)
+    latest = outcome.start + outcome.case.budget - RESERVE + outcome.slack
+    latest += delay if isinstance(delay, float) else 0.0
     if small and small[0].arrival > latest:
         return "the small model was called after its reserve had begun to run out"
     fails = isinstance(outcome.case.trouble.get(_LARGE), str)
@@ -158,19 +209,20 @@ def _wrong_requests(outcome: _Outcome) -> str:
 
 def _wrong_result(outcome: _Outcome) -> str:
     result, wanted = outcome.result, outcome.case.answering
-    if result.seconds > _BUDGET + _SLACK:
+    if result.seconds > outcome.case.budget + outcome.slack:
         return "the caller waited for longer than the budget"
     if wanted is None:
         if result.raised != "NoAnswerError":
             return f"it raised {result.raised}" if result.raised else "it returned something"
-        early = result.seconds < _BUDGET - RESERVE / 2
+        early = result.seconds < outcome.case.budget - RESERVE / 2
         return "it gave up long before the budget was used up" if early else ""
     if result.raised:
         return f"it raised {result.raised}"
     if not outcome.answered_by(wanted):
         return f"{wanted} did not answer"
-    answer = result.answer
-    return "" if is_text(answer) else f"it returned a {type(answer).__name__}, not a text"
+    if is_same(result.answer, outcome.expected):
+        return ""
+    return f"it returned {wrong_text(result.answer, [outcome.expected])}"
 
 
 def _moderated(outcomes: list[_Outcome]) -> Criterion:
@@ -194,7 +246,7 @@ def _ended_calls(outcomes: list[_Outcome]) -> Criterion:
         for outcome in outcomes
         for small in outcome.of(_SMALL)
         for large in outcome.of(_LARGE)
-        if large.last_byte is None and not _left_by(large, small.arrival + _SLACK)
+        if large.last_byte is None and not _left_by(large, small.arrival + outcome.slack)
     ]
     return Criterion(what, not left_open, "the large model's call was still open")
 
@@ -217,5 +269,10 @@ EXERCISE = Exercise(
         "and `except (TimeoutError, httpx.TimeoutException)` raises `NoAnswerError`. In `handle`: "
         "pass `end - anyio.current_time() - RESERVE` to the large model, and without `- RESERVE` "
         "to the moderator and the small model.",
+    ),
+    explanation=(
+        "The user waits for the whole answer, so what is limited is the whole. `end` is computed "
+        "once; each call gets what is left of it when that call begins, and the large model leaves "
+        "`RESERVE` for the small one. A limit for each read would never end a drip."
     ),
 )
