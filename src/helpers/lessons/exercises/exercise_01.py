@@ -28,7 +28,7 @@ _MODEL = "gpt-4o-mini"
 _QUESTIONS = questions(8)
 # Long enough for requests to overlap even on a busy machine. A longer question takes longer, so
 # that a guessed pause does not stand for waiting for the moderator.
-_PROFILE = Profile(base=0.3, prefill_rate=100, decode_rate=1_000, slots=64, jitter=0.0)
+_PROFILE = Profile(base=0.15, prefill_rate=100, decode_rate=1_000, slots=64, jitter=0.0)
 
 
 async def _eight_at_once(url: str, handle: Solution) -> dict[str, Any]:
