@@ -87,13 +87,15 @@ def keeps_the_end(system: str, history: list[Message], budget: int) -> list[Mess
         for start in range(1, len(characters)):
             if len(encode("".join(characters[start:]))) <= room:
                 return "".join(characters[start:])
-        raise ValueError
+        return whole_characters(text, room)
 
     return assemble(system, history, budget, cut)
 
 
 def cuts_far_too_much(system: str, history: list[Message], budget: int) -> list[Message]:
-    return assemble(system, history, budget, lambda text, room: whole_characters(text, room // 2))
+    return assemble(
+        system, history, budget, lambda text, room: whole_characters(text, max(room // 2, 1))
+    )
 
 
 def sends_an_empty_message(system: str, history: list[Message], budget: int) -> list[Message]:
@@ -101,6 +103,8 @@ def sends_an_empty_message(system: str, history: list[Message], budget: int) -> 
         try:
             return whole_characters(text, room)
         except ValueError:
+            if room < 0:
+                raise
             return ""
 
     return assemble(system, history, budget, cut)

@@ -102,8 +102,9 @@ class _Built:
 
     @property
     def kept(self) -> list[_Message]:
-        messages: list[_Message] = self.prompt[1:]
-        return messages
+        messages: list[_Message] = self.prompt
+        has_system = bool(messages) and messages[0]["role"] == "system"
+        return messages[1:] if has_system else messages
 
     @property
     def pairs(self) -> list[tuple[_Message, _Message]]:
@@ -143,18 +144,19 @@ async def _grade(build: Solution) -> list[Criterion]:
         return [ended(run)]
     all_built, impossible = run.result
     built = [each for each in all_built if not each.raised]
-    shape = _judge("it returns a list of messages", built, _shape)
+    returned = [*built, *(each for each in impossible if not each.raised)]
+    shape = _judge("it returns a list of messages", returned, _shape)
     if not shape.met:
         return [ended(run), shape]
     return [
         ended(run),
         _judge("the system prompt comes first, uncut", built, _system),
-        _judge("no prompt is over its budget, as the server counts", built, _budget),
+        _judge("no prompt is over its budget, as the server counts", returned, _budget),
         _judge("the newest messages follow, in order, without a gap", built, _order),
         _judge("every message that fits is there", built, _all_that_fit),
         _judge("only the newest message is ever cut, and only if it does not fit", built, _whole),
         _judge("a cut message keeps as much of its beginning as fits", built, _beginning),
-        _judge("no character is cut in two", built, _characters),
+        _judge("no character is cut in two", returned, _characters),
         _judge(
             "it raises ValueError if not one character fits, and only then",
             [*impossible, *all_built],
@@ -198,7 +200,9 @@ def _order(built: _Built) -> str:
         return "the newest message is missing"
     if len(built.kept) > len(built.case.history):
         return "it returned more messages than it received"
-    in_order = all(_is_from(kept, given) for kept, given in built.pairs)
+    # What is left of a newest message that had to be cut is another criterion's.
+    pairs = built.pairs if built.case.fitting else built.pairs[1:]
+    in_order = all(_is_from(kept, given) for kept, given in pairs)
     return "" if in_order else "a message is in the wrong place"
 
 
@@ -216,7 +220,8 @@ def _all_that_fit(built: _Built) -> str:
 def _whole(built: _Built) -> str:
     newest_fits = built.case.fitting > 0
     pairs = built.pairs if newest_fits else built.pairs[1:]
-    return "" if all(kept == given for kept, given in pairs) else "another message was cut"
+    cut = any(_is_from(kept, given) and kept != given for kept, given in pairs)
+    return "another message was cut" if cut else ""
 
 
 def _beginning(built: _Built) -> str:
@@ -234,7 +239,8 @@ def _characters(built: _Built) -> str:
         text = kept["content"]
         if "\ufffd" in text:
             return "a text ends with half a character, decoded as U+FFFD"
-        if cut := _cut_character(text, given["content"]):
+        is_beginning = given["content"].startswith(text)
+        if is_beginning and (cut := _cut_character(text, given["content"])):
             return f"“{cut}” was cut"
     return ""
 
@@ -248,7 +254,10 @@ def _cut_character(text: str, given: str) -> str:
 def _refusal(built: _Built) -> str:
     if built.case.is_possible:
         return f"it was raised, with room for {built.case.room} tokens" if built.raised else ""
-    return "" if built.raised == "ValueError" else built.raised or "nothing was raised"
+    if built.raised:
+        return "" if built.raised == "ValueError" else built.raised
+    # Where too much was kept, another criterion says so.
+    return "" if _budget(built) or _characters(built) else "nothing was raised"
 
 
 def _unchanged(built: _Built) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +13,9 @@ import anyio
 import httpx
 
 from helpers.lab import Run, run_arm
+from helpers.lab.arm.events import text_of
+from helpers.lab.cells import locate
+from helpers.lab.stall_meter import Frame, learners_traceback
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 from helpers.lessons.exercises.criteria import (
     MODERATOR,
@@ -69,14 +72,20 @@ _CASES = (
 _QUESTIONS = questions(len(_CASES))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Result:
-    """What a caller got, and when."""
+    """What a caller got, and when. Times are ``perf_counter`` seconds."""
 
     seconds: float
     answer: Any = None
     raised: str | None = None
     """Name of the exception; None if something was returned or the check stopped waiting."""
+    message: str = ""
+    """Of the exception."""
+    frame: Frame | None = None
+    """Where it was raised."""
+    calls: list[tuple[str, float]] = field(default_factory=list)
+    """Model and time of each call, also of those that the server never saw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +93,7 @@ class _Outcome:
     case: _Case
     result: _Result
     requests: list[Request]
-    start: float
-    """On the clock of the requests. All cases start together."""
+    run: Run
     expected: str
     """The answer of a model."""
     slack: float
@@ -93,6 +101,10 @@ class _Outcome:
 
     def of(self, model: str) -> list[Request]:
         return [request for request in self.requests if request.model == model]
+
+    def calls(self, model: str) -> list[float]:
+        """When it was called, on the clock of the requests."""
+        return [at - self.run.start for name, at in self.result.calls if name == model]
 
     def answered_by(self, model: str) -> bool:
         return any(request.last_byte is not None for request in self.of(model))
@@ -103,30 +115,36 @@ async def _ask_in_all_cases(url: str, handle: Solution) -> list[_Result]:
     results = [_Result(2 * case.budget) for case in _CASES]
 
     async def one(number: int, client: httpx.AsyncClient) -> None:
-        start, budget = perf_counter(), _CASES[number].budget
+        start, budget, result = perf_counter(), _CASES[number].budget, results[number]
         with anyio.move_on_after(2 * budget):
             try:
-                answer = await handle(client, url, _QUESTIONS[number], budget)
-                results[number] = _Result(perf_counter() - start, answer=answer)
+                result.answer = await handle(client, url, _QUESTIONS[number], budget)
             except Exception as error:  # noqa: BLE001 - its type is what is graded
-                results[number] = _Result(perf_counter() - start, raised=type(error).__name__)
+                result.raised, result.message = type(error).__name__, text_of(error)
+                result.frame = learners_traceback(error.__traceback__)
+            result.seconds = perf_counter() - start
 
     async with AsyncExitStack() as stack:
         stack.enter_context(undisturbed())
-        clients = [await stack.enter_async_context(_client(n)) for n in range(len(_CASES))]
+        clients = [
+            await stack.enter_async_context(_client(number, result.calls))
+            for number, result in enumerate(results)
+        ]
         async with anyio.create_task_group() as tasks:
             for number, client in enumerate(clients):
                 tasks.start_soon(one, number, client)
     return results
 
 
-def _client(number: int) -> httpx.AsyncClient:
-    """A client for one case; it marks the requests, and adds the case's trouble."""
+def _client(number: int, calls: list[tuple[str, float]]) -> httpx.AsyncClient:
+    """A client for one case; it notes and marks the calls, and adds the case's trouble."""
 
     async def trouble(request: httpx.Request) -> None:
         # Here, since an SDK that is given this client sets its own.
         request.headers["authorization"] = f"Bearer {_key(number)}"
-        found = _CASES[number].trouble.get(json.loads(request.content).get("model"), 0.0)
+        model = str(json.loads(request.content).get("model"))
+        calls.append((model, perf_counter()))
+        found = _CASES[number].trouble.get(model, 0.0)
         if isinstance(found, str):
             request.headers["x-mock-fault"] = found
         else:
@@ -153,6 +171,8 @@ async def _grade(handle: Solution) -> list[Criterion]:
     if not client.met:
         return [ended(run), client]
     outcomes = list(_outcomes(run, expected))
+    if outcomes[0].result.raised:
+        return [Criterion(ended(run).what, False, _raised(outcomes[0].result))]
     judged = [_judge(outcome) for outcome in outcomes]
     return [
         ended(run),
@@ -173,11 +193,10 @@ def _client_passed_in(run: Run) -> Criterion:
 
 
 def _outcomes(run: Run, expected: Mapping[str, str]) -> Iterator[_Outcome]:
-    start = min((request.arrival for request in run.requests), default=0.0)
     slack = _SLACK + lateness(run)
     for number, (case, result) in enumerate(zip(_CASES, run.result, strict=True)):
         mine = [request for request in run.requests if _is_from(request, number)]
-        yield _Outcome(case, result, mine, start, expected[_QUESTIONS[number]], slack)
+        yield _Outcome(case, result, mine, run, expected[_QUESTIONS[number]], slack)
 
 
 def _judge(outcome: _Outcome) -> Criterion:
@@ -191,20 +210,20 @@ def _judge(outcome: _Outcome) -> Criterion:
 
 
 def _wrong_requests(outcome: _Outcome) -> str:
-    large, small = outcome.of(_LARGE), outcome.of(_SMALL)
+    large, small = outcome.calls(_LARGE), outcome.calls(_SMALL)
     if MODERATOR in outcome.case.trouble and not outcome.answered_by(MODERATOR):
         return "a model was called without the moderator's answer" if large or small else ""
     if not large:
         return "the large model was never called"
     if outcome.case.answering == _LARGE:
         return "the small model was called too" if small else ""
-    delay = outcome.case.trouble.get(_SMALL, 0.0)
-    latest = outcome.start + outcome.case.budget - RESERVE + outcome.slack
-    latest += delay if isinstance(delay, float) else 0.0
-    if small and small[0].arrival > latest:
-        return "the small model was called after its reserve had begun to run out"
+    until = outcome.case.budget - RESERVE
+    if small and small[0] > until + outcome.slack:
+        return f"the small model was called after its reserve had begun to run out, at {until:g} s"
     fails = isinstance(outcome.case.trouble.get(_LARGE), str)
-    return "the small model was never called" if fails and not small else ""
+    if fails and not small:
+        return f"the small model was never called: the large one should be given up at {until:g} s"
+    return ""
 
 
 def _wrong_result(outcome: _Outcome) -> str:
@@ -213,16 +232,22 @@ def _wrong_result(outcome: _Outcome) -> str:
         return "the caller waited for longer than the budget"
     if wanted is None:
         if result.raised != "NoAnswerError":
-            return f"it raised {result.raised}" if result.raised else "it returned something"
+            return _raised(result) if result.raised else "it returned something"
         early = result.seconds < outcome.case.budget - RESERVE / 2
         return "it gave up long before the budget was used up" if early else ""
     if result.raised:
-        return f"it raised {result.raised}"
+        return _raised(result)
     if not outcome.answered_by(wanted):
         return f"{wanted} did not answer"
     if is_same(result.answer, outcome.expected):
         return ""
     return f"it returned {wrong_text(result.answer, [outcome.expected])}"
+
+
+def _raised(result: _Result) -> str:
+    where = locate(result.frame)
+    message = f": {result.message}" if result.message else ""
+    return f"it raised {result.raised}{f' at {where}' if where else ''}{message}"
 
 
 def _moderated(outcomes: list[_Outcome]) -> Criterion:
@@ -232,10 +257,11 @@ def _moderated(outcomes: list[_Outcome]) -> Criterion:
 
 
 def _is_moderated(outcome: _Outcome) -> bool:
-    moderations = outcome.of(MODERATOR)
-    ends = [r.last_byte for r in moderations if r.last_byte is not None]
-    asked = outcome.of(_LARGE) + outcome.of(_SMALL)
-    return bool(moderations) and all(ends and min(ends) <= r.arrival for r in asked)
+    ends = [r.last_byte for r in outcome.of(MODERATOR) if r.last_byte is not None]
+    asked = outcome.calls(_LARGE) + outcome.calls(_SMALL)
+    if not outcome.calls(MODERATOR):
+        return False
+    return all(ends and min(ends) <= at for at in asked)
 
 
 def _ended_calls(outcomes: list[_Outcome]) -> Criterion:
