@@ -210,9 +210,17 @@ def _history() -> Iterator[_Cell]:
     pairs = zip(history.input_hist_raw, history.input_hist_parsed, strict=False) if history else ()
     for number, (raw, code) in enumerate(pairs):
         with contextlib.suppress(SyntaxError):  # it did not run
-            # As the kernel compiled it: a line that blocks is located by this name.
-            filename = shell.compile.get_code_name(raw, code, number)
+            filename = _filename(shell.compile, raw, code, number)
             yield filename, False, ast.parse(code, filename).body
+
+
+def _filename(compiler: Any, raw: str, code: str, number: int) -> str:
+    """The name under which the kernel compiled a cell: a line that blocks is located by it."""
+    # The history drops the newlines at a cell's end, which count for the name.
+    names: list[str] = [
+        compiler.get_code_name(raw + "\n" * more, code, number) for more in range(4)
+    ]
+    return next((name for name in names if name in linecache.cache), names[0])
 
 
 def _parsed(file: Path, name: str) -> Iterator[_Cell]:
