@@ -64,6 +64,7 @@ def good(system: str, history: list[Message], budget: int) -> list[Message]:
 
 def cuts_between_code_points(system: str, history: list[Message], budget: int) -> list[Message]:
     def cut(text: str, room: int) -> str:
+        whole_characters(text, room)  # raises if there are none
         for end in range(len(text), 0, -1):
             if len(encode(text[:end])) <= room:
                 return text[:end]
@@ -74,8 +75,7 @@ def cuts_between_code_points(system: str, history: list[Message], budget: int) -
 
 def cuts_between_tokens(system: str, history: list[Message], budget: int) -> list[Message]:
     def cut(text: str, room: int) -> str:
-        if room < 1:
-            raise ValueError
+        whole_characters(text, room)  # raises if there are none
         return encoding().decode(encode(text)[:room])
 
     return assemble(system, history, budget, cut)
@@ -129,6 +129,7 @@ def leaves_a_gap(system: str, history: list[Message], budget: int) -> list[Messa
 
 
 def ignores_the_chat_format(system: str, history: list[Message], budget: int) -> list[Message]:
+    good(system, history, budget)  # raises where nothing fits
     messages = len(history)
     while True:
         kept = history[-messages:]

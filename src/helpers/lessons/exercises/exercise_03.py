@@ -144,19 +144,18 @@ async def _grade(build: Solution) -> list[Criterion]:
         return [ended(run)]
     all_built, impossible = run.result
     built = [each for each in all_built if not each.raised]
-    returned = [*built, *(each for each in impossible if not each.raised)]
-    shape = _judge("it returns a list of messages", returned, _shape)
+    shape = _judge("it returns a list of messages", built, _shape)
     if not shape.met:
         return [ended(run), shape]
     return [
         ended(run),
         _judge("the system prompt comes first, uncut", built, _system),
-        _judge("no prompt is over its budget, as the server counts", returned, _budget),
+        _judge("no prompt is over its budget, as the server counts", built, _budget),
         _judge("the newest messages follow, in order, without a gap", built, _order),
         _judge("every message that fits is there", built, _all_that_fit),
         _judge("only the newest message is ever cut, and only if it does not fit", built, _whole),
         _judge("a cut message keeps as much of its beginning as fits", built, _beginning),
-        _judge("no character is cut in two", returned, _characters),
+        _judge("no character is cut in two", built, _characters),
         _judge(
             "it raises ValueError if not one character fits, and only then",
             [*impossible, *all_built],
@@ -254,10 +253,7 @@ def _cut_character(text: str, given: str) -> str:
 def _refusal(built: _Built) -> str:
     if built.case.is_possible:
         return f"it was raised, with room for {built.case.room} tokens" if built.raised else ""
-    if built.raised:
-        return "" if built.raised == "ValueError" else built.raised
-    # Where too much was kept, another criterion says so.
-    return "" if _budget(built) or _characters(built) else "nothing was raised"
+    return "" if built.raised == "ValueError" else built.raised or "nothing was raised"
 
 
 def _unchanged(built: _Built) -> str:
