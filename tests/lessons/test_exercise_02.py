@@ -174,7 +174,7 @@ WRONG = {
     "a `close` that is not async": (
         changed(SOLUTION, ("    async def close(self):\n" + CLOSE, "    def close(self): ...\n")),
         RUNS,
-        "TypeError",
+        "is not `async def`",
     ),
     "returns the moderator's text": (
         changed(

@@ -113,6 +113,9 @@ def _gradable(solution: object) -> TypeGuard[Solution]:
 def _raised(failure: Failure | None) -> str:
     if failure is None:
         return "it raised"
+    # No line of the learner's: what the check itself awaited.
+    if failure.where is None and "'await' expression" in failure.message:
+        return f"what is awaited is not `async def` ({failure.message})"
     return f"it {failure}"
 
 
