@@ -425,6 +425,12 @@ def test_of_the_starter_the_line_that_blocks_longest_is_named(tmp_path: Path) ->
     assert found[ORDER].met
 
 
+def test_what_did_not_happen_does_not_pass(tmp_path: Path) -> None:
+    lines = unmet("01", "async def handle(client, url, question):\n    return question", tmp_path)
+    named = [line.partition(":")[0] for line in lines]
+    assert named == [f"FAIL {each}" for each in (ANSWERED, ORDER, AT_ONCE)]
+
+
 def test_hints_are_behind_a_click_each() -> None:
     shown = hints("01")
     assert shown._repr_html_().count("<details>") == 4

@@ -149,13 +149,13 @@ def served_at_once(run: Run, what: str) -> Criterion:
         "moderated": [r for r in finished(run) if r.model == MODERATOR],
         "sent to the model": [r for r in finished(run) if r.model != MODERATOR],
     }
+    # Where there are few, another criterion says so.
+    peaks = {where: _peak(done[where]) for where in done if len(done[where]) >= AT_ONCE}
     low = [
-        f"at most {peak} were {where} at once"
-        for where, requests in done.items()
-        # If there are fewer at all, another criterion says so.
-        if len(requests) >= AT_ONCE and (peak := _peak(requests)) < AT_ONCE
+        f"at most {peak} were {where} at once" for where, peak in peaks.items() if peak < AT_ONCE
     ]
-    return Criterion(what, not low, " and ".join(low))
+    found = " and ".join(low) if peaks else "the server saw hardly any"
+    return Criterion(what, bool(peaks) and not low, found)
 
 
 def _peak(requests: Sequence[Request]) -> int:
