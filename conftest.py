@@ -16,6 +16,7 @@ GROUPS = {
     # Asserts how fast something is, or what happens first.
     "timed": (
         "tests/lab/",
+        "tests/lessons/test_check_in_a_notebook.py",
         "tests/lessons/test_exercise_",
         "tests/lessons/test_kernel.py",
         "tests/lessons/test_what_if.py",
