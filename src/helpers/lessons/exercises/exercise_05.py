@@ -184,6 +184,8 @@ async def _all_at_once(url: str, call: Solution, urls: dict[str, str]) -> dict[s
 
 async def _grade(call: Solution) -> list[Criterion]:
     seen = await _observe(call)
+    if seen.run.outcome != "returned":
+        return [ended(seen.run), _together(seen)]
     return [
         ended(seen.run),
         _answers(seen),
