@@ -223,7 +223,8 @@ async def remember(path, session, messages, now):
             old, at = rows[0] if rows else ("[]", now)
             history = (json.loads(old) if at >= now - TTL else []) + messages
             new = json.dumps(history[-KEEP:])
-            await db.execute("DELETE FROM blobs WHERE at < ? AND session <> ?", (now - TTL, session))
+            others = "DELETE FROM blobs WHERE at < ? AND session <> ?"
+            await db.execute(others, (now - TTL, session))
             if not messages:
                 return history[-KEEP:]
             put = (
@@ -274,7 +275,8 @@ WRONG = {
         SQL
         + READS_BEFORE.replace("def remember", "def unlocked")
         + "\n\nLOCK = asyncio.Lock()\n\n\n"
-        + "async def remember(*args):\n    async with LOCK:\n        return await unlocked(*args)\n",
+        + "async def remember(*args):\n"
+        + "    async with LOCK:\n        return await unlocked(*args)\n",
         KEPT,
         "some of them were lost",
     ),
@@ -311,7 +313,7 @@ WRONG = {
     "forgets messages, not conversations": (
         edited(ROWS, ("execute(FORGET, (now", 'execute("DELETE FROM messages WHERE at < ?", (now')),
         ALIVE,
-        "4 messages were returned, not 8",
+        "2 messages were returned, not 8",
     ),
     "counts from the first message": (
         edited(ROWS, ("HAVING max(at)", "HAVING min(at)")),
@@ -435,7 +437,7 @@ async def remember(path, session, messages, now):
     ),
     "one too few": (
         edited(ROWS, (RETURN, RETURN.replace("rows]", "rows][-KEEP + 1 :]"))),
-        [FOUND, ORDER],
+        [KEPT, PAIRS, FOUND, ORDER],
     ),
     "keeps nothing": (
         "async def remember(path, session, messages, now):\n    return messages\n",
