@@ -370,7 +370,7 @@ WhatIf(vary, share=(0.0, 0.5, 0.1), tail=(0.2, 1.2, 0.8))
 # - The small model has the last `RESERVE` seconds of the budget for itself, if it is needed. The large one has what is left before.
 # - A slow moderator, or a slow large model, is waited for as long as there is time.
 #
-# The check gives you two seconds.
+# The check gives you two seconds, and in one case a little more.
 
 # %% tags=["exercise"]
 import httpx

@@ -54,8 +54,10 @@ def test_a_solved_file_is_noted(tmp_path: Path) -> None:
     done = check("3", script(tmp_path, "print('hello')\n" + BUILD))
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert all(line.startswith("PASS") for line in lines[:-1])
-    assert lines[-1] == "Solved."
+    assert all(line.startswith("PASS") for line in lines[:-3])
+    assert lines[-3] == "Solved."
+    assert "counting tokens" in lines[-2]
+    assert lines[-1].endswith("notebooks/solutions/03_prompt_tokens.py")
     assert "exercise" in progress.read("03")
 
 
@@ -81,6 +83,7 @@ def test_a_file_that_is_not_solved_is_not_noted(tmp_path: Path) -> None:
     [
         ("", "has no function `handle`"),
         ("handle = 5", "has no function `handle`"),
+        ("handle = None", "has no function `handle`"),
         ("def handle(:", "does not run: SyntaxError in line 2"),
         ("\n1 / 0", "does not run: ZeroDivisionError in line 3: division by zero"),
         ("import nowhere_to_be_found", "does not run: ModuleNotFoundError in line 2"),
@@ -168,6 +171,45 @@ def test_modules_next_to_the_file_are_found(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "03", file.name], cwd=tmp_path, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+UNSENDABLE = """
+import functools, threading
+LOCK = threading.Lock()
+
+class Builder:
+    lock = LOCK
+
+    @functools.cached_property
+    def pool(self):
+        import concurrent.futures
+        return concurrent.futures.ThreadPoolExecutor()
+
+    def __call__(self, system, history, budget):
+        with self.lock:
+            return self.pool.submit(build_it, system, history, budget).result()
+
+build = Builder()
+"""
+
+
+def test_what_cannot_be_sent_to_a_process_is_made_there(tmp_path: Path) -> None:
+    done = check("03", script(tmp_path, BUILD.replace("def build(", "def build_it(") + UNSENDABLE))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_client_of_another_cell_of_a_notebook_is_made_too(tmp_path: Path) -> None:
+    before, build = BUILD.split("def build(", 1)
+    file = notebook(
+        tmp_path,
+        before,
+        "import threading\nLOCK = threading.Lock()\nanswer = await wrong()",
+        "room = done.result()\nasync with 5:\n    pass",
+        ("def build_it(" + build, "exercise"),
+        "def build(*args):\n    with LOCK:\n        return build_it(*args)",
+    )
+    done = check("03", file)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import importlib
 import importlib.util
-import inspect
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any, TypeAlias, TypeGuard
 from helpers.lab import ArmError, Failure, Run
 from helpers.lessons import progress
 from helpers.lessons.catalogue import lesson
-from helpers.lessons.exercises.solution import UngradableError, load
+from helpers.lessons.exercises.solution import UngradableError, load, make_sendable
 
 Solution: TypeAlias = Callable[..., Any]
 _RUNS = "your code runs to its end"
@@ -40,6 +39,8 @@ class Exercise:
     """Name of the function or class that the learner repairs."""
     grade: Callable[[Solution], Awaitable[list[Criterion]]]
     hints: tuple[str, str, str]
+    explanation: str = ""
+    """Why the solution is right; shown above it, and printed when the exercise is solved."""
 
 
 def exercise(number: str | int) -> Exercise:
@@ -56,8 +57,9 @@ async def grade(number: str | int, solution: Solution) -> list[Criterion]:
     """Measure a solution and judge it. A solution that raises or exits is one that fails."""
     task = exercise(number)
     if not _gradable(solution):
-        kind = type(solution).__name__
-        return [Criterion(f"`{task.function}` is a function", False, f"it is a {kind}")]
+        found = f"its type is {type(solution).__name__}"
+        return [Criterion(f"`{task.function}` is a function", False, found)]
+    make_sendable(solution, task.function)
     try:
         return await task.grade(solution)
     except ArmError as error:
@@ -79,8 +81,17 @@ def announce(number: str | int, criteria: list[Criterion], next_step: str) -> bo
     solved = all(criterion.met for criterion in criteria)
     if solved:
         progress.note_now(lesson(number).number, "exercise")
-    print("Solved." if solved else f"Not yet. {next_step}")
+    print(_solved(number) if solved else f"Not yet. {next_step}")
     return solved
+
+
+def _solved(number: str | int) -> str:
+    lines = [exercise(number).explanation, f"A solution to compare: {_solution_file(number)}"]
+    return "\n".join(["Solved.", *filter(None, lines)])
+
+
+def _solution_file(number: str | int) -> str:
+    return f"notebooks/solutions/{lesson(number).solution.name}"
 
 
 def load_solution(number: str | int, file: Path) -> Solution:
@@ -96,7 +107,7 @@ def load_solution(number: str | int, file: Path) -> Solution:
 
 
 def _gradable(solution: object) -> TypeGuard[Solution]:
-    return inspect.isfunction(solution) or inspect.isclass(solution)
+    return callable(solution)
 
 
 def _raised(failure: Failure | None) -> str:
@@ -108,6 +119,9 @@ def _raised(failure: Failure | None) -> str:
 def ended(run: Run) -> Criterion:
     """The criterion that a run ended within the lab's limit."""
     found = f"it was still running when the lab gave up after {run.limit:g} s"
+    if run.culprits and run.culprits[0].seconds >= run.limit / 2:
+        where = run.culprits[0].where
+        found += f"; {where} blocks the event loop: {where.code}"
     return Criterion(_RUNS, run.outcome == "returned", found)
 
 
@@ -117,16 +131,17 @@ class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
     def __init__(self, number: str | int) -> None:
         self._number = lesson(number).number
         self._hints = exercise(number).hints
+        self._explanation = exercise(number).explanation
 
     def _repr_html_(self) -> str:
         folds = [_fold(f"Hint {i}", _marked_up(hint)) for i, hint in enumerate(self._hints, 1)]
         solution = html.escape(lesson(self._number).solution.read_text("utf-8"))
-        return "".join([*folds, _fold("A solution", f"<pre>{solution}</pre>")])
+        answer = f"{_marked_up(self._explanation)}<pre>{solution}</pre>"
+        return "".join([*folds, _fold("A solution", answer)])
 
     def __repr__(self) -> str:
-        file = lesson(self._number).solution
         lines = [f"Hint {i}: {hint}" for i, hint in enumerate(self._hints, 1)]
-        return "\n".join([*lines, f"A solution: notebooks/solutions/{file.name}"])
+        return "\n".join([*lines, f"A solution: {_solution_file(self._number)}"])
 
 
 def _marked_up(hint: str) -> str:

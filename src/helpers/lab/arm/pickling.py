@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import inspect
+import io
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeAlias
 
 import cloudpickle
 
 from helpers.lab.arm.events import text_of
 
+_Recipe: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+# The thing itself is kept too: its id must stay its own.
+_recipes: dict[int, tuple[object, _Recipe]] = {}
+
+
+def send_as(thing: object, make: Callable[..., Any], *args: Any) -> None:
+    """From now on an arm gets, in place of ``thing``, what ``make(*args)`` returns in its process.
+
+    For what holds clients, locks or thread pools, which cannot be sent.
+    """
+    _recipes[id(thing)] = thing, (make, args)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def reducer_override(self, thing: Any) -> Any:
+        _, recipe = _recipes.get(id(thing), (None, None))
+        return recipe or super().reducer_override(thing)
+
 
 def pickled(arm: Callable[..., Any], args: tuple[Any, ...], name: str) -> bytes:
+    code = io.BytesIO()
     try:
-        return cast(bytes, cloudpickle.dumps((arm, args)))
+        _Pickler(code).dump((arm, args))
+        return code.getvalue()
     except Exception as error:
         why, culprit = text_of(error), _unpicklable(arm, args)
         raise TypeError(

@@ -2,63 +2,103 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 
 from helpers.lab import Run, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
-from helpers.lessons.exercises.criteria import MODERATOR, all_answered, finished
+from helpers.lessons.exercises.criteria import (
+    AT_ONCE,
+    MODERATOR_IS_BRIEF,
+    all_answered,
+    loop_is_free,
+    model_answers,
+    moderated_then_asked,
+    questions,
+    served_at_once,
+    undisturbed,
+)
 from helpers.mock_llm import MockLLM, Profile
 
+_MODEL = "gpt-4o"
 _USERS = 8
 # Per user, one after another.
-_QUESTIONS = 4
-_ASKED = _USERS * _QUESTIONS
+_TURNS = 4
+_QUESTIONS = questions(_USERS * _TURNS)
 # Long enough for the eight users to overlap even on a busy machine.
-_PROFILE = Profile(base=0.05, prefill_rate=100_000, decode_rate=1_000, slots=64, jitter=0.0)
+_PROFILE = Profile(base=0.1, prefill_rate=100_000, decode_rate=1_000, slots=64, jitter=0.0)
 # Seconds after `close` in which the server notices closed connections. Connections that were not
 # closed stay open until the process ends, which is later.
 _WATCHED = 0.4
 
 
 async def _one_day(url: str, service: Solution) -> dict[str, Any]:
-    answers: list[Any] = []
+    answers: dict[str, Any] = {}
 
     async def converse(user: int) -> None:
-        for turn in range(_QUESTIONS):
-            answers.append(await assistant.ask(f"Question {turn} of user {user}"))
+        for question in _QUESTIONS[user::_USERS]:
+            answers[question] = await assistant.ask(question)
 
-    assistant = service(url)
-    async with anyio.create_task_group() as users:
-        for user in range(_USERS):
-            users.start_soon(converse, user)
-    await assistant.close()
-    await anyio.sleep(_WATCHED)
-    return {"answers": answers}
+    with undisturbed():
+        clients = _counted_clients()
+        assistant = service(url)
+        async with anyio.create_task_group() as users:
+            for user in range(_USERS):
+                users.start_soon(converse, user)
+        await assistant.close()
+        await anyio.sleep(_WATCHED)
+    return {"answers": answers, "clients": len(clients)}
+
+
+def _counted_clients() -> list[object]:
+    """Those that are made from now on, with httpx or with httpx2, which the SDKs use."""
+    made: list[object] = []
+    for name in ("httpx", "httpx2"):
+        if module := sys.modules.get(name):
+            for kind in (module.Client, module.AsyncClient):
+                kind.__init__ = _noting(kind.__init__, made)
+    return made
+
+
+def _noting(init: Callable[..., None], made: list[object]) -> Callable[..., None]:
+    def noted(self: object, *args: Any, **options: Any) -> None:
+        made.append(self)
+        init(self, *args, **options)
+
+    return noted
 
 
 async def _grade(service: Solution) -> list[Criterion]:
-    async with MockLLM(_PROFILE, answer_tokens=16) as llm:
+    async with MockLLM(_PROFILE, answer_tokens=16, faults=[MODERATOR_IS_BRIEF]) as llm:
         run = await run_arm(_one_day, llm, service, name="Assistant", limit=15)
-    answers = run.result["answers"] if run.result else []
+        if run.outcome != "returned":
+            return [ended(run)]
+        expected = await model_answers(llm, _QUESTIONS, _MODEL)
     return [
         ended(run),
-        all_answered(answers, _ASKED),
-        _moderated(run),
+        all_answered(run.result["answers"], expected),
+        moderated_then_asked(run, len(_QUESTIONS)),
+        _at_once(run),
+        loop_is_free(run),
+        _clients(run),
         _connections(run),
         _closed(run),
     ]
 
 
-def _moderated(run: Run) -> Criterion:
-    """The lower bound: without the moderator there are fewer connections, but it is wrong."""
-    done = finished(run)
-    moderated = sum(r.model == MODERATOR for r in done)
-    asked = len(done) - moderated
-    found = f"the server saw {moderated} moderations and {asked} questions"
-    what = "every question is moderated, then sent to the model"
-    return Criterion(what, (moderated, asked) == (_ASKED, _ASKED), found)
+def _at_once(run: Run) -> Criterion:
+    return served_at_once(
+        run, f"the users do not wait for each other: {AT_ONCE} or more are served at once"
+    )
+
+
+def _clients(run: Run) -> Criterion:
+    what = f"at most {_USERS} clients are made, not one for each question"
+    found = "more were made: make one in `__init__`, and use it for every call"
+    return Criterion(what, run.result["clients"] <= _USERS, found)
 
 
 def _connections(run: Run) -> Criterion:
@@ -85,5 +125,10 @@ EXERCISE = Exercise(
         "has gone stale. Both calls go to the same server: how many clients does the service need?",
         "Create one client in `__init__` and use it for both posts. Delete `renew` and the "
         "moderator's own client; then `close` closes everything.",
+    ),
+    explanation=(
+        "A client owns a pool of connections. One that lives as long as the service reuses them, "
+        "for both models, and its `aclose` closes them all. A client that is made for a call "
+        "opens a connection for it, and one that is dropped leaves it open."
     ),
 )

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Any, TypeAlias
 
 import regex
+import tiktoken.registry
 
 from helpers.lab import run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
@@ -26,6 +27,8 @@ _TEXTS = {
     "Korean": "제 소포는 월요일에 도착했어야 하는데, 지금 어디에 있는지 아무도 모릅니다. ",
     "emoji": "📦🚚👨‍👩‍👧‍👦👍🏽🇩🇪🧑🏾‍💻😡",
 }
+# As `tiktoken.get_encoding` would else download the vocabulary, which the package has.
+tiktoken.registry.ENCODINGS.setdefault("o200k_base", encoding())
 # Tokens of the budget that may stay unused when the newest message is cut.
 _SLACK = 8
 
@@ -41,6 +44,10 @@ class _Case:
         """How many of the newest messages fit uncut and without a gap."""
         counts = range(1, len(self.history) + 1)
         return sum(_tokens(self.history[-count:]) <= self.budget for count in counts)
+
+    @property
+    def is_possible(self) -> bool:
+        return bool(self.fitting or _longest_beginning(self.history[-1]["content"], self.room))
 
     @property
     def room(self) -> int:
@@ -72,7 +79,7 @@ def _cases() -> Iterator[_Case]:
         # Consecutive budgets, so that some of them end inside a character.
         long = _conversation(text, 1, 1, 5)
         alone = _tokens([{**long[-1], "content": ""}])
-        for room in range(40, 56):
+        for room in (1, *range(40, 56)):
             yield _Case(f"{language}, the newest is too long", long, alone + room)
 
 
@@ -95,8 +102,9 @@ class _Built:
 
     @property
     def kept(self) -> list[_Message]:
-        messages: list[_Message] = self.prompt[1:]
-        return messages
+        messages: list[_Message] = self.prompt
+        has_system = bool(messages) and messages[0]["role"] == "system"
+        return messages[1:] if has_system else messages
 
     @property
     def pairs(self) -> list[tuple[_Message, _Message]]:
@@ -111,14 +119,20 @@ def _build_all(
     built = []
     for case in cases:
         given = copy.deepcopy(case.history)
-        prompt = build(_SYSTEM, given, case.budget)
-        built.append(_Built(case, copy.deepcopy(prompt), changed_history=given != case.history))
+        try:
+            prompt = copy.deepcopy(build(_SYSTEM, given, case.budget))
+        except ValueError:
+            built.append(_Built(case, raised="ValueError"))
+        else:
+            built.append(_Built(case, prompt, changed_history=given != case.history))
     return built, [_refused(build, case) for case in impossible]
 
 
 def _refused(build: Solution, case: _Case) -> _Built:
     try:
         prompt = build(_SYSTEM, copy.deepcopy(case.history), case.budget)
+    except ValueError:
+        return _Built(case, raised="ValueError")
     except Exception as error:  # noqa: BLE001 - its type is what is graded
         return _Built(case, raised=type(error).__name__)
     return _Built(case, prompt)
@@ -128,20 +142,26 @@ async def _grade(build: Solution) -> list[Criterion]:
     run = await run_arm(_build_all, None, build, list(_cases()), list(_impossible()), name="build")
     if run.outcome != "returned":
         return [ended(run)]
-    built, impossible = run.result
-    shape = _judge("it returns a list of messages", built, _shape)
+    all_built, impossible = run.result
+    built = [each for each in all_built if not each.raised]
+    returned = [*built, *(each for each in impossible if not each.raised)]
+    shape = _judge("it returns a list of messages", returned, _shape)
     if not shape.met:
         return [ended(run), shape]
     return [
         ended(run),
         _judge("the system prompt comes first, uncut", built, _system),
-        _judge("no prompt is over its budget, as the server counts", built, _budget),
+        _judge("no prompt is over its budget, as the server counts", returned, _budget),
         _judge("the newest messages follow, in order, without a gap", built, _order),
         _judge("every message that fits is there", built, _all_that_fit),
         _judge("only the newest message is ever cut, and only if it does not fit", built, _whole),
         _judge("a cut message keeps as much of its beginning as fits", built, _beginning),
-        _judge("no character is cut in two", built, _characters),
-        _judge("it raises ValueError if not one character fits", impossible, _refusal),
+        _judge("no character is cut in two", returned, _characters),
+        _judge(
+            "it raises ValueError if not one character fits, and only then",
+            [*impossible, *all_built],
+            _refusal,
+        ),
         _judge("the history that it receives is not changed", built, _unchanged),
     ]
 
@@ -180,7 +200,9 @@ def _order(built: _Built) -> str:
         return "the newest message is missing"
     if len(built.kept) > len(built.case.history):
         return "it returned more messages than it received"
-    in_order = all(_is_from(kept, given) for kept, given in built.pairs)
+    # What is left of a newest message that had to be cut is another criterion's.
+    pairs = built.pairs if built.case.fitting else built.pairs[1:]
+    in_order = all(_is_from(kept, given) for kept, given in pairs)
     return "" if in_order else "a message is in the wrong place"
 
 
@@ -198,14 +220,15 @@ def _all_that_fit(built: _Built) -> str:
 def _whole(built: _Built) -> str:
     newest_fits = built.case.fitting > 0
     pairs = built.pairs if newest_fits else built.pairs[1:]
-    return "" if all(kept == given for kept, given in pairs) else "another message was cut"
+    cut = any(_is_from(kept, given) and kept != given for kept, given in pairs)
+    return "another message was cut" if cut else ""
 
 
 def _beginning(built: _Built) -> str:
     if built.case.fitting or not built.kept:
         return ""  # nothing had to be cut, or another criterion reports it
     kept, text = built.kept[-1]["content"], built.case.history[-1]["content"]
-    least = len(_longest_beginning(text, built.case.room - _SLACK))
+    least = max(len(_longest_beginning(text, built.case.room - _SLACK)), 1)
     if not text.startswith(kept.rstrip("\ufffd")):
         return "the text that it kept is not the beginning"
     return f"it kept {len(kept)} code points, {least} fit" if len(kept) < least else ""
@@ -216,7 +239,8 @@ def _characters(built: _Built) -> str:
         text = kept["content"]
         if "\ufffd" in text:
             return "a text ends with half a character, decoded as U+FFFD"
-        if cut := _cut_character(text, given["content"]):
+        is_beginning = given["content"].startswith(text)
+        if is_beginning and (cut := _cut_character(text, given["content"])):
             return f"“{cut}” was cut"
     return ""
 
@@ -228,7 +252,12 @@ def _cut_character(text: str, given: str) -> str:
 
 
 def _refusal(built: _Built) -> str:
-    return "" if built.raised == "ValueError" else built.raised or "nothing was raised"
+    if built.case.is_possible:
+        return f"it was raised, with room for {built.case.room} tokens" if built.raised else ""
+    if built.raised:
+        return "" if built.raised == "ValueError" else built.raised
+    # Where too much was kept, another criterion says so.
+    return "" if _budget(built) or _characters(built) else "nothing was raised"
 
 
 def _unchanged(built: _Built) -> str:
@@ -265,5 +294,10 @@ EXERCISE = Exercise(
         "Let `room` be the budget minus the tokens of the system prompt and of the newest message "
         "with an empty text. Try beginnings that consist of complete characters, longest first, "
         "until `len(encode(beginning)) <= room`. If none fits, raise ValueError.",
+    ),
+    explanation=(
+        "A budget in tokens can only be kept by counting tokens, those of the chat format "
+        "included: characters ÷ 4 is far off outside English. Tokens end inside characters, so "
+        "the cut is made between characters, and counted again."
     ),
 )

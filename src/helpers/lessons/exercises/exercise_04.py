@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -13,18 +13,35 @@ import anyio
 import httpx
 
 from helpers.lab import Run, run_arm
+from helpers.lab.arm.events import text_of
+from helpers.lab.cells import locate
+from helpers.lab.stall_meter import Frame, learners_traceback
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
-from helpers.lessons.exercises.criteria import MODERATOR, is_text
+from helpers.lessons.exercises.criteria import (
+    MODERATOR,
+    MODERATOR_IS_BRIEF,
+    is_same,
+    lateness,
+    loop_is_free,
+    model_answers,
+    questions,
+    undisturbed,
+    wrong_text,
+)
 from helpers.mock_llm import MockLLM, Profile, Request
 
-# Seconds for the whole answer.
-_BUDGET = 2.0
+# Seconds for the whole answer, in most cases and in one.
+_BUDGET, _LARGER_BUDGET = 2.0, 2.6
 # Seconds of the budget that are reserved for the small model.
 RESERVE = 0.8
 # Seconds by which something may be late on a busy machine; the mistakes cost 0.8 s or more.
 _SLACK = 0.45
-# Seconds: more than a third of the budget, and less than the large model may take.
-_SLOW = 0.8
+# Seconds: less than the large model may take, and more than a third of either budget.
+_SLOW_MODERATOR = 0.8
+# The same of the larger budget; and more than the large model could take of the other one.
+_SLOW_LARGE = 1.3
+# Seconds: less than the reserve.
+_SLOW_SMALL = 0.25
 _LARGE, _SMALL = "gpt-4o", "gpt-4o-mini"
 _PROFILE = Profile(base=0.05, prefill_rate=100_000, decode_rate=1_000)
 
@@ -36,29 +53,39 @@ class _Case:
     """Model → the fault that its requests meet, or the seconds by which they are delayed."""
     answering: str | None
     """The model whose answer is expected; None if there can be no answer."""
+    budget: float = _BUDGET
 
 
 _CASES = (
     _Case("nothing goes wrong", {}, _LARGE),
-    _Case("the large model is slow", {_LARGE: _SLOW}, _LARGE),
-    _Case("the large model hangs", {_LARGE: "hang"}, _SMALL),
+    _Case("the large model is slow", {_LARGE: _SLOW_LARGE}, _LARGE, _LARGER_BUDGET),
+    _Case("the large model hangs", {_LARGE: "hang", _SMALL: _SLOW_SMALL}, _SMALL),
     _Case("the large model drips", {_LARGE: "drip; interval=0.1"}, _SMALL),
     _Case(
-        "the moderator is slow, the large model hangs", {MODERATOR: _SLOW, _LARGE: "hang"}, _SMALL
+        "the moderator is slow, the large model hangs",
+        {MODERATOR: _SLOW_MODERATOR, _LARGE: "hang"},
+        _SMALL,
     ),
     _Case("both models hang", {_LARGE: "hang", _SMALL: "hang"}, None),
     _Case("the moderator hangs", {MODERATOR: "hang"}, None),
 )
+_QUESTIONS = questions(len(_CASES))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Result:
-    """What a caller got, and when."""
+    """What a caller got, and when. Times are ``perf_counter`` seconds."""
 
     seconds: float
     answer: Any = None
     raised: str | None = None
     """Name of the exception; None if something was returned or the check stopped waiting."""
+    message: str = ""
+    """Of the exception."""
+    frame: Frame | None = None
+    """Where it was raised."""
+    calls: list[tuple[str, float]] = field(default_factory=list)
+    """Model and time of each call, also of those that the server never saw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +93,18 @@ class _Outcome:
     case: _Case
     result: _Result
     requests: list[Request]
-    start: float
-    """On the clock of the requests. All cases start together."""
+    run: Run
+    expected: str
+    """The answer of a model."""
+    slack: float
+    """Seconds by which something may be late."""
 
     def of(self, model: str) -> list[Request]:
         return [request for request in self.requests if request.model == model]
+
+    def calls(self, model: str) -> list[float]:
+        """When it was called, on the clock of the requests."""
+        return [at - self.run.start for name, at in self.result.calls if name == model]
 
     def answered_by(self, model: str) -> bool:
         return any(request.last_byte is not None for request in self.of(model))
@@ -78,57 +112,91 @@ class _Outcome:
 
 async def _ask_in_all_cases(url: str, handle: Solution) -> list[_Result]:
     """All cases at once: each has a client, and an API key that marks its requests."""
-    results = [_Result(2 * _BUDGET)] * len(_CASES)
+    results = [_Result(2 * case.budget) for case in _CASES]
 
     async def one(number: int, client: httpx.AsyncClient) -> None:
-        start = perf_counter()
-        with anyio.move_on_after(2 * _BUDGET):
+        start, budget, result = perf_counter(), _CASES[number].budget, results[number]
+        with anyio.move_on_after(2 * budget):
             try:
-                answer = await handle(client, url, f"Question {number}?", _BUDGET)
-                results[number] = _Result(perf_counter() - start, answer=answer)
+                result.answer = await handle(client, url, _QUESTIONS[number], budget)
             except Exception as error:  # noqa: BLE001 - its type is what is graded
-                results[number] = _Result(perf_counter() - start, raised=type(error).__name__)
+                result.raised, result.message = type(error).__name__, text_of(error)
+                result.frame = learners_traceback(error.__traceback__)
+            result.seconds = perf_counter() - start
 
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(_client(n)) for n in range(len(_CASES))]
+        stack.enter_context(undisturbed())
+        clients = [
+            await stack.enter_async_context(_client(number, result.calls))
+            for number, result in enumerate(results)
+        ]
         async with anyio.create_task_group() as tasks:
             for number, client in enumerate(clients):
                 tasks.start_soon(one, number, client)
     return results
 
 
-def _client(number: int) -> httpx.AsyncClient:
-    """A client for one case; it adds the case's trouble to the requests."""
+def _client(number: int, calls: list[tuple[str, float]]) -> httpx.AsyncClient:
+    """A client for one case; it notes and marks the calls, and adds the case's trouble."""
 
     async def trouble(request: httpx.Request) -> None:
-        found = _CASES[number].trouble.get(json.loads(request.content).get("model"), 0.0)
+        # Here, since an SDK that is given this client sets its own.
+        request.headers["authorization"] = f"Bearer {_key(number)}"
+        model = str(json.loads(request.content).get("model"))
+        calls.append((model, perf_counter()))
+        found = _CASES[number].trouble.get(model, 0.0)
         if isinstance(found, str):
             request.headers["x-mock-fault"] = found
         else:
             await anyio.sleep(found)
 
-    return httpx.AsyncClient(
-        headers={"authorization": f"Bearer sk-lesson-04-case-{number:04}"},
-        event_hooks={"request": [trouble]},
-        timeout=60,
-    )
+    return httpx.AsyncClient(event_hooks={"request": [trouble]}, timeout=60)
+
+
+def _key(number: int) -> str:
+    return f"sk-lesson-04-case-{number:04}"
+
+
+def _is_from(request: Request, number: int) -> bool:
+    return request.key is not None and request.key.endswith(_key(number)[-4:])
 
 
 async def _grade(handle: Solution) -> list[Criterion]:
-    async with MockLLM(_PROFILE, answer_tokens=16) as llm:
+    async with MockLLM(_PROFILE, answer_tokens=16, faults=[MODERATOR_IS_BRIEF]) as llm:
         run = await run_arm(_ask_in_all_cases, llm, handle, name="handle", limit=6 * _BUDGET)
-    if run.outcome != "returned":
-        return [ended(run)]
-    outcomes = list(_outcomes(run))
+        if run.outcome != "returned":
+            return [ended(run)]
+        expected = await model_answers(llm, _QUESTIONS, _LARGE)
+    client = _client_passed_in(run)
+    if not client.met:
+        return [ended(run), client]
+    outcomes = list(_outcomes(run, expected))
+    if outcomes[0].result.raised:
+        return [Criterion(ended(run).what, False, _raised(outcomes[0].result))]
     judged = [_judge(outcome) for outcome in outcomes]
-    return [ended(run), *judged, _moderated(outcomes), _ended_calls(outcomes)]
+    return [
+        ended(run),
+        client,
+        *judged,
+        _moderated(outcomes),
+        _ended_calls(outcomes),
+        loop_is_free(run),
+    ]
 
 
-def _outcomes(run: Run) -> Iterator[_Outcome]:
-    start = min((request.arrival for request in run.requests), default=0.0)
+def _client_passed_in(run: Run) -> Criterion:
+    """The trouble comes with the client: another one would never meet it."""
+    cases = range(len(_CASES))
+    others = sum(not any(_is_from(r, number) for number in cases) for r in run.requests)
+    found = f"{others} requests came through another one; an SDK takes it as `http_client`"
+    return Criterion("every request goes through the client that is passed in", not others, found)
+
+
+def _outcomes(run: Run, expected: Mapping[str, str]) -> Iterator[_Outcome]:
+    slack = _SLACK + lateness(run)
     for number, (case, result) in enumerate(zip(_CASES, run.result, strict=True)):
-        mine = [r for r in run.requests if r.key and r.key.endswith(f"{number:04}")]
-        yield _Outcome(case, result, mine, start)
+        mine = [request for request in run.requests if _is_from(request, number)]
+        yield _Outcome(case, result, mine, run, expected[_QUESTIONS[number]], slack)
 
 
 def _judge(outcome: _Outcome) -> Criterion:
@@ -142,35 +210,44 @@ def _judge(outcome: _Outcome) -> Criterion:
 
 
 def _wrong_requests(outcome: _Outcome) -> str:
-    large, small = outcome.of(_LARGE), outcome.of(_SMALL)
+    large, small = outcome.calls(_LARGE), outcome.calls(_SMALL)
     if MODERATOR in outcome.case.trouble and not outcome.answered_by(MODERATOR):
         return "a model was called without the moderator's answer" if large or small else ""
     if not large:
         return "the large model was never called"
     if outcome.case.answering == _LARGE:
         return "the small model was called too" if small else ""
-    latest = outcome.start + _BUDGET - RESERVE + _SLACK
-    if small and small[0].arrival > latest:
-        return "the small model was called after its reserve had begun to run out"
+    until = outcome.case.budget - RESERVE
+    if small and small[0] > until + outcome.slack:
+        return f"the small model was called after its reserve had begun to run out, at {until:g} s"
     fails = isinstance(outcome.case.trouble.get(_LARGE), str)
-    return "the small model was never called" if fails and not small else ""
+    if fails and not small:
+        return f"the small model was never called: the large one should be given up at {until:g} s"
+    return ""
 
 
 def _wrong_result(outcome: _Outcome) -> str:
     result, wanted = outcome.result, outcome.case.answering
-    if result.seconds > _BUDGET + _SLACK:
+    if result.seconds > outcome.case.budget + outcome.slack:
         return "the caller waited for longer than the budget"
     if wanted is None:
         if result.raised != "NoAnswerError":
-            return f"it raised {result.raised}" if result.raised else "it returned something"
-        early = result.seconds < _BUDGET - RESERVE / 2
+            return _raised(result) if result.raised else "it returned something"
+        early = result.seconds < outcome.case.budget - RESERVE / 2
         return "it gave up long before the budget was used up" if early else ""
     if result.raised:
-        return f"it raised {result.raised}"
+        return _raised(result)
     if not outcome.answered_by(wanted):
         return f"{wanted} did not answer"
-    answer = result.answer
-    return "" if is_text(answer) else f"it returned a {type(answer).__name__}, not a text"
+    if is_same(result.answer, outcome.expected):
+        return ""
+    return f"it returned {wrong_text(result.answer, [outcome.expected])}"
+
+
+def _raised(result: _Result) -> str:
+    where = locate(result.frame)
+    message = f": {result.message}" if result.message else ""
+    return f"it raised {result.raised}{f' at {where}' if where else ''}{message}"
 
 
 def _moderated(outcomes: list[_Outcome]) -> Criterion:
@@ -180,10 +257,11 @@ def _moderated(outcomes: list[_Outcome]) -> Criterion:
 
 
 def _is_moderated(outcome: _Outcome) -> bool:
-    moderations = outcome.of(MODERATOR)
-    ends = [r.last_byte for r in moderations if r.last_byte is not None]
-    asked = outcome.of(_LARGE) + outcome.of(_SMALL)
-    return bool(moderations) and all(ends and min(ends) <= r.arrival for r in asked)
+    ends = [r.last_byte for r in outcome.of(MODERATOR) if r.last_byte is not None]
+    asked = outcome.calls(_LARGE) + outcome.calls(_SMALL)
+    if not outcome.calls(MODERATOR):
+        return False
+    return all(ends and min(ends) <= at for at in asked)
 
 
 def _ended_calls(outcomes: list[_Outcome]) -> Criterion:
@@ -194,7 +272,7 @@ def _ended_calls(outcomes: list[_Outcome]) -> Criterion:
         for outcome in outcomes
         for small in outcome.of(_SMALL)
         for large in outcome.of(_LARGE)
-        if large.last_byte is None and not _left_by(large, small.arrival + _SLACK)
+        if large.last_byte is None and not _left_by(large, small.arrival + outcome.slack)
     ]
     return Criterion(what, not left_open, "the large model's call was still open")
 
@@ -217,5 +295,10 @@ EXERCISE = Exercise(
         "and `except (TimeoutError, httpx.TimeoutException)` raises `NoAnswerError`. In `handle`: "
         "pass `end - anyio.current_time() - RESERVE` to the large model, and without `- RESERVE` "
         "to the moderator and the small model.",
+    ),
+    explanation=(
+        "The user waits for the whole answer, so what is limited is the whole. `end` is computed "
+        "once; each call gets what is left of it when that call begins, and the large model leaves "
+        "`RESERVE` for the small one. A limit for each read would never end a drip."
     ),
 )
