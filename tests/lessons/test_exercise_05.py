@@ -1,11 +1,14 @@
 """Lesson 05's check: right calls pass, whatever their style, and each mistake is named."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.lessons.catalogue import lesson
-from tests.lessons.tables import RUNS, edited, graded, mostly_slow, named
+from helpers.lessons.exercise import Criterion
+from tests.lessons.graded import changed, criteria, table
 
 TOLD = """
 import asyncio
@@ -154,10 +157,10 @@ async def call(client, url, body):
             return reply.raise_for_status()
 """,
     "a client at module level": TOLD
-    + edited(LOOP, ("await client.post", "await CLIENT.post"))
+    + changed(LOOP, ("await client.post", "await CLIENT.post"))
     + "\n\nCLIENT = httpx.AsyncClient(timeout=20)\n",
     "a thread for the request": TOLD
-    + edited(
+    + changed(
         LOOP,
         (
             'client.post(f"{url}/chat/completions", json=body)',
@@ -209,7 +212,7 @@ class Caller:
 call = Caller(ATTEMPTS)
 """,
     "no more than a few requests at once": TOLD
-    + edited(
+    + changed(
         LOOP,
         (
             '        reply = await client.post(f"{url}/chat/completions", json=body)\n',
@@ -220,12 +223,14 @@ call = Caller(ATTEMPTS)
     + "\n\nGATE = asyncio.Semaphore(8)\n",
 }
 
+RUNS = "your code runs to its end"
 ANSWER = "a call that is refused once returns the reply with the model's answer"
 SECONDS = "it waits as long as Retry-After in seconds asks"
 DATE = "it waits as long as Retry-After as a date asks"
 MS = "it waits as long as retry-after-ms asks"
 RANDOM = "without a header the waits are random: clients do not come back all at once"
 GROWS = "without a header the waits grow: up to twice as long before each further attempt"
+FREE = "nothing blocks the event loop"
 TOGETHER = "calls wait at the same time: none holds up the others"
 BAD = "a bad request (400, 401 or 404) is sent once"
 QUOTA = "a spent quota (insufficient_quota) is sent once"
@@ -284,18 +289,18 @@ WRONG = {
             SLEEP,
             "            if 'ms-2.1' in body['model']:\n                time.sleep(0.5)\n" + SLEEP,
         ),
-        TOGETHER,
-        "the event loop is blocked by `time.sleep(0.5)` in line",
+        FREE,
+        "time.sleep(0.5) (the loop waits there)",
     ),
     "computes for a while": (
         (
             SLEEP,
-            "            end = time.thread_time() + 0.5\n"
-            "            while 'ms-2.1' in body['model'] and time.thread_time() < end:\n"
+            "            end = time.thread_time() + 0.15\n"
+            "            while 'busy' in body['model'] and time.thread_time() < end:\n"
             "                pass\n" + SLEEP,
         ),
-        TOGETHER,
-        "the event loop is blocked by",
+        FREE,
+        "(the loop computes there)",
     ),
     "retries a wrong key": (
         ("reply.status_code != 429 and reply.status_code < 500", "reply.status_code == 400"),
@@ -366,15 +371,15 @@ async def call(client, url, body):
 # Mistakes that show in more than one way.
 WORSE = {
     "never retries": (
-        edited(PATIENT, ("if reply.is_success or is_permanent(reply, body):", "if True:")),
+        changed(PATIENT, ("if reply.is_success or is_permanent(reply, body):", "if True:")),
         [ANSWER, SECONDS, DATE, MS, RANDOM, GROWS, BOUNDED],
     ),
     "reads no header": (
-        edited(PATIENT, ("return told(reply.headers) +", "return")),
+        changed(PATIENT, ("return told(reply.headers) +", "return")),
         [SECONDS, DATE, MS],
     ),
     "any 429 with a limit is too large": (
-        edited(
+        changed(
             PATIENT,
             (
                 "return 0 < limit < count_prompt_tokens(body['messages'])".replace("'", '"'),
@@ -384,7 +389,7 @@ WORSE = {
         [ANSWER, SECONDS, DATE, MS, BOUNDED],
     ),
     "any message about a quota is final": (
-        edited(
+        changed(
             PATIENT,
             ('reply.json()["error"]["code"] == "insufficient_quota"', '"quota" in reply.text'),
         ),
@@ -394,13 +399,21 @@ WORSE = {
 }
 
 
+def unmet(text: str, folder: Path) -> list[Criterion]:
+    return [criterion for criterion in criteria("05", text, folder) if not criterion.met]
+
+
+def names(solutions: Mapping[str, object], in_every_run: list[str]) -> list[Any]:
+    return table({name: name for name in solutions}, in_every_run)
+
+
 def test_the_solution_passes(tmp_path: Path) -> None:
-    assert graded("05", lesson("05").solution.read_text("utf-8"), tmp_path) == []
+    assert unmet(lesson("05").solution.read_text("utf-8"), tmp_path) == []
 
 
-@pytest.mark.parametrize("name", mostly_slow(RIGHT, ["asyncio, and waits that are half fixed"]))
+@pytest.mark.parametrize("name", names(RIGHT, ["asyncio, and waits that are half fixed"]))
 def test_a_right_call_passes_whatever_its_style(name: str, tmp_path: Path) -> None:
-    assert graded("05", RIGHT[name], tmp_path) == []
+    assert unmet(RIGHT[name], tmp_path) == []
 
 
 QUICK = [
@@ -420,22 +433,22 @@ QUICK = [
 ]
 
 
-@pytest.mark.parametrize("name", mostly_slow(WRONG, QUICK))
+@pytest.mark.parametrize("name", names(WRONG, QUICK))
 def test_one_mistake_is_named_alone(name: str, tmp_path: Path) -> None:
     edit, what, found = WRONG[name]
-    (criterion,) = graded("05", edited(PATIENT, edit) + EXTRA, tmp_path)
+    (criterion,) = unmet(changed(PATIENT, edit) + EXTRA, tmp_path)
     assert criterion.what == what
     assert found in criterion.found
 
 
 @pytest.mark.slow
 def test_one_call_at_a_time_is_named(tmp_path: Path) -> None:
-    unmet = graded("05", PATIENT.replace("async def call(", "async def retry(") + LOCKED, tmp_path)
-    (found,) = [criterion.found for criterion in unmet if criterion.what == TOGETHER]
+    found = unmet(PATIENT.replace("async def call(", "async def retry(") + LOCKED, tmp_path)
+    (found,) = [criterion.found for criterion in found if criterion.what == TOGETHER]
     assert "of 6 calls began only when another one had ended" in found
 
 
-@pytest.mark.parametrize("name", mostly_slow(WORSE, ["raises"]))
+@pytest.mark.parametrize("name", names(WORSE, ["raises"]))
 def test_a_mistake_that_shows_in_several_ways_is_named(name: str, tmp_path: Path) -> None:
-    source, criteria = WORSE[name]
-    assert sorted(named(graded("05", source, tmp_path))) == sorted(criteria)
+    source, expected = WORSE[name]
+    assert sorted(each.what for each in unmet(source, tmp_path)) == sorted(expected)

@@ -1,11 +1,14 @@
 """Lesson 08's check: right batches pass, whatever their style, and each mistake is named."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.lessons.catalogue import lesson
-from tests.lessons.tables import RUNS, edited, graded, mostly_slow, named
+from helpers.lessons.exercise import Criterion
+from tests.lessons.graded import changed, criteria, table
 
 RATED = """
 import asyncio
@@ -224,12 +227,12 @@ pipeline = Pipeline()
 """,
     "a partial": BATCH.replace("async def pipeline(", "async def batch(_, ")
     + "\n\npipeline = functools.partial(batch, None)\n",
-    "a client at module level": edited(
+    "a client at module level": changed(
         BATCH,
         ('await client.post(f"{url}', 'await CLIENT.post(f"{url}'),
     ).replace("CLIENT.post(", "CLIENT.post(headers=dict(client.headers), url=")
     + "\n\nCLIENT = httpx.AsyncClient(timeout=20)\n",
-    "models of the whole answer": edited(
+    "models of the whole answer": changed(
         BATCH,
         (
             'choice = reply.raise_for_status().json()["choices"][0]\n'
@@ -291,6 +294,7 @@ async def pipeline(client, url, jobs, save, deadline):
 """,
 }
 
+RUNS = "your code runs to its end"
 GOOD = "every good answer is saved once, unchanged"
 NOTHING_ELSE = "nothing else is saved"
 REPORT = "it returns a dict of the jobs that failed, and no others"
@@ -307,6 +311,11 @@ def reported(cause: str) -> str:
 SAVE = "            await save(number, content)\n"
 VALID = "    Rating.model_validate_json(content)\n"
 DEADLINE = "move_on_after(deadline)"
+RUN = """    with anyio.move_on_after(deadline):
+        async with anyio.create_task_group() as tasks:
+            for number, job in jobs.items():
+                tasks.start_soon(one, number, job)
+"""
 CAUGHT = "            failed[number] = cause(error)\n"
 NOTE = """
 
@@ -338,7 +347,11 @@ WRONG = {
         "for 400 it says status 503",
     ),
     "expects one kind of broken connection": (
-        ("isinstance(error, httpx.TransportError)", "isinstance(error, httpx.RemoteProtocolError)"),
+        (
+            'return "no answer"',
+            "is_cut = isinstance(error, httpx.RemoteProtocolError)\n"
+            '        return "no answer" if is_cut else "not valid"',
+        ),
         reported("no answer"),
         "for reset it says not valid",
     ),
@@ -381,19 +394,25 @@ WRONG = {
     ),
     "goes on when it is canceled": (
         (
-            "    with anyio.move_on_after(deadline):",
-            "    with anyio.move_on_after(deadline, shield=True):",
+            RUN,
+            """    tasks = [asyncio.create_task(one(number, job)) for number, job in jobs.items()]
+    while True:
+        try:
+            await asyncio.wait(tasks, timeout=deadline)
+            break
+        except asyncio.CancelledError:
+            pass
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+""",
         ),
         LEFT,
         "it went on although it was canceled",
     ),
     "leaves its tasks behind": (
         (
-            """    with anyio.move_on_after(deadline):
-        async with anyio.create_task_group() as tasks:
-            for number, job in jobs.items():
-                tasks.start_soon(one, number, job)
-""",
+            RUN,
             """    tasks = [asyncio.create_task(one(number, job)) for number, job in jobs.items()]
     await asyncio.wait(tasks, timeout=deadline)
     failed = dict(failed)
@@ -430,36 +449,44 @@ def limiter():
 NO_RATING = [NOTHING_ELSE, REPORT, reported("not valid")]
 # Mistakes that show in more than one way.
 WORSE = {
-    "any JSON will do": (edited(BATCH, (VALID, "    json.loads(content)\n")), NO_RATING),
-    "any key will do": (edited(BATCH, (', extra="forbid"', "")), NO_RATING),
-    "any number of stars will do": (edited(BATCH, ("Field(ge=1, le=5)", "Field()")), NO_RATING),
-    "finished or not": (edited(BATCH, ('!= "stop":', '== "length":')), NO_RATING),
+    "any JSON will do": (changed(BATCH, (VALID, "    json.loads(content)\n")), NO_RATING),
+    "any key will do": (changed(BATCH, (', extra="forbid"', "")), NO_RATING),
+    "any number of stars will do": (changed(BATCH, ("Field(ge=1, le=5)", "Field()")), NO_RATING),
+    "finished or not": (changed(BATCH, ('!= "stop":', '== "length":')), NO_RATING),
     "no deadline": (
-        edited(BATCH, (DEADLINE, "move_on_after(None)")),
+        changed(BATCH, (DEADLINE, "move_on_after(None)")),
         [reported("deadline"), IN_TIME, HAS_TIME],
     ),
     "forgets the failures": (
-        edited(BATCH, (RETURN, "    return {}\n")),
+        changed(BATCH, (RETURN, "    return {}\n")),
         [
             REPORT,
             *map(reported, ("status 400", "status 503", "no answer", "not valid", "deadline")),
         ],
     ),
-    "a TypeError of its own": (edited(BATCH, (VALID, VALID + "    content + 1\n")), [RUNS]),
+    "a TypeError of its own": (changed(BATCH, (VALID, VALID + "    content + 1\n")), [RUNS]),
     "the first failure ends the batch": (
-        edited(BATCH, ("except Exception as", "except KeyError as")),
+        changed(BATCH, ("except Exception as", "except KeyError as")),
         [RUNS],
     ),
 }
 
 
+def unmet(text: str, folder: Path) -> list[Criterion]:
+    return [criterion for criterion in criteria("08", text, folder) if not criterion.met]
+
+
+def names(solutions: Mapping[str, object], in_every_run: list[str]) -> list[Any]:
+    return table({name: name for name in solutions}, in_every_run)
+
+
 def test_the_solution_passes(tmp_path: Path) -> None:
-    assert graded("08", lesson("08").solution.read_text("utf-8"), tmp_path) == []
+    assert unmet(lesson("08").solution.read_text("utf-8"), tmp_path) == []
 
 
-@pytest.mark.parametrize("name", mostly_slow(RIGHT, ["models of the whole answer"]))
+@pytest.mark.parametrize("name", names(RIGHT, ["models of the whole answer"]))
 def test_a_right_batch_passes_whatever_its_style(name: str, tmp_path: Path) -> None:
-    assert graded("08", RIGHT[name], tmp_path) == []
+    assert unmet(RIGHT[name], tmp_path) == []
 
 
 QUICK = [
@@ -477,22 +504,22 @@ QUICK = [
 ]
 
 
-@pytest.mark.parametrize("name", mostly_slow(WRONG, QUICK))
+@pytest.mark.parametrize("name", names(WRONG, QUICK))
 def test_one_mistake_is_named_alone(name: str, tmp_path: Path) -> None:
     edit, what, found = WRONG[name]
-    (criterion,) = graded("08", edited(BATCH, edit) + EXTRA, tmp_path)
+    (criterion,) = unmet(changed(BATCH, edit) + EXTRA, tmp_path)
     assert criterion.what == what
     assert found in criterion.found
 
 
-@pytest.mark.parametrize("name", mostly_slow(WORSE, ["any key will do"]))
+@pytest.mark.parametrize("name", names(WORSE, ["any key will do"]))
 def test_a_mistake_that_shows_in_several_ways_is_named(name: str, tmp_path: Path) -> None:
-    source, criteria = WORSE[name]
-    assert sorted(named(graded("08", source, tmp_path))) == sorted(criteria)
+    source, expected = WORSE[name]
+    assert sorted(each.what for each in unmet(source, tmp_path)) == sorted(expected)
 
 
 def test_an_error_is_named_with_its_line(tmp_path: Path) -> None:
-    (criterion,) = graded("08", edited(BATCH, (VALID, VALID + "    contents\n")), tmp_path)
+    (criterion,) = unmet(changed(BATCH, (VALID, VALID + "    contents\n")), tmp_path)
     assert criterion.what == RUNS
-    assert "NameError at solution.py, line " in criterion.found
+    assert "NameError at answer.py, line " in criterion.found
     assert "'contents' is not defined" in criterion.found

@@ -20,8 +20,10 @@ from typing import IO, Any, TypeAlias, cast
 import anyio
 import cloudpickle
 
-from helpers.lab import Run, Scratch, run_arm
+from helpers.lab import Scratch, run_arm
+from helpers.lab.arm.pickling import pickled
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
+from helpers.lessons.exercises.criteria import loop_is_free
 
 # Messages of a conversation.
 KEEP = 20
@@ -31,7 +33,7 @@ TTL = 3600
 _WRITERS = 10
 _ROUNDS = 4
 # Seconds for which somebody else has locked half of these files: writers that read first have then
-# all read the same. A step of the event loop that lasts half as long blocks it.
+# all read the same, and what waits for the lock on the event loop blocks that.
 _LOCKED = 0.5
 _VISITORS = 60
 # Characters in a long answer: sixty fill 17 pages of the file, ten fill five.
@@ -191,7 +193,7 @@ def second_process() -> None:
     os.dup2(2, 1)  # what the solution prints is no answer
     orders = json.loads(sys.stdin.readline())
     sys.path += [folder for folder in orders["path"] if folder not in sys.path]
-    remember = cloudpickle.loads(base64.b64decode(orders["code"]))
+    remember, _ = cloudpickle.loads(base64.b64decode(orders["code"]))
     asyncio.run(_serve(remember, answers))
 
 
@@ -214,7 +216,7 @@ async def _reread(folder: str, remember: Solution) -> Any:
 async def _grade(remember: Solution) -> list[Criterion]:
     with Scratch() as scratch:
         before, after = scratch.folder / "before", scratch.folder / "after"
-        code = cloudpickle.dumps(remember)
+        code = pickled(remember, (), "remember")
         run = await run_arm(_fill, None, str(before), remember, code, name="remember", limit=60)
         if run.outcome != "returned":
             return [ended(run)]
@@ -229,7 +231,7 @@ async def _grade(remember: Solution) -> list[Criterion]:
         _persistence(reread.result),
         *_trimming(kept, trimmed),
         *_forgetting(kept, expired),
-        _free_loop(run),
+        loop_is_free(run),
     ]
 
 
@@ -327,13 +329,6 @@ def _forgetting(kept: Kept, pages: int) -> list[Criterion]:
             f"with {_VISITORS} idle ones it still has more than {_MOST_PAGES} pages in use",
         ),
     ]
-
-
-def _free_loop(run: Run) -> Criterion:
-    wheres = {b.where for b in run.blocks if b.where and b.seconds >= _LOCKED / 2}
-    lines = ", ".join(sorted(f"`{where.code}` in line {where.line}" for where in wheres))
-    what = "while the file is locked, the event loop is free"
-    return Criterion(what, not wheres, f"it was blocked by {lines}")
 
 
 def _texts(messages: Any) -> list[str]:

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from helpers.lab import Run, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
+from helpers.lessons.exercises.criteria import loop_is_free, undisturbed
 from helpers.mock_llm import MockLLM, Profile, Request
 
 _TOKENS = 80
@@ -33,8 +34,6 @@ _AFTERWARDS = 1.5
 _LEAVES_AFTER = 5
 # Tokens of the answer that is no longer than its request allows.
 _LONGEST = 60
-# Seconds. A step of the event loop that takes this long blocks it.
-_BLOCKED = 0.25
 _BROKEN = {
     "the connection to the model is cut": "cut; after_tokens=5",
     "the model's stream ends without a finish reason": "no_finish; after_tokens=5",
@@ -159,6 +158,7 @@ async def _served(app: Any) -> AsyncIterator[str]:
 async def _read_all(url: str, relay: Solution) -> list[Seen]:
     """All readers at once."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(undisturbed())
         clients = [await stack.enter_async_context(_client(n)) for n in range(len(_READERS))]
         readers = [Seen() for _ in _READERS]
         app = _service(relay, url, clients, readers)
@@ -218,6 +218,7 @@ async def _grade(relay: Solution) -> list[Criterion]:
         _complete(seen, answers),
         _as_written(run, seen[_STAYS], len(answers[_STAYS])),
         _together(run),
+        loop_is_free(run),
         _asked_once(run),
         _stopped(run),
         *(_marked(name, seen[name], answers[name]) for name in _BROKEN),
@@ -280,12 +281,8 @@ def _together(run: Run) -> Criterion:
     ends = [r.last_byte for reader in (_STAYS, _LIMITED) for r in _requests(run, reader)]
     end = min((at for at in ends if at is not None), default=None)
     late = sum(end is not None and request.arrival > end for request in run.requests)
-    if late:
-        found = f"{late} of {len(_READERS)} were served only after another one's answer had ended"
-        return Criterion(what, False, found)
-    wheres = {b.where for b in run.blocks if b.where and b.seconds >= _BLOCKED}
-    lines = "; ".join(sorted(f"`{where.code}` in line {where.line}" for where in wheres))
-    return Criterion(what, not wheres, f"the event loop is blocked by {lines}")
+    found = f"{late} of {len(_READERS)} were served only after another one's answer had ended"
+    return Criterion(what, not late, found)
 
 
 def _asked_once(run: Run) -> Criterion:

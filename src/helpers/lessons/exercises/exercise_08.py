@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -14,6 +15,7 @@ import httpx
 
 from helpers.lab import Run, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
+from helpers.lessons.exercises.criteria import loop_is_free, undisturbed
 from helpers.mock_llm import Fault, MockLLM, Request
 
 # Seconds: of the batch with all kinds of failures, and of the one with slow answers. Half-way
@@ -143,9 +145,6 @@ class Batches:
 
 async def _process(url: str, pipeline: Solution) -> Batches:
     """All batches at once, in a service that lives on."""
-    loop = asyncio.get_running_loop()
-    # It would print the errors of calls that nobody awaited, between the criteria.
-    loop.set_exception_handler(lambda loop, context: None)
     batches = Batches(
         Batch(_FAILING | _GOOD, _DEADLINE, "sk-lesson-08-0001"),
         Batch(
@@ -154,15 +153,14 @@ async def _process(url: str, pipeline: Solution) -> Batches:
         Batch(_GOOD | {_SILENT: _job(_SILENT, "mock-hang")}, 60.0, "sk-lesson-08-0003"),
     )
     others = asyncio.all_tasks()
-    async with (
-        batches.whole.client() as first,
-        batches.slow.client() as second,
-        batches.canceled.client() as third,
-    ):
+    async with AsyncExitStack() as stack:
+        stack.enter_context(undisturbed())
+        everything = batches.whole, batches.slow, batches.canceled
+        clients = [await stack.enter_async_context(batch.client()) for batch in everything]
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_run, batches.whole, pipeline, first, url)
-            tasks.start_soon(_run, batches.slow, pipeline, second, url)
-            tasks.start_soon(_cancel, batches.canceled, pipeline, third, url)
+            for batch, client in zip(everything, clients, strict=True):
+                start = _cancel if batch is batches.canceled else _run
+                tasks.start_soon(start, batch, pipeline, client, url)
         await anyio.sleep(_SETTLE)
         left = asyncio.all_tasks() - others
         for task in left:
@@ -205,6 +203,7 @@ async def _grade(pipeline: Solution) -> list[Criterion]:
         _nothing_else(whole),
         _failures_reported(whole, report),
         *(_cause(cause, report) for cause in dict.fromkeys(_EXPECTED.values())),
+        loop_is_free(run),
         _in_time(whole),
         _has_time(batches.slow),
         _nothing_left(run, batches),
