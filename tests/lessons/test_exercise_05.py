@@ -443,8 +443,8 @@ def test_one_mistake_is_named_alone(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_call_at_a_time_is_named(tmp_path: Path) -> None:
-    found = unmet(PATIENT.replace("async def call(", "async def retry(") + LOCKED, tmp_path)
-    (found,) = [criterion.found for criterion in found if criterion.what == TOGETHER]
+    failures = unmet(PATIENT.replace("async def call(", "async def retry(") + LOCKED, tmp_path)
+    (found,) = [criterion.found for criterion in failures if criterion.what == TOGETHER]
     assert "of 6 calls began only when another one had ended" in found
 
 
