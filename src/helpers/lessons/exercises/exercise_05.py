@@ -357,4 +357,11 @@ EXERCISE = Exercise(
         "`told(reply.headers) > LONGEST`; and a 429 if `count_prompt_tokens(body['messages'])` is "
         "greater than the header `x-ratelimit-limit-tokens`, if there is one.",
     ),
+    explanation=(
+        "The server knows when it has room, so a wait that it names is not shortened. Where it "
+        "names none, exponential back-off with full jitter spreads the calls over a time that "
+        "grows, so that they do not all come back at once. Retrying helps only against transient "
+        "errors: a permanent one costs a request each time and never an answer. A bound on the "
+        "attempts keeps one outage from becoming a retry storm."
+    ),
 )

@@ -369,4 +369,10 @@ EXERCISE = Exercise(
         "one transaction: delete idle sessions, `executemany` the new rows, delete this session's "
         "rows whose `id` is not among its last `KEEP`, select the rest `ORDER BY id`, `COMMIT`.",
     ),
+    explanation=(
+        "What is read before it is written back may have changed in between: a lost update. A row "
+        "per message needs no reading, and BEGIN IMMEDIATE lets one process write at a time, so "
+        "that a turn stays together. In the same transaction the window and the TTL keep the file "
+        "small. Nothing is kept in the process: any worker can answer the next turn."
+    ),
 )

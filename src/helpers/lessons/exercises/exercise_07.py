@@ -328,4 +328,10 @@ EXERCISE = Exercise(
         'then yield the finish, or `event({"message": …}, "error")`. Do not catch '
         "`BaseException`: a cancellation must get through.",
     ),
+    explanation=(
+        "One task reads and yields. So each piece is passed on as it comes, a slow reader slows "
+        "the reading down (back-pressure), and closing the generator closes the request to the "
+        "model, which then stops writing. The end of a stream is no proof of a whole answer, and "
+        "neither is [DONE]: only a finish reason is."
+    ),
 )

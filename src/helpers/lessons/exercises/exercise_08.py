@@ -325,4 +325,10 @@ EXERCISE = Exercise(
         "cause when its call ends. Run the calls in `anyio.create_task_group()`, inside "
         "`with anyio.move_on_after(deadline):`. A task group leaves no call running.",
     ),
+    explanation=(
+        "Each job has a boundary of its own, with one `except` per kind of failure, so that one "
+        "failure costs one answer. What is saved has been validated, and is saved at once, so "
+        "that a deadline or a cancellation loses only what is not there yet. The task group ends "
+        "every call before the batch returns: structured concurrency."
+    ),
 )
