@@ -291,7 +291,8 @@ def _growth(seen: _Seen) -> Criterion:
     first, third = _silent_waits(seen, 0), _silent_waits(seen, 2)
     if len(third) < _SILENT:
         return Criterion(what, False, "not every call waited three times")
-    met = third[-1 - _EXTREMES] - first[-1 - _EXTREMES] >= _GROWTH
+    longer = third[-1 - _EXTREMES] - first[-1 - _EXTREMES]
+    met = longer >= _GROWTH and third[_SILENT // 2] >= _LEAST
     found = "the third wait is about as long as the first; up to four times as long is right"
     return Criterion(what, met, found)
 
