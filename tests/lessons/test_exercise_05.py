@@ -268,7 +268,7 @@ WRONG = {
         "too early",
     ),
     "waits three seconds if the server says when": (
-        (SECONDS_LINE, "return 3 if int(after) < LONGEST else 3600"),
+        (SECONDS_LINE, "return 3 if 0 < int(after) < LONGEST else int(after)"),
         SECONDS,
         "asked to wait for 1 s, it waited about as long as when asked for 3 s",
     ),
@@ -300,7 +300,7 @@ WRONG = {
             "                pass\n" + SLEEP,
         ),
         FREE,
-        "(the loop computes there)",
+        "computes",
     ),
     "retries a wrong key": (
         ("reply.status_code != 429 and reply.status_code < 500", "reply.status_code == 400"),
@@ -445,7 +445,7 @@ def test_one_mistake_is_named_alone(name: str, tmp_path: Path) -> None:
 def test_one_call_at_a_time_is_named(tmp_path: Path) -> None:
     failures = unmet(PATIENT.replace("async def call(", "async def retry(") + LOCKED, tmp_path)
     (found,) = [criterion.found for criterion in failures if criterion.what == TOGETHER]
-    assert "of 6 calls began only when another one had ended" in found
+    assert "calls began only when another one had ended" in found
 
 
 @pytest.mark.parametrize("name", names(WORSE, ["raises"]))

