@@ -283,7 +283,7 @@ WRONG = {
         RANDOM,
         "about the same time",
     ),
-    "never backs off further": ((JITTER, "random.uniform(0, BASE)"), GROWS, "the third wait"),
+    "never backs off further": ((JITTER, "random.uniform(0.3, 0.9)"), GROWS, "the third wait"),
     "blocks the event loop for a while": (
         (
             SLEEP,
