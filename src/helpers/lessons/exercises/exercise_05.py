@@ -45,8 +45,8 @@ _APART = 0.05
 # waits of up to 2 s, and of 1 to 2 s, differ by more in all but one in 100,000 runs.
 _SPREAD, _SPREAD_SECONDS = 0.15, 0.1
 _EXTREMES = 3
-# Seconds. If half of them are shorter, the calls come back immediately, and only the delays of a busy
-# machine differ.
+# Seconds. If half of them are shorter, the calls come back immediately, and only the delays of a
+# busy machine differ.
 _LEAST = 0.15
 # Seconds by which the third wait must be longer than the first, each without the three longest.
 # Random waits of up to 0.5 s that double twice differ by less once in 50,000 runs. A difference: a
