@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from helpers.lab import Run, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
+from helpers.lessons.exercises.criteria import loop_is_free, undisturbed
 from helpers.mock_llm import MockLLM, Profile, Request
 
 _TOKENS = 80
@@ -32,15 +32,19 @@ _PATIENCE = 5.0
 _AFTERWARDS = 1.5
 # Pieces of text.
 _LEAVES_AFTER = 5
+# Tokens of the answer that is no longer than its request allows.
+_LONGEST = 60
 _BROKEN = {
     "the connection to the model is cut": "cut; after_tokens=5",
     "the model's stream ends without a finish reason": "no_finish; after_tokens=5",
     "the model sends an error event": "error_event; after_tokens=5",
+    "the model sends an error event, then [DONE]": "error_then_done; after_tokens=5",
     "the model answers with status 503": "503",
 }
-_STAYS, _LEAVES = "the reader stays", "the reader leaves"
-# Each has a client, and an API key that marks its requests.
-_READERS = (_STAYS, _LEAVES, *_BROKEN)
+_STAYS, _LEAVES, _LIMITED = "the reader stays", "the reader leaves", "the answer is limited"
+# Each has a client, and an API key that marks its requests. The long answers are the first and the
+# last: with readers one after another, one of them ends before the other begins.
+_READERS = (_STAYS, _LEAVES, *_BROKEN, _LIMITED)
 
 
 @dataclass(slots=True)
@@ -48,9 +52,8 @@ class Seen:
     """What one reader received."""
 
     text: str = ""
-    pieces: int = 0
-    first: float | None = None
-    """``perf_counter()`` at the first piece of text."""
+    pieces: list[tuple[float, int]] = field(default_factory=list)
+    """Each piece of text: ``perf_counter()`` and the number of characters so far."""
     finish: Any = None
     failed: bool = False
     """An error event came."""
@@ -58,6 +61,8 @@ class Seen:
     """An event that is not one of the three."""
     raised: str = ""
     """What the relay raised."""
+    returned: str = ""
+    """What the relay returned, if that is no async generator."""
 
     def take(self, event: ServerSentEvent) -> None:
         data = _data(event)
@@ -68,8 +73,7 @@ class Seen:
         elif isinstance(data.get("text"), str):
             self.text += data["text"]
             if data["text"]:
-                self.pieces += 1
-                self.first = self.first or perf_counter()
+                self.pieces.append((perf_counter(), len(self.text)))
         else:
             self.odd = event.data[:80]
 
@@ -116,8 +120,11 @@ def _service(
 
     async def relayed(number: int) -> AsyncGenerator[str | bytes]:
         parts = relay(clients[number], url, _request(number) | {"stream": True})
+        if not hasattr(parts, "__aiter__"):
+            readers[number].returned = type(parts).__name__
+            return
         try:
-            async with aclosing(parts):
+            async with aclosing(parts) if hasattr(parts, "aclose") else nullcontext():
                 async for part in parts:
                     if not isinstance(part, str | bytes):
                         raise TypeError(f"it yielded a {type(part).__name__}, not a text")
@@ -151,6 +158,7 @@ async def _served(app: Any) -> AsyncIterator[str]:
 async def _read_all(url: str, relay: Solution) -> list[Seen]:
     """All readers at once."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(undisturbed())
         clients = [await stack.enter_async_context(_client(n)) for n in range(len(_READERS))]
         readers = [Seen() for _ in _READERS]
         app = _service(relay, url, clients, readers)
@@ -169,7 +177,7 @@ async def _read(address: str, seen: Seen, leaves: bool) -> None:
             ):
                 async for event in source.aiter_sse():
                     seen.take(event)
-                    if leaves and seen.pieces >= _LEAVES_AFTER:
+                    if leaves and len(seen.pieces) >= _LEAVES_AFTER:
                         break
         except httpx.TransportError:
             pass  # what arrived before counts
@@ -179,7 +187,8 @@ async def _read(address: str, seen: Seen, leaves: bool) -> None:
 
 def _request(number: int) -> dict[str, Any]:
     messages = [{"role": "user", "content": f"Question {number}?"}]
-    return {"model": "gpt-4o-mini", "messages": messages}
+    limit = {"max_completion_tokens": _LONGEST} if _READERS[number] == _LIMITED else {}
+    return {"model": "gpt-4o-mini", "messages": messages, **limit}
 
 
 def _key(number: int) -> str:
@@ -194,31 +203,36 @@ def _client(number: int) -> httpx.AsyncClient:
 
 
 async def _grade(relay: Solution) -> list[Criterion]:
-    if not inspect.isasyncgenfunction(relay):
-        found = "it has no `yield`, or no `async def`"
-        return [Criterion("`relay` is an async generator", False, found)]
     async with MockLLM(_PROFILE, answer_tokens=_TOKENS) as llm:
         run = await run_arm(_read_all, llm, relay, name="relay", limit=20)
         if run.outcome != "returned":
             return [ended(run)]
         llm.configure(profile="instant")
-        whole = await run_arm(_whole_answer, llm, _READERS.index(_STAYS))
+        whole = await _whole_answers(llm.url)
     seen = dict(zip(_READERS, run.result, strict=True))
+    if returned := seen[_STAYS].returned:
+        found = f"it returned a {returned}: `yield` the events in an `async def`"
+        return [Criterion("`relay` is an async generator", False, found)]
     return [
         ended(run),
-        _complete(seen[_STAYS], whole.result),
-        _at_once(run, seen[_STAYS]),
+        _complete(seen, whole),
+        _as_written(run, seen[_STAYS], len(whole[_STAYS])),
+        _together(run),
+        loop_is_free(run),
+        _asked_once(run),
         _stopped(run),
         *(_marked(name, seen[name]) for name in _BROKEN),
     ]
 
 
-async def _whole_answer(url: str, number: int) -> str:
-    """The same question always gets the same answer."""
+async def _whole_answers(url: str) -> dict[str, str]:
+    """What each reader should read: the same question always gets the same answer."""
+    answers = {}
     async with httpx.AsyncClient(timeout=10) as client:
-        reply = await client.post(f"{url}/chat/completions", json=_request(number))
-    text: str = reply.json()["choices"][0]["message"]["content"]
-    return text
+        for number, reader in enumerate(_READERS):
+            reply = await client.post(f"{url}/chat/completions", json=_request(number))
+            answers[reader] = reply.json()["choices"][0]["message"]["content"]
+    return answers
 
 
 def _requests(run: Run, reader: str) -> list[Request]:
@@ -226,27 +240,57 @@ def _requests(run: Run, reader: str) -> list[Request]:
     return [request for request in run.requests if request.key and request.key.endswith(end)]
 
 
-def _complete(seen: Seen, answer: str) -> Criterion:
+def _complete(seen: dict[str, Seen], answers: dict[str, str]) -> Criterion:
     """The lower bound: a relay that drops text stops early, but it is wrong."""
     what = "a reader who stays gets the whole text and the model's finish reason"
-    if seen.text != answer:
-        found = f"{len(seen.text)} of {len(answer)} characters arrived"
-        if len(seen.text) == len(answer):
-            found = "the text is not the model's"
-        return Criterion(what, False, f"{found}; {seen.end}" if seen.raised else found)
-    return Criterion(what, seen.finish == "stop" and not seen.failed, seen.end)
+    for reader, finish in ((_STAYS, "stop"), (_LIMITED, "length")):
+        got, answer = seen[reader], answers[reader]
+        if got.text != answer:
+            found = f"{len(got.text)} of {len(answer)} characters arrived"
+            if len(got.text) == len(answer):
+                found = "the text is not the model's"
+            return Criterion(what, False, f"{found}; {got.end}" if got.raised else found)
+        if got.failed or got.finish != finish:
+            found = f"the model's finish reason was {finish!r}, but {got.end}"
+            return Criterion(what, False, found)
+    return Criterion(what, True)
 
 
-def _at_once(run: Run, seen: Seen) -> Criterion:
-    what = "the first text is passed on before half of the answer is written"
-    if seen.first is None:
+def _as_written(run: Run, seen: Seen, length: int) -> Criterion:
+    what = "the text is passed on while the model writes it"
+    if not seen.pieces:
         return Criterion(what, False, "no text arrived")
     chunks = [at for request in _requests(run, _STAYS) for at in request.chunks]
-    before = sum(at <= seen.first - run.start for at in chunks)
+    if not chunks:
+        return Criterion(what, False, "the model was not asked for a stream")
+    times = [(at - run.start, characters) for at, characters in seen.pieces]
+    before = sum(at <= times[0][0] for at in chunks)
     # Half of the answer takes half of its time, even if a busy server joins pieces.
-    met = bool(chunks) and before <= len(chunks) / 2
-    found = "all of it was" if before == len(chunks) else "more than half of it was"
-    return Criterion(what, met, found if chunks else "the model was not asked for a stream")
+    if before > len(chunks) / 2:
+        written = "all" if before == len(chunks) else "more than half"
+        found = f"{written} of it was written before the first piece arrived"
+        return Criterion(what, False, found)
+    arrived = max((characters for at, characters in times if at <= chunks[-1]), default=0)
+    found = "when all of it was written, less than half had arrived"
+    return Criterion(what, arrived >= length / 2, found)
+
+
+def _together(run: Run) -> Criterion:
+    """The server sees in which order answers begin and end."""
+    what = "readers are served at the same time: none waits for another one"
+    ends = [r.last_byte for reader in (_STAYS, _LIMITED) for r in _requests(run, reader)]
+    end = min((at for at in ends if at is not None), default=None)
+    firsts = [requests[0] for reader in _READERS if (requests := _requests(run, reader))]
+    late = sum(end is not None and request.arrival > end for request in firsts)
+    found = f"{late} of {len(_READERS)} were served only after another one's answer had ended"
+    return Criterion(what, not late, found)
+
+
+def _asked_once(run: Run) -> Criterion:
+    made = {reader: len(_requests(run, reader)) for reader in _READERS}
+    wrong = [f"{n} times where {reader}" for reader, n in made.items() if n != 1]
+    what = "the model is asked once for each reader"
+    return Criterion(what, not wrong, f"it was asked {', '.join(wrong)}")
 
 
 def _stopped(run: Run) -> Criterion:
@@ -257,9 +301,11 @@ def _stopped(run: Run) -> Criterion:
     if not asked:
         return Criterion(what, False, "the model was not asked")
     if not noticed:
-        return Criterion(what, False, f"it finished its answer, {written} tokens")
-    met = _LEAVES_AFTER <= written <= _TOKENS / 2
-    return Criterion(what, met, "it stopped late: more than half of the answer was written")
+        found = f"it finished its answer, {written} tokens: the request to it stayed open"
+        return Criterion(what, False, found)
+    # That it left before the end is what counts; a busy machine needs time for that.
+    met = _LEAVES_AFTER <= written <= _TOKENS * 7 / 8
+    return Criterion(what, met, "it stopped late: nearly all of the answer was written")
 
 
 def _marked(name: str, seen: Seen) -> Criterion:
@@ -283,5 +329,11 @@ EXERCISE = Exercise(
         "`except httpx.HTTPError as failure` (a status, a cut connection) keeps what went wrong; "
         'then yield the finish, or `event({"message": …}, "error")`. Do not catch '
         "`BaseException`: a cancellation must get through.",
+    ),
+    explanation=(
+        "One task reads and yields. So each piece is passed on as it comes, a slow reader slows "
+        "the reading down (back-pressure), and closing the generator closes the request to the "
+        "model, which then stops writing. The end of a stream is no proof of a whole answer, and "
+        "neither is [DONE]: only a finish reason is."
     ),
 )
