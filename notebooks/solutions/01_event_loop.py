@@ -18,6 +18,6 @@ async def moderate(client, url, question):
 async def handle(client, url, question):
     await moderate(client, url, question)
     await anyio.sleep(PAUSE)
-    reply = await client.post(f"{url}/chat/completions", json=request("gpt-4o-mini", question))
+    reply = await client.post(f"{url}/chat/completions", json=request("gpt-5-mini", question))
     reply.raise_for_status()
     return reply.json()["choices"][0]["message"]["content"]

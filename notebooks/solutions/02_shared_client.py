@@ -12,7 +12,7 @@ class Assistant:
     async def ask(self, question):
         messages = [{"role": "user", "content": question}]
         await self.post("mock-moderator", messages)
-        reply = await self.post("gpt-4o", messages)
+        reply = await self.post("gpt-5", messages)
         return reply.json()["choices"][0]["message"]["content"]
 
     async def post(self, model, messages):

@@ -26,6 +26,6 @@ async def handle(client, url, question, budget):
     await ask(client, url, "mock-moderator", question, end - anyio.current_time())
     try:
         left = end - anyio.current_time()
-        return await ask(client, url, "gpt-4o", question, left - RESERVE)
+        return await ask(client, url, "gpt-5", question, left - RESERVE)
     except NoAnswerError:
-        return await ask(client, url, "gpt-4o-mini", question, end - anyio.current_time())
+        return await ask(client, url, "gpt-5-mini", question, end - anyio.current_time())

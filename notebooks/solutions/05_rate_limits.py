@@ -1,4 +1,4 @@
-"""Lesson 05: decide first, then wait as told."""
+"""Lesson 05: decide first, then wait as asked."""
 
 import random
 import time
@@ -19,22 +19,22 @@ async def call(client, url, body):
         if reply.is_success or hopeless(reply, body):
             break
         if attempt < ATTEMPTS - 1:
-            await anyio.sleep(told(reply.headers) + random.uniform(0, BASE * 2**attempt))
+            await anyio.sleep(retry_after(reply.headers) + random.uniform(0, BASE * 2**attempt))
     return reply.raise_for_status()
 
 
 def hopeless(reply, body):
     if reply.status_code != 429:
-        return reply.status_code < 500 or told(reply.headers) > LONGEST
+        return reply.status_code < 500 or retry_after(reply.headers) > LONGEST
     limit = int(reply.headers.get("x-ratelimit-limit-tokens", 0))
     return (
         reply.json()["error"]["code"] == "insufficient_quota"
-        or told(reply.headers) > LONGEST
+        or retry_after(reply.headers) > LONGEST
         or 0 < limit < count_prompt_tokens(body["messages"])
     )
 
 
-def told(headers):
+def retry_after(headers):
     """Seconds that the server asks for; 0 if it does not say."""
     if "retry-after-ms" in headers:
         return int(headers["retry-after-ms"]) / 1000

@@ -258,7 +258,7 @@ async def pool(url, ca_file, keep, expiry, pause):
             await anyio.sleep(pause)
 
 
-# %% tags=["nbval-check-output"]
+# %%
 for keep, expiry, pause in [(8, 5, 0), (2, 5, 0), (8, 0.1, 0.3)]:
     done = await run(pool, llm, llm.ca_file, keep, expiry, pause)
     opened = "8 connections" if done.opened == 8 else "more than 8 connections"
@@ -375,10 +375,12 @@ async def sdk_shared(_, url):
             await customer.chat.completions.create(**body(question))
 
 
+# %%
+per_call = await run(sdk_per_call, llm, llm.http_url)
+shared = await run(sdk_shared, llm, llm.http_url)
+
 # %% tags=["nbval-check-output"]
-for arm in (sdk_per_call, sdk_shared):
-    done = await run(arm, llm, llm.http_url)
-    print(f"{arm.__name__}: {len(done.requests)} calls, connections: {done.opened}")
+print("connections for three calls: per call", per_call.opened, "· shared", shared.opened)
 
 # %% [markdown]
 # `with_options` returns a light object that shares the pool of the client it came from: use it for a key or a timeout per customer. Both SDKs keep an idle connection for 5 s;
@@ -417,7 +419,7 @@ def make_app(url, ca_file):
     return app
 
 
-# %% tags=["nbval-check-output"]
+# %%
 from fastapi.testclient import TestClient
 
 
@@ -427,6 +429,8 @@ def visit(url, ca_file):
 
 
 visited = await run(visit, llm, llm.ca_file)
+
+# %% tags=["nbval-check-output"]
 print(visited.opened, "connection for", len(visited.result), "answers")
 
 # %% [markdown]
@@ -469,8 +473,10 @@ async def borrowed(url, ca_file):
             return str(error)
 
 
-# %% tags=["nbval-check-output"]
+# %%
 message = (await run(borrowed, llm, llm.ca_file)).result
+
+# %% tags=["nbval-check-output"]
 print("…", message[message.index("is bound") :])
 
 # %% [markdown]

@@ -455,8 +455,10 @@ def visit(url):
         return [service.post("/ask", params={"question": q}).status_code for q in questions]
 
 
-# %% tags=["nbval-check-output"]
+# %%
 visited = await run(visit, llm)
+
+# %% tags=["nbval-check-output"]
 print("statuses:", visited.result)
 
 # %% [markdown]

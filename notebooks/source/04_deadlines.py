@@ -459,14 +459,16 @@ async def hanging(url, deadline):
         return type(late).__name__
 
 
-# %% tags=["nbval-check-output"]
+# %%
 llm.configure(faults=[Fault(kind="hang")])
 try:
-    for deadline in (300, 15):
-        tried = await run(hanging, llm, deadline, limit=12)
-        print(f"deadline {deadline} s: {tried.result}, requests: {len(tried.requests)}")
+    tried = {deadline: await run(hanging, llm, deadline, limit=12) for deadline in (300, 15)}
 finally:
     llm.configure(faults=TROUBLE)
+
+# %% tags=["nbval-check-output"]
+for deadline, done in tried.items():
+    print(f"deadline {deadline} s: {done.result}, requests: {len(done.requests)}")
 
 # %% [markdown]
 # One call, three requests: `timeout` counts for each attempt, and within it for each read. Set `timeout` and `max_retries` on the client, and put `anyio.fail_after` around the call: it covers the retries as well.
@@ -515,9 +517,11 @@ def visit(url):
         ]
 
 
-# %% tags=["nbval-check-output"]
+# %%
 llm.configure(faults=TROUBLE)
 visited = await run(visit, llm, limit=10)
+
+# %% tags=["nbval-check-output"]
 print(visited.result)
 
 # %% [markdown]

@@ -370,8 +370,10 @@ async def paced(url, questions):
     return await everyone(url, questions, ask)
 
 
-# %% tags=["nbval-check-output"]
+# %%
 paced_run = await run(paced, llm, QUESTIONS)
+
+# %% tags=["nbval-check-output"]
 print("answers:", len(paced_run.result), "· refused with 429:", paced_run.count(429))
 
 # %% [markdown]
@@ -429,15 +431,17 @@ async def one_layer(url):
     await attempts(url, max_retries=0)
 
 
-# %% tags=["nbval-check-output"]
+# %%
 REFUSE = Fault(kind="rate_limit_exceeded", retry_after=0.01)
 llm.configure(faults=[REFUSE])
 try:
-    for arm in (attempts, one_layer):
-        done = await run(arm, llm)
-        print(f"{arm.__name__}: {len(done.requests)} requests for one question")
+    two_layers, single = await run(attempts, llm), await run(one_layer, llm)
 finally:
     llm.configure(faults=[])
+
+# %% tags=["nbval-check-output"]
+print("requests for one question: two layers", len(two_layers.requests))
+print("requests for one question: one layer", len(single.requests))
 
 # %% [markdown]
 # Layers multiply: an agent meant four attempts and made twelve ([HKUDS/nanobot#2760](https://github.com/HKUDS/nanobot/issues/2760)). Retry in **one** layer, and pass `max_retries=0` to the others.
@@ -452,6 +456,7 @@ finally:
 # A service that waits for its provider fills up with waiting users. **Load shedding** refuses early, and honestly: with 503 and a Retry-After of its own.
 
 # %%
+from collections import Counter
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, HTTPException, Request

@@ -414,9 +414,11 @@ async def responses(url, continued):
             last = (await client.responses.create(model="gpt-5-mini", input=text, **previous)).id
 
 
+# %%
+talks = {continued: await run(responses, llm, continued) for continued in (False, True)}
+
 # %% tags=["nbval-check-output"]
-for continued in (False, True):
-    done = await run(responses, llm, continued)
+for continued, done in talks.items():
     print(f"continued {continued}: messages {[each.messages for each in done.requests]}")
     print("    tokens to pay for:", [each.prompt_tokens for each in done.requests])
 
@@ -466,8 +468,10 @@ def visit(url):
             service.post(f"/chat/{session}", params={"text": text})
 
 
-# %% tags=["nbval-check-output"]
+# %%
 visited = await run(visit, llm)
+
+# %% tags=["nbval-check-output"]
 print("messages sent to the model:", [each.messages for each in visited.requests])
 
 # %% [markdown]
@@ -496,7 +500,7 @@ class ValkeyStore:
 
 
 # %%
-from helpers import Valkey, ValkeyMissing
+from helpers import Valkey, ValkeyMissing, at_once
 
 # %%
 try:

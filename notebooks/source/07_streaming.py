@@ -346,8 +346,10 @@ async def trusting(client, url, question, show):
     raise BrokenOffError("the stream ended without [DONE]")
 
 
-# %% tags=["nbval-check-output"]
+# %%
 trusted = await run(readers.break_off, llm, trusting)
+
+# %% tags=["nbval-check-output"]
 for kind, said in trusted.result.items():
     print(f"{kind}: {said}")
 
@@ -417,10 +419,12 @@ async def anthropic_sdk(client, url, question, show):
             await show(text)
 
 
+# %%
+sdks = {arm.__name__: await run(readers.break_off, llm, arm) for arm in (openai_sdk, anthropic_sdk)}
+
 # %% tags=["nbval-check-output"]
-for arm in (openai_sdk, anthropic_sdk):
-    said = await run(readers.break_off, llm, arm)
-    print(arm.__name__, said.result)
+for name, said in sdks.items():
+    print(name, said.result)
 
 # %% [markdown]
 # Look for yourself whether the answer is whole: `choice.finish_reason` in a chunk of openai's, `stop_reason` of anthropic's final message.
@@ -478,22 +482,27 @@ def make_app(url):
     return app
 
 
-# %% tags=["nbval-check-output"]
+# %%
 def visit(url):
     with TestClient(make_app(url)).stream("GET", "/ask", params={"question": "Hello?"}) as reply:
         return sum(line.startswith("data:") for line in reply.iter_lines())
 
 
 visited = await run(visit, llm)
+# %% tags=["nbval-check-output"]
 print("events:", visited.result)
 
 # %% [markdown]
 # When the reader leaves, Starlette cancels the task that runs the generator. Over HTTP/2 the model does not hear of it, because httpx leaves a stream without telling the server
 # ([encode/httpcore#943](https://github.com/encode/httpcore/issues/943)):
 
-# %% tags=["nbval-check-output"]
+# %%
+from functools import partial
+
 http2 = partial(readers.leave, answer=right, http1=False, http2=True)
 left_http2 = await run(http2, llm)
+
+# %% tags=["nbval-check-output"]
 print("tokens written where five were read, HTTP/2:", left_http2.completion_tokens)
 
 # %% [markdown]

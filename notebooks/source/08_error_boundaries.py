@@ -329,12 +329,13 @@ async def stubborn(url):
                 print("it failed, try again")
 
 
-# %% tags=["nbval-check-output"]
+# %%
 llm.configure(faults=[Fault(kind="hang")])
 try:
     stubborn_run = await run(stubborn, llm, limit=4)
 finally:
     llm.configure(faults=[])
+# %% tags=["nbval-check-output"]
 print("the arm", stubborn_run.outcome)
 
 # %%
@@ -385,15 +386,16 @@ async def guarded(client, url, question):
     return await answer(client, url, question, "gpt-5-mini")
 
 
-# %% tags=["nbval-check-output"]
+# %%
 llm.configure(speed=10, answer_tokens=8, faults=[Fault(kind="hang", model="gpt-5")])
 try:
-    for way in (hammer, guarded):
-        users = await run(batches.in_turn, llm, way)
-        down = users.asked("gpt-5")
-        print(f"{way.__name__}: {down} requests to the model that is down, 8 users answered")
+    ways_out = {way: await run(batches.in_turn, llm, way) for way in (hammer, guarded)}
 finally:
     llm.configure(speed=1, answer_tokens=None, faults=[])
+
+# %% tags=["nbval-check-output"]
+for way, users in ways_out.items():
+    print(f"{way.__name__}: {users.asked('gpt-5')} requests to the model that is down")
 
 # %% [markdown]
 # In one such outage eleven requests made 33 attempts at the dead provider; with a breaker, fifteen requests made four ([BerriAI/litellm#40405](https://github.com/BerriAI/litellm/issues/40405)). Change `default_threshold` to 1: how many requests does `guarded` send now?
@@ -506,8 +508,10 @@ def visit(url):
         return service.post("/ratings", json=REVIEWS).json()
 
 
-# %% tags=["nbval-check-output"]
+# %%
 visited = (await run(visit, llm, limit=30)).result
+
+# %% tags=["nbval-check-output"]
 print(
     len(visited["saved"]), "saved; failed:", {n: why for n, (why, _) in visited["failed"].items()}
 )

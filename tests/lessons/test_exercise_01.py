@@ -14,7 +14,7 @@ MODERATED = "    await moderate(client, url, question)\n"
 PAUSED = "    await anyio.sleep(PAUSE)\n"
 ASKED = (
     '    reply = await client.post(f"{url}/chat/completions", '
-    'json=request("gpt-4o-mini", question))\n'
+    'json=request("gpt-5-mini", question))\n'
 )
 ANSWER = '    return reply.json()["choices"][0]["message"]["content"]\n'
 HANDLE = "async def handle(client, url, question):"
@@ -34,7 +34,7 @@ def moderate(url, question):
 
 async def ask(client, url, question):
     await asyncio.sleep(PAUSE)
-    reply = await client.post(f"{url}/chat/completions", json=request("gpt-4o-mini", question))
+    reply = await client.post(f"{url}/chat/completions", json=request("gpt-5-mini", question))
     return reply.json()["choices"][0]["message"]["content"]
 """
 SDK = """
@@ -87,7 +87,7 @@ async def handle(client, url, question):
     async with openai.AsyncOpenAI(base_url=url, api_key="any") as sdk:
         await sdk.chat.completions.create(**body("mock-moderator", question))
         await asyncio.sleep(0.1)
-        reply = await sdk.chat.completions.create(**body("gpt-4o-mini", question))
+        reply = await sdk.chat.completions.create(**body("gpt-5-mini", question))
         return reply.choices[0].message.content
 """,
     "an SDK client that is cached": SDK
@@ -99,7 +99,7 @@ def sdk(url):
 async def handle(client, url, question):
     await sdk(url).chat.completions.create(**body("mock-moderator", question))
     await asyncio.sleep(0.1)
-    reply = await sdk(url).chat.completions.create(**body("gpt-4o-mini", question))
+    reply = await sdk(url).chat.completions.create(**body("gpt-5-mini", question))
     return reply.choices[0].message.content
 """,
     "a synchronous SDK in threads": SDK
@@ -111,7 +111,7 @@ def call(url, model, question):
 async def handle(client, url, question):
     await asyncio.to_thread(call, url, "mock-moderator", question)
     await asyncio.sleep(0.1)
-    return await asyncio.to_thread(call, url, "gpt-4o-mini", question)
+    return await asyncio.to_thread(call, url, "gpt-5-mini", question)
 """,
     "a client at module level": changed(
         SOLUTION,
@@ -183,7 +183,7 @@ handle = functools.partial(handle, PAUSE)
         (
             ASKED + "    reply.raise_for_status()\n" + ANSWER,
             """
-    body = request("gpt-4o-mini", question) | {"stream": True}
+    body = request("gpt-5-mini", question) | {"stream": True}
     text = ""
     async with client.stream("POST", f"{url}/chat/completions", json=body) as reply:
         async for line in reply.aiter_lines():

@@ -11,7 +11,7 @@ from tests.lessons.graded import changed, table, unmet
 SOLUTION = lesson("02").solution.read_text("utf-8")
 MAKE = "        self.client = httpx.AsyncClient(timeout=10, limits=limits)\n"
 MODERATE = '        await self.post("mock-moderator", messages)\n'
-ASK = '        reply = await self.post("gpt-4o", messages)\n'
+ASK = '        reply = await self.post("gpt-5", messages)\n'
 ANSWER = '        return reply.json()["choices"][0]["message"]["content"]\n'
 POST = (
     "        reply = await self.client.post("
@@ -111,7 +111,7 @@ class Assistant:
 
     async def ask(self, question):
         await self.sdk.chat.completions.create(**body("mock-moderator", question))
-        reply = await self.sdk.chat.completions.create(**body("gpt-4o", question))
+        reply = await self.sdk.chat.completions.create(**body("gpt-5", question))
         return reply.choices[0].message.content
 
     async def close(self):
@@ -126,7 +126,7 @@ class Assistant:
     async def ask(self, question):
         fast = self.sdk.with_options(timeout=5)
         await fast.chat.completions.create(**body("mock-moderator", question))
-        reply = await self.sdk.chat.completions.create(**body("gpt-4o", question))
+        reply = await self.sdk.chat.completions.create(**body("gpt-5", question))
         return reply.choices[0].message.content
 
     async def close(self):
@@ -146,7 +146,7 @@ class Assistant:
 
     async def ask(self, question):
         await asyncio.to_thread(self.post, "mock-moderator", question)
-        return await asyncio.to_thread(self.post, "gpt-4o", question)
+        return await asyncio.to_thread(self.post, "gpt-5", question)
 
     async def close(self):
         self.client.close()
@@ -217,7 +217,7 @@ WRONG = {
             (
                 ASK,
                 "        _, reply = await asyncio.gather(\n"
-                '            self.post("mock-moderator", messages), self.post("gpt-4o", messages)\n'
+                '            self.post("mock-moderator", messages), self.post("gpt-5", messages)\n'
                 "        )\n",
             ),
             ("max_connections=8, max_keepalive_connections=8", "max_connections=8"),
@@ -367,7 +367,7 @@ class Assistant:
         self.client = httpx.Client(base_url=url, timeout=10)
 
     async def ask(self, question):
-        for model in ("mock-moderator", "gpt-4o"):
+        for model in ("mock-moderator", "gpt-5"):
             body = {"model": model, "messages": [{"role": "user", "content": question}]}
             reply = self.client.post("/chat/completions", json=body)
         return reply.json()["choices"][0]["message"]["content"]

@@ -11,9 +11,9 @@ from tests.lessons.graded import changed, table, unmet
 SOLUTION = lesson("04").solution.read_text("utf-8")
 START = "    end = anyio.current_time() + budget\n"
 MODERATED = '    await ask(client, url, "mock-moderator", question, end - anyio.current_time())\n'
-LARGE = '        return await ask(client, url, "gpt-4o", question, left - RESERVE)\n'
+LARGE = '        return await ask(client, url, "gpt-5", question, left - RESERVE)\n'
 SMALL = (
-    '        return await ask(client, url, "gpt-4o-mini", question, end - anyio.current_time())\n'
+    '        return await ask(client, url, "gpt-5-mini", question, end - anyio.current_time())\n'
 )
 HANDLE = "async def handle(client, url, question, budget):"
 LIMIT = "        with anyio.fail_after(limit):\n"
@@ -376,7 +376,7 @@ WRONG = {
             ("import anyio\n", "import asyncio\n\nimport anyio\n"),
             (
                 LARGE,
-                '        small = ask(client, url, "gpt-4o-mini", question, left)\n'
+                '        small = ask(client, url, "gpt-5-mini", question, left)\n'
                 "        spare = asyncio.create_task(small)\n" + LARGE,
             ),
             (SMALL, "        return await spare\n"),

@@ -24,7 +24,7 @@ from helpers.mock_llm import MockLLM, Profile
 
 # Seconds between the moderator's answer and the next request.
 PAUSE = 0.1
-_MODEL = "gpt-4o-mini"
+_MODEL = "gpt-5-mini"
 _QUESTIONS = questions(8)
 # Long enough for requests to overlap even on a busy machine. A longer question takes longer, so
 # that a guessed pause does not stand for waiting for the moderator.

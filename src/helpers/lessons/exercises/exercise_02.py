@@ -23,7 +23,7 @@ from helpers.lessons.exercises.criteria import (
 )
 from helpers.mock_llm import MockLLM, Profile
 
-_MODEL = "gpt-4o"
+_MODEL = "gpt-5"
 _USERS = 8
 # Per user, one after another.
 _TURNS = 4

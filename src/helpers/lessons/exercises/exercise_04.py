@@ -42,7 +42,7 @@ _SLOW_MODERATOR = 0.8
 _SLOW_LARGE = 1.3
 # Seconds: less than the reserve.
 _SLOW_SMALL = 0.25
-_LARGE, _SMALL = "gpt-4o", "gpt-4o-mini"
+_LARGE, _SMALL = "gpt-5", "gpt-5-mini"
 _PROFILE = Profile(base=0.05, prefill_rate=100_000, decode_rate=1_000)
 
 
@@ -100,7 +100,7 @@ class _Outcome:
     """Seconds by which something may be late."""
 
     def of(self, model: str) -> list[Request]:
-        return [request for request in self.requests if request.model == model]
+        return [request for request in self.requests if _role(request.model or "") == model]
 
     def calls(self, model: str) -> list[float]:
         """When it was called, on the clock of the requests."""
@@ -142,7 +142,7 @@ def _client(number: int, calls: list[tuple[str, float]]) -> httpx.AsyncClient:
     async def trouble(request: httpx.Request) -> None:
         # Here, since an SDK that is given this client sets its own.
         request.headers["authorization"] = f"Bearer {_key(number)}"
-        model = str(json.loads(request.content).get("model"))
+        model = _role(str(json.loads(request.content).get("model")))
         calls.append((model, perf_counter()))
         found = _CASES[number].trouble.get(model, 0.0)
         if isinstance(found, str):
@@ -151,6 +151,13 @@ def _client(number: int, calls: list[tuple[str, float]]) -> httpx.AsyncClient:
             await anyio.sleep(found)
 
     return httpx.AsyncClient(event_hooks={"request": [trouble]}, timeout=60)
+
+
+def _role(model: str) -> str:
+    """Solutions name models of any generation: what is called mini is the small one."""
+    if model == MODERATOR:
+        return model
+    return _SMALL if "mini" in model else _LARGE
 
 
 def _key(number: int) -> str:

@@ -349,12 +349,13 @@ EXERCISE = Exercise(
         "Decide first, then wait. A reply is a success, or a permanent error, or a transient error "
         "that may succeed later: look at its status, at `error.code` in its body, and at its "
         "headers. Raise permanent errors at once: `reply.raise_for_status()`.",
-        "`told` in this lesson reads all three forms of the header. If there is no header, sleep "
-        "for `random.uniform(0, BASE * 2**attempt)` with `await anyio.sleep`, counting attempts "
-        "from 0. Do not sleep after the last attempt.",
+        "`retry_after` in this lesson reads all three forms of the header. If there is no header, "
+        "sleep for `random.uniform(0, BASE * 2**attempt)` with `await anyio.sleep`, counting "
+        "attempts from 0. Do not sleep after the last attempt.",
         "Permanent errors are: a status below 500 other than 429; the code `insufficient_quota`; "
-        "`told(reply.headers) > LONGEST`; and a 429 if `count_prompt_tokens(body['messages'])` is "
-        "greater than the header `x-ratelimit-limit-tokens`, if there is one.",
+        "`retry_after(reply.headers) > LONGEST`; and a 429 if "
+        "`count_prompt_tokens(body['messages'])` is greater than the header "
+        "`x-ratelimit-limit-tokens`, if there is one.",
     ),
     explanation=(
         "The server knows when it has room, so a wait that it names is not shortened. Where it "
