@@ -36,6 +36,7 @@ from uuid import uuid4
 
 from helpers import MockLLM, Predict, Scratch, Workers, compare, run, table
 
+conversations = {}
 TURNS = [f"Question {number} about my order." for number in range(1, 9)]
 llm = MockLLM("medium", speed=10, answer_tokens=16).start()
 print("A mock provider is running. All its times are divided by 10.")
@@ -46,10 +47,8 @@ print("A mock provider is running. All its times are divided by 10.")
 # `wrong` is one turn of a chat service. `ask` sends messages to the model and returns its answer; `session` names the conversation.
 # In production, the service is restarted and has more than one worker. `Workers` starts it like that: each worker is a process with its own memory, and the turns go to the workers in rotation.
 
+
 # %%
-conversations = {}
-
-
 async def wrong(ask, session, text):
     history = conversations.setdefault(session, [])
     history.append({"role": "user", "content": text})
