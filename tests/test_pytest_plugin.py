@@ -63,7 +63,8 @@ def test_it(mock_llm):
     messages = [{"role": "user", "content": "Hi"}]
     answer = openai.OpenAI().chat.completions.create(model="gpt-5", messages=messages)
     assert answer.choices[0].message.content == "Scripted."
-    anthropic.Anthropic().messages.create(model="claude-sonnet-5-5", messages=messages, max_tokens=9)
+    claude = anthropic.Anthropic()
+    claude.messages.create(model="claude-sonnet-5-5", messages=messages, max_tokens=9)
     assert len(mock_llm.ledger().requests) == 2
 
 def test_the_next(mock_llm):
