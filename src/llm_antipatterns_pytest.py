@@ -20,22 +20,41 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "mock_llm(profile='instant', *, speed, seed, ...): the options of `helpers.MockLLM` with "
-        "which the provider behind the fixture `mock_llm` runs",
+        "which the provider behind the fixture `mock_llm` runs; with environment=True the test's "
+        "OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL and ANTHROPIC_API_KEY lead to it",
     )
 
 
 @pytest.fixture
-def mock_llm(request: pytest.FixtureRequest, _mock_llm_servers: _Servers) -> MockLLM:
+def mock_llm(
+    request: pytest.FixtureRequest, _mock_llm_servers: _Servers, monkeypatch: pytest.MonkeyPatch
+) -> MockLLM:
     """A running mock LLM provider with an empty ledger, set by the marker ``mock_llm``.
 
     The server is started once per session (with pytest-xdist: per worker) and reset for each test.
     """
+    options = _marked(request.node)
+    in_environment = options.pop("environment", False)
     try:
-        llm, changes = _mock_llm_servers(_marked(request.node))
+        llm, changes = _mock_llm_servers(options)
         _start_afresh(llm, changes)
     except ValueError as error:
         pytest.fail(f"the marker mock_llm: {error}", pytrace=False)
+    if in_environment:
+        for name, value in _environment(llm).items():
+            monkeypatch.setenv(name, value)
     return llm
+
+
+def _environment(llm: MockLLM) -> dict[str, str]:
+    """What leads the SDKs' clients to the server, which are made without arguments."""
+    key = "sk-mock"
+    return {
+        "OPENAI_BASE_URL": llm.url,
+        "OPENAI_API_KEY": key,
+        "ANTHROPIC_BASE_URL": llm.url.removesuffix("/v1"),
+        "ANTHROPIC_API_KEY": key,
+    }
 
 
 def _start_afresh(llm: MockLLM, options: dict[str, Any]) -> None:

@@ -52,6 +52,28 @@ def test_it(mock_llm):
     )
 
 
+def test_the_sdks_find_it_by_the_environment(project: pytest.Pytester) -> None:
+    run(
+        project,
+        """
+import os, anthropic, openai, pytest
+
+@pytest.mark.mock_llm(environment=True, script=[{"text": "Scripted."}])
+def test_it(mock_llm):
+    messages = [{"role": "user", "content": "Hi"}]
+    answer = openai.OpenAI().chat.completions.create(model="gpt-5", messages=messages)
+    assert answer.choices[0].message.content == "Scripted."
+    claude = anthropic.Anthropic()
+    claude.messages.create(model="claude-sonnet-5-5", messages=messages, max_tokens=9)
+    assert len(mock_llm.ledger().requests) == 2
+
+def test_the_next(mock_llm):
+    assert mock_llm.url != os.environ.get("OPENAI_BASE_URL")
+""",
+        passed=2,
+    )
+
+
 def test_the_server_is_shared_and_reset(project: pytest.Pytester) -> None:
     run(
         project,

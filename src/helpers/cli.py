@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from helpers.mock_llm.settings.faults import KINDS, Fault, parse_fault
 from helpers.mock_llm.settings.limits import Limits
 from helpers.mock_llm.settings.options import Options, wording_of
+from helpers.mock_llm.settings.script import Rule
 from helpers.mock_llm.settings.settings import Changes, Settings
 
 app = typer.Typer(
@@ -153,7 +154,8 @@ def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
         _option(name, field, panel)
         for panel, options in _PANELS.items()
         for name, field in options.model_fields.items()
-        if name not in ("limits", "faults") and not (panel is None and name in Changes.model_fields)
+        if name not in ("limits", "faults", "script", "models")
+        and not (panel is None and name in Changes.model_fields)
     ]
     own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
     vars(command)["__signature__"] = inspect.Signature([*made, *own])
@@ -179,6 +181,19 @@ def serve(
             f"{', '.join(name for name in Fault.model_fields if name != 'kind')}.",
         ),
     ] = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel="The model",
+            help="A .yaml, .toml or .json file with answers by rules, such as "
+            "'- {last_message: weather, call: {name: get_weather}}'. A rule's options: "
+            f"{', '.join(field.alias or name for name, field in Rule.model_fields.items())}.",
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A further model's name, which may be any; may be repeated."),
+    ] = None,
     **options: Any,
 ) -> None:
     """Run the mock LLM server in the foreground until Ctrl-C.
@@ -186,7 +201,7 @@ def serve(
     It listens on 127.0.0.1 only and ends with the process that started it.
     """
     from helpers.mock_llm.server import serve_forever
-    from helpers.mock_llm.settings.files import read_config
+    from helpers.mock_llm.settings.files import read_config, read_script
 
     try:
         settings = {"port": _SERVE_PORT} | (read_config(config) if config else {})
@@ -196,6 +211,10 @@ def serve(
             given["limits"] = dict(settings.get("limits") or {}) | limits
         if fault:
             given["faults"] = [parse_fault(text) for text in fault]
+        if script:
+            given["script"] = read_script(script)
+        if model:
+            given["models"] = model
         serve_forever(**Settings(**settings | given).to_json())
     except ValueError as error:
         _fail(error)

@@ -6,3 +6,5 @@ from .settings.faults import Fault as Fault
 from .settings.limits import Limits as Limits
 from .settings.profiles import PROFILES as PROFILES
 from .settings.profiles import Profile as Profile
+from .settings.script import Call as Call
+from .settings.script import Rule as Rule

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TypeAlias
 
@@ -85,8 +86,8 @@ class App:
             "/v1/embeddings": _Route({"POST": Embeddings(engine).answer}, asks_model=True),
             "/v1/messages": _Route({"POST": messages.answer}, dialect=ANTHROPIC, asks_model=True),
             "/v1/messages/count_tokens": _Route({"POST": messages.count}, dialect=ANTHROPIC),
-            "/v1/models": _Route({"GET": list_models}, dialect=None),
-            "/v1/models/{id}": _Route({"GET": show_model}, dialect=None),
+            "/v1/models": _Route({"GET": partial(list_models, engine.models)}, dialect=None),
+            "/v1/models/{id}": _Route({"GET": partial(show_model, engine.models)}, dialect=None),
             "/v1/responses": _Route({"POST": stored.create}, asks_model=True),
             "/v1/responses/compact": _Route({}),
             "/v1/responses/input_tokens": _Route({"POST": stored.count}),

@@ -7,6 +7,7 @@ import secrets
 import sys
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ import httpx
 from helpers.mock_llm.event_stream import EventReader
 from helpers.mock_llm.records.ledger import Connection, Ledger, Request
 from helpers.mock_llm.settings.options import takes
+from helpers.mock_llm.settings.script import Rule
 from helpers.mock_llm.settings.settings import Changes, Settings
 from helpers.processes import Child, ChildFailedError, StartStop
 
@@ -139,6 +141,14 @@ class MockLLM(StartStop):
         settings = Settings(**{**dict(self._settings), **given})
         self._control("POST", "configure", json.dumps(settings.to_json(given)))
         self._settings = settings
+
+    def script(self, rules: Sequence[Rule | dict[str, Any]]) -> None:
+        """Answer by rules from now on, also after a restart; ``[]`` ends that. See `Rule`.
+
+        ``llm.script([{"last_message": "weather", "call": {"name": "get_weather"}}])``. Raises
+        ValueError for an invalid rule.
+        """
+        self.configure(script=[*rules])  # type: ignore[list-item]  # dicts become rules
 
     async def __aenter__(self) -> Self:
         abandoned = threading.Event()

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from helpers.mock_llm.anthropic.messages_answer import MessageAnswer
-from helpers.mock_llm.anthropic.messages_prompt import Prompt, read_prompt
+from helpers.mock_llm.anthropic.messages_prompt import Prompt, read_conversation, read_prompt
 from helpers.mock_llm.anthropic.messages_request import (
     CountRequest,
     ManualThinking,
@@ -59,8 +59,12 @@ class Messages:
 
     async def _parse(self, model: type[_Request], exchange: Exchange, body: bytes) -> _Request:
         headers = exchange.request_headers
-        request = await read(lambda body: parse(model, body, headers), body)
-        exchange.name_model(check_anthropic_model(request.model))
+        request = await read(
+            lambda body: parse(model, body, headers), body, lenient=self._engine.lenient
+        )
+        exchange.name_model(
+            self._engine.further_model(request.model) or check_anthropic_model(request.model)
+        )
         return request
 
     async def _check(self, exchange: Exchange, request: CountRequest, body: bytes) -> None:
@@ -97,6 +101,7 @@ def _generation(request: MessageRequest, prompt: Prompt) -> GenerationRequest:
         thinking_budget=_thinking_budget(request),
         shows_thinking=request.thinks and getattr(thinking, "display", None) != "omitted",
         marks=prompt.marks,
+        conversation=lambda: read_conversation(request),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from helpers.mock_llm.anthropic.blocks import CacheControl
 from helpers.mock_llm.anthropic.messages_request import CountRequest
+from helpers.mock_llm.model.conversation import Conversation, text_of
 from helpers.mock_llm.model.prefix_cache import Marks
 from helpers.mock_llm.model.tokens import (
     CLOSING,
@@ -61,6 +62,18 @@ def read_prompt(request: CountRequest) -> Prompt:
         prompt.end_block(request.cache_control)
     prompt.tokens += PRIMING
     return prompt
+
+
+def read_conversation(request: CountRequest) -> Conversation:
+    """What a script looks at."""
+    texts, results, calls = [text_of(request.system_blocks)], [], 0
+    for turn in request.messages:
+        for block in turn.blocks:
+            calls += block["type"] == "tool_use"
+            if block["type"] == "tool_result":
+                results.append(text_of(block.get("content")))
+        texts.append(text_of(turn.blocks) or (results[-1] if results else ""))
+    return Conversation(tuple(texts), calls, results[-1] if results else None)
 
 
 def _read_blocks(prompt: Prompt, role: str, blocks: Sequence[Any]) -> None:

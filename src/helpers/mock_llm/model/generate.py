@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from helpers.mock_llm.model.conversation import Conversation
 from helpers.mock_llm.model.json_schema import Budget, instance
 from helpers.mock_llm.model.logprobs import token_logprobs
 from helpers.mock_llm.model.prefix_cache import Marks
@@ -69,6 +71,8 @@ class GenerationRequest:
     """Alternatives to each token of a text; None for no log probabilities at all."""
     marks: Marks | None = None
     """What the client wants cached; None where the provider decides."""
+    conversation: Callable[[], Conversation] | None = None
+    """Reads what was said, for those who ask; None where the prompt is no conversation."""
 
     @property
     def takes_long(self) -> bool:

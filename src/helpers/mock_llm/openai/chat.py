@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from helpers.mock_llm.model.conversation import of_messages
 from helpers.mock_llm.model.generate import GenerationRequest, Tool
 from helpers.mock_llm.model.tokens import prompt_tokens
 from helpers.mock_llm.openai.chat_answer import chat_answer
@@ -27,9 +28,13 @@ class Chat:
 
     async def answer(self, exchange: Exchange) -> None:
         body = await named_body(exchange)
-        request = await read(parse, body)
+        request = await read(parse, body, lenient=self._engine.lenient)
         exchange.name_model(
-            check_text_model(request.model, "v1/chat/completions", exchange.deployment)
+            check_text_model(
+                request.model,
+                "v1/chat/completions",
+                exchange.deployment or self._engine.further_model(request.model),
+            )
         )
         exchange.count_messages(len(request.messages))
         tools = [*(request.tools or ()), *(request.functions or ())]
@@ -46,6 +51,7 @@ class Chat:
             schema=_schema(request),
             top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
             thinking_budget=0 if request.reasoning_effort == "none" else None,
+            conversation=lambda: of_messages(request.messages),
         )
         if tools:
             _add_tools(generation, request)

@@ -20,7 +20,7 @@ PADDING = [("kT3vZq9LwXb2RmYc" * 2)[k : k + 16 - k % 8] for k in range(16)]
 
 
 def chat_answer(completion: Completion, request: ChatRequest) -> ChatAnswer:
-    plain = not request.logprobs and request.response_format is None and not _calls(completion)
+    plain = completion.of_words and not request.logprobs and not _calls(completion)
     return _PlainText(completion, request) if plain else _AnyAnswer(completion, request)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from helpers.mock_llm.model.conversation import Conversation
 from helpers.mock_llm.model.generate import Choice, GenerationRequest, Text
 from helpers.mock_llm.model.logprobs import token_logprobs
 from helpers.mock_llm.model.tokens import decode, encode, encoding, pieces
@@ -91,8 +92,12 @@ class Completions:
 
     async def answer(self, exchange: Exchange) -> None:
         body = await named_body(exchange)
-        request = await read(_parse, body)
-        exchange.name_model(check_completion_model(request.model, exchange.deployment))
+        request = await read(_parse, body, lenient=self._engine.lenient)
+        exchange.name_model(
+            check_completion_model(
+                request.model, exchange.deployment or self._engine.further_model(request.model)
+            )
+        )
         prompts = await self._engine.tokenize(partial(_prompts, request.prompt), len(body))
         exchange.count_messages(len(prompts))
         _check_echo(request, prompts)
@@ -110,6 +115,7 @@ class Completions:
             stop=stop,
             top_logprobs=request.logprobs,
             thinking_budget=0,
+            conversation=lambda: Conversation(tuple(map(decode, prompts))),
         )
         await self._engine.answer(
             exchange,

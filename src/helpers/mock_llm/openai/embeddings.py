@@ -48,7 +48,11 @@ class Embeddings:
     async def answer(self, exchange: Exchange) -> None:
         body = await named_body(exchange)
         request = await read(partial(validate, EmbeddingRequest), body)
-        exchange.name_model(check_embedding_model(request.model, exchange.deployment))
+        exchange.name_model(
+            check_embedding_model(
+                request.model, exchange.deployment or self._engine.further_model(request.model)
+            )
+        )
         size = _size(request)
         count = len(request.input) if isinstance(request.input, list) else 1
         # Vectors are work too: a few thousand numbers take as long as so many bytes of text.

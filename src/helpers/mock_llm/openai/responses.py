@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
+from helpers.mock_llm.model.conversation import of_messages
 from helpers.mock_llm.model.generate import GenerationRequest
 from helpers.mock_llm.model.tokens import PRIMING, prompt_tokens
 from helpers.mock_llm.openai.background import Jobs
@@ -40,8 +41,8 @@ class Responses:
 
     async def create(self, exchange: Exchange) -> None:
         body = await exchange.body()
-        request = await read(partial(parse, ResponseRequest), body)
-        model = exchange.name_model(check_text_model(request.model or "", "v1/responses"))
+        request = await read(partial(parse, ResponseRequest), body, lenient=self._engine.lenient)
+        model = exchange.name_model(self._model(request))
         items, size = self._conversation(request, len(body))
         exchange.count_messages(len(items))
         prompt = await self._engine.tokenize(lambda: self._prompt(request, items), size)
@@ -57,6 +58,7 @@ class Responses:
             thinking_budget=0 if _rests(request) else None,
             top_logprobs=request.top_logprobs or 0 if request.wants_logprobs else None,
             shows_thinking=_wants_summary(request),
+            conversation=lambda: of_messages(_chat(request, items)),
         )
 
         keep = partial(self._keep, request, items, size)
@@ -70,10 +72,14 @@ class Responses:
         else:
             await self._engine.answer(exchange, generation, write, streamed=bool(request.stream))
 
+    def _model(self, request: CountRequest) -> str:
+        name = request.model or ""
+        return check_text_model(name, "v1/responses", self._engine.further_model(name))
+
     async def count(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = await read(partial(parse, CountRequest), body)
-        exchange.name_model(check_text_model(request.model or "", "v1/responses"))
+        exchange.name_model(self._model(request))
         items, size = self._conversation(request, len(body))
         prompt = await self._engine.tokenize(lambda: _prompt(request, items), size)
         await _reply(exchange, {"object": "response.input_tokens", "input_tokens": len(prompt)})
@@ -191,10 +197,15 @@ def _listed(item: _Item, id: str) -> _Item:
 
 
 def _prompt(request: CountRequest, items: Iterable[_Item]) -> list[int]:
+    return prompt_tokens(_chat(request, items), request.tools or ())
+
+
+def _chat(request: CountRequest, items: Iterable[_Item]) -> list[dict[str, Any]]:
+    """The conversation as the model reads it."""
     messages = _messages(items)
     if request.instructions is not None:
         messages.insert(0, {"role": "developer", "content": request.instructions})
-    return prompt_tokens(messages, request.tools or ())
+    return messages
 
 
 def _messages(items: Iterable[_Item]) -> list[dict[str, Any]]:

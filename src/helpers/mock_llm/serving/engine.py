@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
+from helpers.mock_llm.model.conversation import schema_in
 from helpers.mock_llm.model.generate import Choice, GenerationRequest, TooLongError, generate
 from helpers.mock_llm.model.latency import Schedule, Slots
 from helpers.mock_llm.model.prefix_cache import PrefixCache
@@ -16,9 +18,10 @@ from helpers.mock_llm.model.schema_form import SchemaError
 from helpers.mock_llm.model.windows import Window, window_of
 from helpers.mock_llm.model.words import answer, prompt_digest
 from helpers.mock_llm.records.ledger import Request
-from helpers.mock_llm.serving import errors, fault_injection
+from helpers.mock_llm.serving import errors, fault_injection, script
 from helpers.mock_llm.serving.admission import Admission
 from helpers.mock_llm.serving.dialect import retry_after
+from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.exchange import Exchange
 from helpers.mock_llm.serving.fault_plan import HEADER, FaultPlan, read_header
 from helpers.mock_llm.serving.rate_limits import (
@@ -31,6 +34,7 @@ from helpers.mock_llm.serving.sending import Answer, send_whole, stream
 from helpers.mock_llm.settings.faults import Fault
 from helpers.mock_llm.settings.limits import RetryAfter
 from helpers.mock_llm.settings.profiles import Profile
+from helpers.mock_llm.settings.script import Rule
 from helpers.mock_llm.settings.settings import Settings
 
 _T = TypeVar("_T")
@@ -56,6 +60,8 @@ class Completion:
     thoughts: list[str]
     """The reasoning token by token, where it is shown; else it is hidden."""
     choices: list[Choice]
+    of_words: bool = True
+    """The text is made of the model's own words, and needs no escaping in JSON."""
     cached_tokens: int = 0
     """Of the prompt's tokens; known when the model reads it."""
     cache_writes: int = 0
@@ -107,6 +113,20 @@ class Engine:
         self._profile = settings.scaled_profile
         self._slots.resize(self._profile.slots)
 
+    @property
+    def lenient(self) -> bool:
+        """Whether parameters that the provider does not know are ignored."""
+        return self._settings.lenient
+
+    @property
+    def models(self) -> Sequence[str]:
+        """Further names, which may be any."""
+        return self._settings.models
+
+    def further_model(self, name: str) -> str | None:
+        """The name, if it is one of `models`."""
+        return name if name in self._settings.models else None
+
     def window_of(self, model: str) -> Window:
         return window_of(model, self._profile.context_window)
 
@@ -130,6 +150,8 @@ class Engine:
         exchange.admission = Admission(self._limiter, key)
         if HEADER in exchange.request_headers:
             exchange.fault = read_header(exchange.request_headers[HEADER])
+        if script.HEADER in exchange.request_headers:
+            exchange.rule = script.read_header(exchange.request_headers[script.HEADER])
 
     def _admit(self, exchange: Exchange, costs: Costs) -> None:
         """Count a request for ``record.model`` against its limits. Raises ApiError."""
@@ -168,24 +190,39 @@ class Engine:
 
     async def prepare(self, exchange: Exchange, generation: GenerationRequest) -> Prepared:
         """What happens before a request waits for a slot. Raises ApiError, AbortedResponseError."""
-        record, profile, settings = exchange.record, self._profile, self._settings
+        record, settings = exchange.record, self._settings
         record.prompt_tokens = len(generation.prompt)
         _check_length(generation, self.window_of(generation.model))
-        try:
-            if generation.takes_long or (settings.answer_tokens or 0) > _LONG_ANSWER:
-                completion = await asyncio.to_thread(self._think, generation, exchange.id, profile)
-            else:
-                completion = self._think(generation, exchange.id, profile)
-        except SchemaError as error:
-            raise errors.invalid_schema(error.message) from None
-        except TooLongError:
-            raise errors.answer_too_long() from None
+        rules = settings.script if exchange.rule is None else (exchange.rule,)
+        rule = script.find(rules, generation)
+        if rule is not None or not _follow_prompt(generation):
+            completion = await self._complete(exchange, generation, rule)
+        else:
+            try:
+                completion = await self._complete(exchange, generation, None)
+            except ApiError:  # the prompt's schema may be one that nothing fits
+                generation.schema = None
+                completion = await self._complete(exchange, generation, None)
         if self._limiter is not None:
             lookup = self._cache.look_up(generation.model, generation.prompt, generation.marks)
             longest = _longest_answer(generation, completion)
             costs = exchange.dialect.costs(completion.prompt_tokens, lookup.read, longest)
             self._admit(exchange, costs)
         return Prepared(generation, completion, self._inject_before(exchange))
+
+    async def _complete(
+        self, exchange: Exchange, generation: GenerationRequest, rule: Rule | None
+    ) -> Completion:
+        """Raises ApiError (400)."""
+        think = partial(self._think, generation, exchange.id, self._profile, rule)
+        try:
+            if generation.takes_long or (self._settings.answer_tokens or 0) > _LONG_ANSWER:
+                return await asyncio.to_thread(think)
+            return think()
+        except SchemaError as error:
+            raise errors.invalid_schema(error.message) from None
+        except TooLongError:
+            raise errors.answer_too_long() from None
 
     async def carry_out(
         self, exchange: Exchange, prepared: Prepared, write: Callable[[Completion], Answer]
@@ -265,7 +302,9 @@ class Engine:
             number=record.id,
         )
 
-    def _think(self, generation: GenerationRequest, id: str, profile: Profile) -> Completion:
+    def _think(
+        self, generation: GenerationRequest, id: str, profile: Profile, rule: Rule | None
+    ) -> Completion:
         window = self.window_of(generation.model)
         room = window.context - (generation.longest_prompt or len(generation.prompt))
         for limit in (generation.limit, window.answer):
@@ -278,13 +317,26 @@ class Engine:
             created=int(time.time()),
             prompt_tokens=len(generation.prompt),
             thinking_tokens=thinking,
+            of_words=rule is None and generation.schema is None,
             thoughts=_thoughts(generation, settings.seed, thinking)
             if generation.shows_thinking
             else [],
-            choices=generate(
+            choices=script.choices(rule, generation, room - thinking, settings.seed)
+            if rule is not None
+            else generate(
                 generation, room=room - thinking, seed=settings.seed, length=settings.answer_tokens
             ),
         )
+
+
+def _follow_prompt(generation: GenerationRequest) -> bool:
+    """Take a JSON schema from the prompt, if there is one and the request has none of its own."""
+    if generation.schema or generation.calls_tools or generation.conversation is None:
+        return False
+    schema = schema_in(generation.conversation())
+    if schema is not None:
+        generation.schema = schema
+    return schema is not None
 
 
 def _thoughts(generation: GenerationRequest, seed: int, count: int) -> list[str]:

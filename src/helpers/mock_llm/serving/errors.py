@@ -33,6 +33,8 @@ class ApiError(Exception):
         self.headers = headers
         self.details = details
         """Anthropic's, for a cause that has a code."""
+        self.unknown: str | None = None
+        """Name of the parameter that does not exist, if that is all."""
 
 
 def malformed_json() -> ApiError:

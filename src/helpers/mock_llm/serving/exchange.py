@@ -27,6 +27,7 @@ from helpers.mock_llm.serving.dialect import Dialect
 from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.serving.request_body import read_body
 from helpers.mock_llm.settings.faults import Fault
+from helpers.mock_llm.settings.script import Rule
 
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
@@ -53,6 +54,8 @@ class Exchange:
     streaming: bool = False
     fault: Fault | None = None
     """What the request's header asks to go wrong."""
+    rule: Rule | None = None
+    """The answer that the request's header asks for."""
     interruption: Callable[[], Awaitable[None]] | None = None
     """What happens in place of the answer's end; in that of a body's second half."""
     admission: Admission = field(default_factory=lambda: Admission(None, b""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
@@ -91,20 +92,22 @@ def check_embedding_model(name: str, deployment: str | None = None) -> str:
     return name
 
 
-async def list_models(exchange: Exchange) -> None:
+async def list_models(further: Sequence[str], exchange: Exchange) -> None:
+    """``further``: names that this server has besides."""
     if exchange.dialect.provider == "anthropic":
-        await exchange.reply(200, _anthropic_page(parse_qs(exchange.query.decode("latin-1"))))
+        query = parse_qs(exchange.query.decode("latin-1"))
+        await exchange.reply(200, _anthropic_page(further, query))
     else:
-        cards = [_card(name) for name in _LISTED]
+        cards = [_card(name) for name in dict.fromkeys([*_LISTED, *further])]
         await exchange.reply(200, json.dumps({"object": "list", "data": cards}).encode())
 
 
-async def show_model(exchange: Exchange) -> None:
+async def show_model(further: Sequence[str], exchange: Exchange) -> None:
     name = exchange.path.removeprefix("/v1/models/")
     if exchange.dialect.provider == "anthropic":
-        card = _anthropic_card(check_anthropic_model(name))
+        card = _anthropic_card(name if name in further else check_anthropic_model(name))
     else:
-        card = _card(check_model(name))
+        card = _card(name if name in further else check_model(name))
     await exchange.reply(200, json.dumps(card).encode())
 
 
@@ -113,8 +116,9 @@ def _card(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": _CREATED, "owned_by": owner}
 
 
-def _anthropic_page(query: dict[str, list[str]]) -> bytes:
+def _anthropic_page(further: Sequence[str], query: dict[str, list[str]]) -> bytes:
     names = [name for name in _LISTED if name.startswith(_ANTHROPIC)]
+    names += [name for name in further if name not in names]
     [limit], [after], [before] = (
         query.get(key, [default])[:1]
         for key, default in (("limit", "20"), ("after_id", ""), ("before_id", ""))

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
@@ -29,14 +30,35 @@ _STRETCH = 256 * 1024
 # Of keys, strings and values. Pydantic lists every key that is unknown, at 2 µs each.
 _MAX_COUNTS = {b'":': 200_000, b'"': 1_000_000, b",": 1_000_000}
 
+# Unknown parameters that a lenient server ignores.
+_MAX_UNKNOWN = 50
+
 FailFastList: TypeAlias = Annotated[list[_T], Field(fail_fast=True)]
 """A list whose items are not read beyond the first that is wrong."""
 
 
-async def read(parse: Callable[[bytes], _T], body: bytes) -> _T:
-    """What ``parse`` makes of a body, without blocking the loop. A schema may be slow to check."""
+async def read(parse: Callable[[bytes], _T], body: bytes, *, lenient: bool = False) -> _T:
+    """What ``parse`` makes of a body, without blocking the loop. A schema may be slow to check.
+
+    ``lenient``: without the parameters that it does not know.
+    """
+    if lenient:
+        parse = partial(_read_known, parse)
     if len(body) > _LONG or _SCHEMA.search(body):
         return await asyncio.to_thread(parse, body)
+    return parse(body)
+
+
+def _read_known(parse: Callable[[bytes], _T], body: bytes) -> _T:
+    for _ in range(_MAX_UNKNOWN):
+        try:
+            return parse(body)
+        except ApiError as error:
+            if error.unknown is None:
+                raise
+            fields = from_json(body)
+            del fields[error.unknown]
+            body = json.dumps(fields, ensure_ascii=False).encode()
     return parse(body)
 
 
@@ -51,7 +73,10 @@ def validate(
         error = _most_telling(failure.errors(include_url=False))
         if error["type"] == "json_invalid":
             raise malformed_json() from None
-        raise refuse(error, from_json(body)) from None
+        refusal = refuse(error, from_json(body))
+        if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+            refusal.unknown = str(error["loc"][0])
+        raise refusal from None
 
 
 def _check_json(body: bytes) -> None:

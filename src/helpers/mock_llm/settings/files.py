@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from helpers.mock_llm.settings.limits import Limits
 from helpers.mock_llm.settings.options import wording_of
+from helpers.mock_llm.settings.script import Rule
 from helpers.mock_llm.settings.settings import Settings
 
 # YAML 1.1 reads 12:30:45 as a number: 45,045.
 _BASE_60 = re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?")
+_KINDS = (".yaml", ".yml", ".toml")
 # The most that a YAML file may hold: levels, and values with those that aliases repeat.
 _DEPTH, _VALUES = 20, 10_000
 
@@ -34,17 +38,37 @@ def read_config(path: Path) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in config}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_script(path: Path) -> Sequence[Rule]:
+    """The rules in a file: a list, or a list called ``script``. Raises ValueError: one sentence."""
+    try:
+        rules = _read_values(path, "a script", (".json", *_KINDS))
+        if isinstance(rules, dict) and rules.keys() == {"script"}:
+            rules = rules["script"]
+        return Settings(script=rules).script
+    except RecursionError:
+        raise ValueError(f"{path}: the file is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read_values(path: Path, what: str, kinds: tuple[str, ...]) -> Any:
     kind = path.suffix.lower()
-    if kind not in (".yaml", ".yml", ".toml"):
-        raise ValueError("the name of a settings file must end in .yaml, .yml or .toml")
+    if kind not in kinds:
+        names = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+        raise ValueError(f"the name of {what} file must end in {names}")
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError:
         raise ValueError("the file is not UTF-8 text: save it as such") from None
     except OSError as error:
         raise ValueError(f"the file cannot be read: {error.strerror}") from None
-    config = tomllib.loads(text) if kind == ".toml" else _read_yaml(text)
+    if kind == ".json":
+        return json.loads(text)
+    return tomllib.loads(text) if kind == ".toml" else _read_yaml(text)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    config = _read_values(path, "a settings", _KINDS)
     if not isinstance(config, dict):
         raise ValueError("the file must hold settings by name, such as `profile: small`")
     for option, field in Limits.model_fields.items():

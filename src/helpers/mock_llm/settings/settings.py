@@ -11,6 +11,7 @@ from helpers.mock_llm.settings.faults import Fault
 from helpers.mock_llm.settings.limits import Limits
 from helpers.mock_llm.settings.options import Options, Wording
 from helpers.mock_llm.settings.profiles import PROFILES, Profile, find_profile
+from helpers.mock_llm.settings.script import Script
 
 
 class Changes(Options):
@@ -47,6 +48,7 @@ class Changes(Options):
         Field(description="What goes wrong, and for which requests."),
         Wording(must="a list of faults, each with its kind"),
     ] = ()
+    script: Script = ()
     finish_abandoned: Annotated[
         bool, Field(description="Keep generating, and billing, after the client disconnects.")
     ] = False
@@ -72,6 +74,15 @@ class Settings(Changes):
         Field(pattern=r"^[!-~]+$", description="Refuse requests without this key."),
         Wording(must="letters, digits, and ASCII punctuation, or None to require no key"),
     ] = None
+    models: Annotated[
+        Sequence[Annotated[str, Field(pattern=r"^[\w./:@+-]{1,200}$")]],
+        AfterValidator(tuple),
+        Field(description="Further names of models, which may be any."),
+        Wording(must="a list of names of letters, digits and . / : @ + - _", flag="model"),
+    ] = ()
+    lenient: Annotated[
+        bool, Field(description="Ignore parameters that the provider does not know.")
+    ] = False
     tls: Annotated[
         bool, Field(description="Accept https as well; `ca_file` is what clients have to trust.")
     ] = False
