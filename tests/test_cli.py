@@ -168,9 +168,23 @@ def test_the_help_of_serve_names_every_profile_and_fault() -> None:
     assert text.count("llm-antipatterns serve --") == 4
 
 
-def test_lab_serves_the_first_page(tmp_path: Path) -> None:
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project: the real one is not ours to change."""
+    root = tmp_path / "project"
+    shutil.copytree(notebooks_folder(), root / "notebooks")
+    package = Path(notebooks_folder()).parent / "src"
+    shutil.copytree(package, root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def test_lab_serves_the_first_page(project: Path, tmp_path: Path) -> None:
+    """Of the learner's copy, which has no outputs, and keeps what the learner wrote."""
     log = tmp_path / "log"
-    environment = os.environ | {"HOME": str(tmp_path)}
+    mine = project / "course" / "02_shared_client.ipynb"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(project / "src")}
     with log.open("w") as out:
         command = [*COMMAND, "lab", "--no-browser", "--port=0"]
         lab = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
@@ -184,25 +198,29 @@ def test_lab_serves_the_first_page(tmp_path: Path) -> None:
         assert found, log.read_text()
         with urllib.request.urlopen(found.group(), timeout=30) as page:  # noqa: S310
             assert page.status == 200
+        assert mine.read_text() == "precious"
+        copies = sorted(file.name for file in mine.parent.glob("*.ipynb"))
+        assert copies == sorted(file.name for file in (project / "notebooks").glob("*.ipynb"))
+        assert '"output_type"' not in (project / "course" / "01_event_loop.ipynb").read_text()
     finally:
         lab.terminate()
         lab.wait(timeout=30)
 
 
-def test_reset_restores_the_lesson_and_keeps_the_learner_s_copy(tmp_path: Path) -> None:
-    """In a copy of the project: the real one is not ours to reset."""
-    root = tmp_path / "project"
-    shutil.copytree(notebooks_folder(), root / "notebooks")
-    package = Path(notebooks_folder()).parent / "src"
-    shutil.copytree(package, root / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    mine = root / "notebooks" / "01_event_loop.ipynb"
-    mine.write_text(mine.read_text().replace("The wrong way", "My notes"))
-    environment = os.environ | {"PYTHONPATH": str(root / "src"), "LLM_ANTIPATTERNS_HOME": str(root)}
+def test_reset_restores_the_lesson_and_keeps_the_learner_s_copy(project: Path) -> None:
+    mine = project / "course" / "01_event_loop.ipynb"
+    mine.parent.mkdir()
+    came = project / "notebooks" / mine.name
+    mine.write_text(came.read_text().replace("The wrong way", "My notes"))
+    environment = os.environ | {
+        "PYTHONPATH": str(project / "src"),
+        "LLM_ANTIPATTERNS_HOME": str(project),
+    }
     done = subprocess.run(
         [*COMMAND, "reset", "01"], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    (kept,) = (root / "notebooks").glob("01_event_loop-kept-*.ipynb")
+    (kept,) = mine.parent.glob("01_event_loop-kept-*.ipynb")
     assert "My notes" in kept.read_text()
     assert "My notes" not in mine.read_text()
     assert '"outputs": []' in mine.read_text()

@@ -33,29 +33,38 @@ Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def lab(context: typer.Context) -> None:
-    """Open JupyterLab on the lessons. JupyterLab's own options are passed on to it."""
+    """Open JupyterLab on your copy of the lessons, in the folder `course`, and make it first.
+
+    JupyterLab's own options are passed on to it.
+    """
+    from helpers.lessons.course import copy_of, open_course
     from helpers.lessons.environment import clean_environment, problems
     from helpers.lessons.kernel import jupyterlab_options
 
-    start = _lesson("00").notebook
+    first = copy_of(_lesson("00"))
+    folder = first.parent
     if missing := [
         each
         for before, each in pairwise(["", *context.args])
-        if not _is_option_or_path(each, start.parent) and not _takes_a_value(before)
+        if not _is_option_or_path(each, folder) and not _takes_a_value(before)
     ]:
-        _fail(f"There is no file or folder {_short(missing[0])} in {start.parent}.")
+        _fail(f"There is no file or folder {_short(missing[0])} in {folder}.")
+    try:
+        open_course()
+    except OSError as error:
+        _fail(error)
     if problems():
         typer.echo(
             "JupyterLab and its kernels get NO_PROXY=*, and no SSL_CERT_FILE or SSL_CERT_DIR that "
             "cannot be read: the lessons only use 127.0.0.1.",
             err=True,
         )
-    options = [f"--LabApp.default_url=/lab/tree/{start.name}", *jupyterlab_options()]
+    options = [f"--LabApp.default_url=/lab/tree/{first.name}", *jupyterlab_options()]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")  # containers; JupyterLab still listens on loopback only
     command = [sys.executable, "-m", "jupyterlab", *options, *context.args]
     environment = clean_environment() if problems() else dict(os.environ)
-    os.chdir(start.parent)
+    os.chdir(folder)
     if os.name == "posix":
         # Ctrl-C then reaches JupyterLab alone.
         os.execve(command[0], command, environment)  # noqa: S606

@@ -20,10 +20,12 @@ RESET = "from helpers.cli import main; main()"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A course of one lesson: its source, and no notebook yet."""
-    folder = tmp_path / "notebooks"
-    (folder / "source").mkdir(parents=True)
-    shutil.copy(SOURCE, folder / "source")
+    """The learner's copy of a course of one lesson, with nothing in it yet."""
+    source = tmp_path / "notebooks" / "source"
+    source.mkdir(parents=True)
+    shutil.copy(SOURCE, source)
+    folder = tmp_path / "course"
+    folder.mkdir()
     # The package finds the notebooks next to itself.
     package = notebooks_folder().parent / "src" / "helpers"
     shutil.copytree(package, tmp_path / "src" / "helpers", ignore=shutil.ignore_patterns("*.pyc"))
@@ -94,7 +96,7 @@ def test_a_deleted_notebook_is_made_again(folder: Path) -> None:
 
 def test_without_a_source_the_notebook_stays(folder: Path) -> None:
     write(folder, "precious")
-    (folder / "source" / SOURCE.name).unlink()
+    (folder.parent / "notebooks" / "source" / SOURCE.name).unlink()
     assert_refused(folder, reset(folder), SOURCE.name)
 
 
@@ -116,4 +118,4 @@ def assert_refused(folder: Path, done: subprocess.CompletedProcess[str], reason:
     assert reason in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert (folder / f"{STEM}.ipynb").read_text() == "precious"
-    assert files(folder) == {"source", f"{STEM}.ipynb"}
+    assert files(folder) == {f"{STEM}.ipynb"}

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import time
 from contextlib import suppress
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
 
-import nbformat
-
-from helpers.lessons import notebook, progress
+from helpers.lessons import progress
 from helpers.lessons.catalogue import Lesson
+from helpers.lessons.course import copy_of, fresh, put
 
 
 def reset(lesson: Lesson) -> Path | None:
-    """Make the lesson's notebook from its source, without outputs, and forget the progress in it.
+    """Make the learner's notebook of a lesson as it came, and forget the progress in it.
 
     Returns the path of the copy that is kept of the learner's notebook, in the same folder; None if
     there was no notebook. Raises `OSError` if that is not possible: the learner's notebook is then
     where it was, or under the name of its copy.
     """
-    text = nbformat.writes(notebook.read_source(lesson))
-    fresh = lesson.notebook.with_name(f".{lesson.stem}-{os.getpid()}-{time.time_ns()}.new")
-    try:
-        # Written first: a full disk is noticed before the learner's notebook is touched.
-        fresh.write_text(text, "utf-8")
-        kept = _moved_away(lesson.notebook)
-        _put(fresh, lesson.notebook)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with fresh(lesson) as file:
+        kept = _moved_away(copy_of(lesson))
+        put(file, copy_of(lesson))
     progress.forget(lesson.number)
     return kept
 
@@ -57,13 +48,3 @@ def _new_name(file: Path) -> Path:
         with suppress(FileExistsError):
             kept.touch(exist_ok=False)
             return kept
-
-
-def _put(fresh: Path, file: Path) -> None:
-    """Rename a file without replacing another one, if the file system can do that."""
-    try:
-        file.hardlink_to(fresh)
-    except FileExistsError:
-        pass  # another reset has just put its own there, with the same text
-    except OSError:
-        fresh.replace(file)
