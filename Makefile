@@ -32,7 +32,8 @@ test: setup lint
 
 # What takes too long for `make test`: fuzz, soak, installing from the lock, further solutions.
 slow: setup
-	@$(RUN) -m pytest -m slow
+	@$(RUN) -m pytest -m slow --ignore=tests/lessons
+	@$(RUN) -m pytest -n 2 -m slow tests/lessons
 
 # The untimed tests and lesson 01 on each Python from 3.11 to 3.13 that is installed.
 pythons: setup
