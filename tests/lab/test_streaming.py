@@ -84,6 +84,7 @@ def test_broken_answers_are_told_by_what_came_of_them(llm: MockLLM) -> None:
         "cut": "RemoteProtocolError",
         "no_finish": "complete",
         "error_event": "complete",
+        "error_then_done": "complete",
     }
     assert [request.fault for request in run.requests] == list(readers.BREAKS)
 
