@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Start here
 #
-# Applications built on language models fail in a small number of ways, and the same ones everywhere: a blocked event loop, a client per request,
+# Applications built on language models fail in a few ways, and they are the same everywhere: a blocked event loop, a client per request,
 # no deadline, retries that make things worse. Each lesson takes one such mistake. You run the wrong and the right implementation
 # against a mock provider on your own machine and see side by side what really happened.
 #
@@ -40,7 +40,7 @@ print("This machine can run the course.")
 # A lesson has a core, which takes 20 to 25 minutes with the exercise, and further sections under *Going deeper*, which are folded. Click the button below a heading ("+ 3 cells hidden") to open it.
 #
 # 1. **Read** the incident and the wrong code. It is complete; it could be part of your own application.
-# 2. **Predict.** Commit to a number before you run anything. A wrong guess is the best way to remember the lesson.
+# 2. **Predict.** Commit to a number before you run anything. A wrong guess helps you remember the lesson.
 # 3. **Run** the wrong way, live. The picture shows each request as the server saw it, and the event loop below.
 # 4. **Compare** it with the right way. The verdict cell checks the claims of the lesson on your machine.
 # 5. **Repair** the exercise. It is graded by measurement; three hints are there when you want them.

@@ -93,7 +93,7 @@ guess.reveal(wrong_run.makespan)
 #
 # The strip below is the event loop of your code. On the same loop, the lab runs a **heartbeat**: a tiny task that wakes up fifty times a second.
 # Each tick is a heartbeat that came on time. Each block is a period in which the loop did not respond.
-# (The short block before the first request is the HTTP client loading its certificates; lesson 02 is about that.)
+# (The short block before the first request is the HTTP client loading its certificates. `httpx.post` makes a client for each call, so it happens twelve times here; lesson 02 is about that.)
 
 # %% tags=["nbval-check-output"]
 print("requests in flight at once: ", wrong_run.peak_in_flight)
@@ -283,7 +283,7 @@ asyncio_run = await run(in_threads, llm, asyncio.to_thread)
 guess_threads.reveal(asyncio_run.peak_in_flight)
 
 # %% [markdown]
-# asyncio's pool has [cores + 4 threads, at most 32](https://docs.python.org/3/library/concurrent.futures.html#concurrent.futures.ThreadPoolExecutor): code that is fast on your laptop can be slow in a container.
+# asyncio's pool has [cores + 4 threads, at most 32](https://docs.python.org/3/library/concurrent.futures.html#concurrent.futures.ThreadPoolExecutor): a small virtual machine with two cores gets six threads, however many calls wait.
 # anyio's pool has 40. For more, create *one* `CapacityLimiter` and pass it to every call; a new limiter for each call limits nothing.
 
 # %%
@@ -317,7 +317,7 @@ for arm in pools.arms:
 # ### What if the code computes?
 
 # %% [markdown]
-# A block need not be I/O. A proxy stalled for 454 ms while it counted a million tokens ([BerriAI/litellm#36174](https://github.com/BerriAI/litellm/issues/36174)). There is nothing to await. Does a thread help?
+# A block does not have to be I/O. A proxy stalled for 454 ms while it counted a million tokens ([BerriAI/litellm#36174](https://github.com/BerriAI/litellm/issues/36174)). There is nothing to await. Does a thread help?
 #
 # `turns_per_second` counts how often another task gets its turn while the work is done elsewhere:
 

@@ -107,7 +107,7 @@ print("what it did there:", "waiting" if wrong_run.culprits[0].waiting else "com
 #   That takes a TCP **handshake** and a TLS handshake: two or three round trips before the question can leave.
 #   On this machine a round trip takes microseconds; across the internet, one project measured 541 ms of setup per request
 #   ([RunanywhereAI/wally#80](https://github.com/RunanywhereAI/wally/issues/80)).
-# - An **SSL context**: the parsed list of all certificate authorities that the client trusts. Parsing it is computing, so it blocks the event loop, and *all eight* users wait.
+# - An **SSL context**: the TLS settings, with the parsed certificates of all authorities that the client trusts. Parsing it is computing, so it blocks the event loop, and *all eight* users wait.
 #
 # ## The right way
 #
@@ -134,7 +134,7 @@ async def right(url, ca_file, users, questions):
 
 # %% [markdown]
 # - **One client** is created before the first call and closed after the last one. *In a service*, below, shows where that is in a FastAPI application.
-# - **`max_connections`** limits how many requests can be under way. Further calls wait for a free connection.
+# - **`max_connections`** limits how many connections are open; with HTTP/1.1 that is also how many requests are under way. Further calls wait for a free connection.
 # - **`max_keepalive_connections`** limits how many idle connections the pool keeps. Keep as many as you use at once.
 # - **`keepalive_expiry`** is how long an idle connection is kept. The default is 5 s: a service that makes a call every six seconds would open a connection for each of them.
 #
@@ -277,7 +277,7 @@ for keep, expiry, pause in [(8, 5, 0), (2, 5, 0), (8, 0.1, 0.3)]:
 # ### What does HTTP/2 change?
 
 # %% [markdown]
-# HTTP/2 carries many requests at the same time over one connection. In httpx it needs `pip install "httpx[http2]"`, and TLS. Commit to a number first: 32 questions at once, one client.
+# HTTP/2 carries many requests at the same time over one connection. In httpx it needs `pip install "httpx[http2]"`, and normally TLS, in which both sides agree on it. Commit to a number first: 32 questions at once, one client.
 
 # %%
 guess_http2 = Predict(
@@ -313,7 +313,7 @@ guess_http2.reveal(bursts["http2"].opened)
 print("connections: HTTP/1.1", bursts["http1"].opened, "· HTTP/2", bursts["http2"].opened)
 
 # %% [markdown]
-# HTTP/2 saves 31 handshakes here, which matters more where round trips are long. It is not free: httpx leaves the protocol to *h2*, which is written in Python and uses more CPU time per request than HTTP/1.1,
+# HTTP/2 saves 31 handshakes here, which matters more where round trips are long. It is not free: *h2* is written in Python and uses more CPU time per request than HTTP/1.1,
 # and where the connections are open already, there is no handshake to save. Compare the last answers in the table.
 # All requests share one TCP connection, so one lost packet delays all of them: **head-of-line blocking**.
 #
@@ -384,8 +384,7 @@ print("connections for three calls: per call", per_call.opened, "· shared", sha
 
 # %% [markdown]
 # `with_options` returns a light object that shares the pool of the client it came from: use it for a key or a timeout per customer. Both SDKs keep an idle connection for 5 s;
-# pass `http_client=openai.DefaultAsyncHttpxClient(limits=…)` to change that. Closing each client is not enough: in
-# [openai/openai-python#1246](https://github.com/openai/openai-python/issues/1246), memory grew with one client per request.
+# pass `http_client=openai.DefaultAsyncHttpxClient(limits=…)` to change that. One user closed every client and still saw memory grow: # [openai/openai-python#1246](https://github.com/openai/openai-python/issues/1246), memory grew with one client per request.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
@@ -503,4 +502,4 @@ print("…", message[message.index("is bound") :])
 # **Further reading.** The cost of the certificates, also for plain HTTP: [encode/httpx#2298](https://github.com/encode/httpx/issues/2298). 28,000 ports used up by clients that nobody closed:
 # [langchain-ai/langchain#38610](https://github.com/langchain-ai/langchain/issues/38610). A hundred leaked clients in one agent run: [browser-use/browser-use#5565](https://github.com/browser-use/browser-use/issues/5565).
 #
-# Next: [03 · Send fewer tokens](03_prompt_tokens.ipynb).
+# Next: [03 · Say it once, say it short](03_prompt_tokens.ipynb).

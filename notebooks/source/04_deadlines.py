@@ -26,7 +26,7 @@
 # ## The incident
 #
 # A chat bot built its SDK client without a timeout of its own. In its log a request leaves at 22:53:52, and the next line is a timeout at 23:03:54. For ten minutes the bot was silent
-# ([HKUDS/nanobot#3455](https://github.com/HKUDS/nanobot/issues/3455)). It was lucky: 600 s is that SDK's default. With `timeout=None`, a call can wait forever.
+# ([HKUDS/nanobot#3455](https://github.com/HKUDS/nanobot/issues/3455)). It was lucky: 600 s is that SDK's default for one attempt. With `timeout=None`, a call can wait forever.
 
 # %%
 import anyio
@@ -72,8 +72,8 @@ async def wrong(url, questions):
 # %% [markdown]
 # ## Predict, then run
 #
-# The provider answers three of four requests. Of the others, one half **hangs**: the request is accepted and never answered.
-# The other half **drips**: the answer begins, then comes one byte every 2.5 s. Both happen when a provider, or a proxy on the way, is overloaded.
+# The provider answers three of four requests. Half of the others **hang**: the request is accepted and never answered.
+# The other half **drip**: the answer begins, then comes one byte every 2.5 s. Both happen when a provider, or a proxy on the way, is overloaded.
 #
 # So 24 of the 32 questions could be answered. Commit to a number, then run the next cell. The lab ends the arm after 2 s.
 # Each bar will be one request as the server saw it: pale while it waits for its first token, solid while the answer is written.
@@ -149,10 +149,10 @@ async def right(url, questions):
 
 
 # %% [markdown]
-# - **`anyio.fail_after`** sets the deadline. It cancels the call, and httpx closes the connection, so that it is free for the next call.
-# - **`httpx.Timeout`** notices earlier what is surely lost: `connect` ends the wait for a host that is down, `read` a silence. Every byte starts the read timeout again, so it is no deadline.
-# - **The limiter comes first, then the deadline.** All 32 tasks start together. If the deadline included the wait for a turn, calls would time out before they are sent.
-# - **`NoAnswerError`** says which model, which limit and how long. The caller handles one error.
+# - **`anyio.fail_after`** sets the deadline. It cancels the call, and httpx closes the connection, so that its place in the pool is free.
+# - **`httpx.Timeout`** notices earlier what is certainly lost: `connect` ends the wait for a host that is down, `read` a silence. Every byte starts the read timeout again, so it is no deadline.
+# - **The limiter comes first, then the deadline.** All 32 tasks start together. If the deadline included the wait for a turn, calls would time out before they are sent. (The wait for a turn has no limit here; a service needs one for that, too.)
+# - **`NoAnswerError`** names the model, the deadline, and how long the caller waited: less than the deadline if the read timeout ended the call. The caller handles one error.
 #
 # ## Side by side
 
@@ -243,7 +243,7 @@ hints("04")
 # ### When is the wrong way fine?
 
 # %% [markdown]
-# When a person watches who can stop it, as with a script in a terminal. And a deadline has a price: if it is too short, it throws away answers that would have come.
+# When someone is watching and can stop it, as with a script in a terminal. And a deadline has a price: if it is too short, it throws away answers that would have come.
 # Here the lengths of answers vary (a long **tail** means that some are very long), and a **share** of the calls hangs. How much waiting does each deadline waste?
 
 
@@ -301,7 +301,7 @@ await vary(share=0.1, tail=0.8)
 WhatIf(vary, share=(0.0, 0.5, 0.1), tail=(0.2, 1.2, 0.8))
 
 # %% [markdown]
-# Find a tail and a share for which 40 s is better than 20 s. In production, take the deadline from your own **tail latency**: above the slowest answers that you still want (the 99th percentile, say) and below the patience of your users.
+# Find a tail and a share for which 40 s is better than 20 s. In production, take the deadline from your own **tail latency** (the least waste is not the best deadline, as a lost answer costs more than the seconds spent on it): above the slowest answers that you still want (the 99th percentile, say) and below the patience of your users.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Is a read timeout enough?
@@ -343,7 +343,7 @@ print("requests open:   ", read_run.still_open)
 print("calls never sent:", never_sent(read_run))
 
 # %% [markdown]
-# The calls that drip are never silent for 20 s. Each keeps a connection, and the fourth fills the pool. It only takes longer. Change `pool=None` to `pool=20 / SCALE`: which error do the waiting calls get?
+# The calls that drip are never silent for 20 s. Each keeps a connection, and the fourth fills the pool. It only takes longer. (The server sees a closed connection a moment late, so it may count a fifth request in flight.) Change `pool=None` to `pool=20 / SCALE`: which error do the waiting calls get?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if the answer is streamed?
@@ -471,7 +471,7 @@ for deadline, done in tried.items():
     print(f"deadline {deadline} s: {done.result}, requests: {len(done.requests)}")
 
 # %% [markdown]
-# One call, three requests: `timeout` counts for each attempt, and within it for each read. Set `timeout` and `max_retries` on the client, and put `anyio.fail_after` around the call: it covers the retries as well.
+# One call, three requests: `timeout` applies to each attempt, and within it to each read. Set `timeout` and `max_retries` on the client, and put `anyio.fail_after` around the call: it covers the retries as well.
 # `timeout=None` is not the default; it switches all limits off. A configuration value of null that was passed on was enough to hang a run
 # ([cognizant-ai-lab/neuro-san#1220](https://github.com/cognizant-ai-lab/neuro-san/issues/1220)). Change `Fault(kind="hang")` to `Fault(kind="drip", interval=0.1)`: which deadline still ends the call?
 
