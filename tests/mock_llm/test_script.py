@@ -168,6 +168,8 @@ def test_always_the_same_tool_call_and_back() -> None:
         ({}, "script 1: a rule needs one answer: text, json or call"),
         ({"text": "a", "json": 1}, "script 1: a rule needs one answer: text, json or call"),
         ({"text": "a", "last_message": "/(/"}, "script 1: /(/ is not a regular expression"),
+        ({"text": None}, "script 1: a rule needs one answer: text, json or call"),
+        ({"call": []}, "script 1: call must be a tool call with its name, or a list of them"),
         ({"call": {"arguments": {}}}, "needs a name"),
     ],
 )
@@ -255,3 +257,10 @@ def test_a_lenient_server_ignores_unknown_parameters_only() -> None:
         assert httpx.post(f"{llm.url}/messages", json=body, headers=headers).status_code == 200
         answer = httpx.post(f"{llm.url}/responses", json={"model": "gpt-5", "input": "?", "a": 1})
         assert answer.status_code == 200
+
+
+def test_a_regular_expression_without_end_does_not_match() -> None:
+    with MockLLM() as llm:
+        llm.script([{"last_message": "/(a+)+$/", "text": "Scripted."}])
+        assert content(ask(llm, user("a" * 5_000 + "b"))) != "Scripted."
+        assert content(ask(llm, user("aaa"))) == "Scripted."

@@ -14,6 +14,8 @@ from helpers.mock_llm.serving.errors import ApiError
 from helpers.mock_llm.settings.script import Rule, pattern
 
 HEADER = b"x-mock-script"
+# Seconds: some regular expressions would search for years.
+_PATIENCE = 0.05
 
 
 def read_header(value: bytes) -> Rule:
@@ -46,10 +48,14 @@ def _holds(rule: Rule, generation: GenerationRequest, conversation: Conversation
         (rule.last_message, conversation.last_message),
         (rule.tool_result, conversation.tool_result),
     )
-    return all(
-        condition is None or (text is not None and pattern(condition).search(text) is not None)
-        for condition, text in texts
-    )
+    return all(condition is None or _matches(condition, text) for condition, text in texts)
+
+
+def _matches(condition: str, text: str | None) -> bool:
+    try:
+        return text is not None and bool(pattern(condition).search(text, timeout=_PATIENCE))
+    except TimeoutError:
+        return False
 
 
 def _offered(rule: Rule, generation: GenerationRequest) -> bool:

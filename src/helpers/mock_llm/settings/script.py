@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
+import regex
 from pydantic import (
     AfterValidator,
     Field,
@@ -37,9 +37,9 @@ class Rule(Options):
 
     The first rule of a script whose conditions all hold gives the answer. They look at the
     conversation and count no requests, so that a retry gets the same answer. A rule without
-    conditions always holds; one with a ``call`` holds for requests that offer its tools. Texts
-    match if they contain the condition, in upper or lower case, or, written ``/…/``, the regular
-    expression.
+    conditions always holds; one with a ``call`` holds for requests that offer its tools. A text
+    matches if it contains the condition, whatever the case; a condition written ``/…/`` is a
+    regular expression, for which case counts.
     """
 
     model: Annotated[
@@ -59,7 +59,7 @@ class Rule(Options):
         Any, Field(alias="json", description="Answer: a value, written as JSON.")
     ] = None
     call: Annotated[
-        Sequence[Annotated[Call, Field(strict=False)]] | None,
+        Annotated[Sequence[Annotated[Call, Field(strict=False)]], Field(min_length=1)] | None,
         Field(description="Answer: a tool call, or a list of them."),
         Wording(must="a tool call with its name, or a list of them"),
     ] = None
@@ -75,13 +75,18 @@ class Rule(Options):
         if value is not None:
             try:
                 pattern(value)
-            except re.error as error:
+            except regex.error as error:
                 raise ValueError(f"{value[:100]} is not a regular expression: {error}") from None
         return value
 
     @model_validator(mode="after")
     def _has_one_answer(self) -> Self:
-        given = [name for name in _ANSWERS if name in self.model_fields_set]
+        given = [
+            name
+            for name in _ANSWERS
+            if name in self.model_fields_set
+            and (name == "json_value" or getattr(self, name) is not None)
+        ]
         if len(given) != 1:
             raise ValueError("a rule needs one answer: text, json or call")
         return self
@@ -107,8 +112,8 @@ Script = Annotated[
 ]
 
 
-def pattern(condition: str) -> re.Pattern[str]:
-    """What a condition looks for. Raises re.error."""
+def pattern(condition: str) -> regex.Pattern[str]:
+    """What a condition looks for. Raises regex.error."""
     if len(condition) > 2 and condition[0] == condition[-1] == "/":
-        return re.compile(condition[1:-1])
-    return re.compile(re.escape(condition), re.IGNORECASE)
+        return regex.compile(condition[1:-1])
+    return regex.compile(regex.escape(condition), regex.IGNORECASE)
