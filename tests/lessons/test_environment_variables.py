@@ -129,3 +129,29 @@ def test_progress_works_all_the_same() -> None:
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 9
     assert done.stderr == ""
+
+
+SDK_CELL = """
+import asyncio, openai
+from helpers import MockLLM, run
+
+async def cells():
+    with MockLLM() as llm:
+        await run(lambda url: None, llm)
+        async with openai.AsyncOpenAI(base_url=llm.url, api_key="any", max_retries=0) as client:
+            messages = [{"role": "user", "content": "Hello?"}]
+            await client.chat.completions.create(model="gpt-5", messages=messages)
+
+asyncio.run(cells())
+"""
+
+
+def test_an_sdk_in_a_cell_reaches_the_server_past_a_proxy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SDK_CELL],
+        env=os.environ | {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
