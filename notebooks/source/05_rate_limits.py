@@ -26,7 +26,7 @@
 # ## The incident
 #
 # A gateway made all three of its retries inside the provider's cool-down of 60 seconds. They could not succeed; they only used up quota
-# ([Helicone/helicone#5672](https://github.com/Helicone/helicone/issues/5672)). A retry is a request. When the server has just said "too many requests", it has to be a good one.
+# ([Helicone/helicone#5672](https://github.com/Helicone/helicone/issues/5672)). A retry is a request. When the server has just said "too many requests", the next request has to be worth sending.
 
 # %%
 from contextlib import suppress
@@ -84,7 +84,7 @@ async def wrong(url, questions):
 # %% [markdown]
 # ## Predict, then run
 #
-# Twenty of the forty requests are refused at first, and each client may retry five times. Commit to a number, then run the next cell.
+# The bucket holds 20 permits, and each client may retry five times. Commit to a number, then run the next cell.
 
 # %%
 guess = Predict("05", "How many of the 40 questions will be answered?", arm="wrong", unit="answers")
@@ -95,7 +95,7 @@ wrong_run = await run(wrong, llm, QUESTIONS)
 guess.reveal(wrong_run.answered)
 
 # %% [markdown]
-# **What just happened?** All five retries came before the bucket had gained more than a few permits. This is a **retry storm**: the server gets several requests for each question, and most of them are in vain.
+# **What just happened?** All five retries came before the bucket had gained more than a permit or two. This is a **retry storm**: the server gets several requests for each question, and most of them are in vain.
 # Every refusal said in a header when to come back, and nobody read it.
 #
 # ## The right way
@@ -111,9 +111,9 @@ from email.utils import parsedate_to_datetime
 def retry_after(headers):
     """Seconds that the server asks for; 0 if it does not say."""
     with suppress(KeyError, ValueError):
-        return float(headers["retry-after-ms"]) / 1000
+        return max(0, float(headers["retry-after-ms"]) / 1000)
     with suppress(KeyError, ValueError):
-        return float(headers["retry-after"])
+        return max(0, float(headers["retry-after"]))
     with suppress(KeyError, ValueError):
         date = parsedate_to_datetime(headers["retry-after"])
         return max(0, date.timestamp() - time.time())
@@ -137,9 +137,9 @@ def permanent(reply):
         return True
     if '"insufficient_quota"' in reply.text:
         return True
-    limit = int(reply.headers.get("x-ratelimit-limit-tokens", 0))
+    limit = reply.headers.get("x-ratelimit-limit-tokens", "")
     prompt = json.loads(reply.request.content)["messages"]
-    return 0 < limit < count_prompt_tokens(prompt)
+    return limit.isdigit() and 0 < int(limit) < count_prompt_tokens(prompt)
 
 
 # %%
@@ -152,7 +152,7 @@ async def polite(client, url, question):
         if reply.is_success:
             return reply.json()["choices"][0]["message"]["content"]
         wait = retry_after(reply.headers) + random.uniform(0, min(4, 0.25 * 2**attempt))
-        if permanent(reply) or wait > 30:
+        if permanent(reply) or wait > 30 or attempt == 9:
             break
         await anyio.sleep(wait)
     reply.raise_for_status()
@@ -186,7 +186,7 @@ display(figure(comparison, prediction=guess.made, titles=titles, numbers=numbers
 table(comparison, dict(numbers), standard=False)
 
 # %% [markdown]
-# `wrong` is done first because it gave up. The provider gives 40 permits in about 4 s and no faster, so nobody can have 40 answers earlier.
+# `wrong` is done first because it gave up. The provider gives 40 permits in about 4 s and no faster, so nobody can have 40 answers earlier. `right` still needs several requests per answer, because twenty clients compete for each permit; *Can you avoid the refusal?*, below, needs one.
 #
 # ## Verdict
 #
@@ -213,7 +213,7 @@ verdict(
 # `call` sends a request and returns the reply. This one retries everything at once. Make it wait and give up as it should:
 #
 # - It waits as long as the server says, in each of the three forms. Where the server does not say, it waits a random time up to `BASE`, then up to twice that, and so on.
-# - It sends once what cannot succeed: a bad request, a spent quota, a prompt larger than `x-ratelimit-limit-tokens`, a `Retry-After` longer than `LONGEST`.
+# - It sends a request that cannot succeed only once: a bad request, a spent quota, a prompt larger than `x-ratelimit-limit-tokens`, a `Retry-After` longer than `LONGEST`.
 # - It makes `ATTEMPTS` requests at most. When it gives up it raises `httpx.HTTPStatusError`.
 
 # %% tags=["exercise"]
@@ -523,7 +523,7 @@ print(dict(visited.result))
 
 # %% [markdown]
 # 1. Twenty clients wait exactly as `Retry-After` says. Why are nineteen of them refused again?
-# 2. Which status 429 must not be retried, and how do you tell?
+# 2. Which 429 responses must not be retried, and how do you tell?
 # 3. Your code makes four attempts, the SDK three. How many requests are that, and which layer do you keep?
 #
 # <details><summary>Answers</summary>

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 06 · Put the conversation in a store
 #
-# **Symptom.** After every deploy the assistant has forgotten everybody. Since you run two workers, it forgets every other question.
+# **Symptom.** After every deploy the assistant has forgotten everybody. Ever since you went to two workers, it forgets every other question.
 #
 # **Objectives.** After this lesson you can
 #
@@ -25,7 +25,7 @@
 #
 # ## The incident
 #
-# A service kept its voice sessions in a dict and ran two workers. A request created the session in one worker, and the socket that needed it reached either of them. About half of all connections were refused
+# A service kept its voice sessions in a dict and ran two workers. A request created the session in one worker, and the WebSocket that needed it could reach either one. About half of all connections were refused
 # ([Abilityai/trinity#704](https://github.com/Abilityai/trinity/issues/704)).
 #
 # A model remembers nothing. What it should know about the conversation, you send with each question. So where do you keep it?
@@ -175,7 +175,7 @@ async def right(ask, session, text):
 # %% [markdown]
 # - **Append, never write back.** A turn is two rows in one transaction: it is kept whole or not at all.
 # - **A sliding window**: the last `keep` messages, oldest first. It is an even number, so the window begins with a question.
-# - **A time to live (TTL).** `expire` forgets a conversation `ttl` seconds after its *last* message. A background task of the service calls it.
+# - **A time to live (TTL).** `expire` forgets a conversation `ttl` seconds after its *last* message. A background task of the service calls it, every minute for example; until then, an idle conversation is still returned.
 # - **WAL**, the write-ahead log, lets others read while one writes. A second writer waits for up to 5 s, which is the default.
 #
 # ## Side by side
@@ -200,7 +200,9 @@ arms = {"wrong": partial(day, handle=wrong), "right": partial(day, handle=right,
 comparison = await compare(llm, repeats=1, limit=60, **arms)
 last = {"worker killed": 7, "two workers": 15}  # the request with question 8
 sent = {name: {arm: recalled(comparison[arm])[at] for arm in arms} for name, at in last.items()}
-caption = f"Of 7 earlier turns the model was sent: {sent}".translate(str.maketrans("", "", "{}'"))
+caption = "Of 7 earlier turns the model was sent: " + "; ".join(
+    f"{name}, wrong {turns['wrong']}, right {turns['right']}" for name, turns in sent.items()
+)
 bars(
     sent,
     unit="turns, of 7",
@@ -340,9 +342,9 @@ print("turns kept of two at once:", kept)
 guess_blob.reveal(kept["blob"])
 
 # %% [markdown]
-# Both tabs read the same history, and the second to write erases the first: a **lost update**. Every write was a transaction, but the read was outside it.
+# Both tabs read the same history, and the second to write erases the first: a **lost update**. Every write was a transaction, but the read was outside it. With `right` both turns are kept, although neither answer knew of the other question: if that matters, take one turn at a time per session.
 #
-# If you must read and then write, begin with `BEGIN IMMEDIATE`, which locks before the read. A transaction that reads first and locks later fails with `database is locked` at once, whatever the timeout:
+# If you must read and then write, begin with `BEGIN IMMEDIATE`, which locks before the read. If somebody else has written since its read, a transaction that reads first and locks later fails with `database is locked` at once, whatever the timeout:
 
 
 # %%
@@ -398,7 +400,7 @@ print(f"remembers after a restart: wrong {await remembers(wrong)}, right {await 
 # ### In your SDK
 
 # %% [markdown]
-# The chat interfaces of both SDKs keep nothing. OpenAI's Responses interface can: an answer is stored unless you say `store=False`, and `previous_response_id` continues from it.
+# With the chat interfaces of both SDKs you send the history yourself each time. OpenAI's Responses interface can keep it: an answer is stored unless you say `store=False`, and `previous_response_id` continues from it.
 
 # %%
 import openai

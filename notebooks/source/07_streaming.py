@@ -44,7 +44,7 @@ print("A mock provider is running. All its times are divided by 4.")
 # ## The wrong way
 #
 # The answer comes as **server-sent events**: lines that begin with `data:`, about one event per token. `show` brings text to a reader, as a write to a web socket does.
-# `wrong` asks for a stream, and then does what it would have done without one.
+# `wrong` asks for a stream.
 
 
 # %%
@@ -105,10 +105,10 @@ async def right(client, url, question, show):
                 chunk = event.json()
                 if "error" in chunk:
                     raise BrokenOffError(chunk["error"]["message"])
-                for choice in chunk["choices"]:
+                for choice in chunk.get("choices", []):
                     if text := choice["delta"].get("content"):
                         await show(text)
-                    finish = choice["finish_reason"] or finish
+                    finish = choice.get("finish_reason") or finish
     if finish is None:
         raise BrokenOffError("the stream ended without a finish reason")
 
@@ -146,7 +146,7 @@ waits = {"first words, ms": lambda run: 1000 * max(readers.first_words(run))}
 table(comparison, waits, standard=False)
 
 # %% [markdown]
-# `right` follows what the server sends. Look straight up from where `wrong` begins: that much had been sent, and nobody had seen it.
+# `right` follows what the server sends. Look at the last step of `wrong`: when its last reader saw a first word, everything had been sent.
 #
 # ### When the reader leaves, and when the answer breaks off
 #
@@ -161,9 +161,11 @@ running = set()
 
 async def detached(client, url, question, show):
     queue = asyncio.Queue()
-    running.add(asyncio.create_task(wrong(client, url, question, queue.put)))
-    await show("…")
-    await show(await queue.get())
+    reading = asyncio.create_task(right(client, url, question, queue.put))
+    reading.add_done_callback(lambda _: queue.put_nowait(None))
+    running.add(reading)
+    while (text := await queue.get()) is not None:
+        await show(text)
 
 
 # %% tags=["nbval-check-output"]
@@ -177,7 +179,7 @@ for arm in ("wrong", "right"):
     print(f"{arm}:", ends[arm].result)
 
 # %% [markdown]
-# In `right`, the cancellation reaches the task that reads; `async with` closes the stream, and the model stops. In `detached` it ends only the task that shows. Where a server has one slot, an abandoned answer keeps the next user waiting
+# In `right`, the cancellation reaches the task that reads; `async with` closes the connection, and the model stops. In `detached` it ends only the task that shows. Where a server has one slot, an abandoned answer keeps the next user waiting
 # ([cubist38/mlx-openai-server#269](https://github.com/cubist38/mlx-openai-server/issues/269)).
 #
 # None of the four broken answers was whole. `wrong` takes three of them for complete; one project found over a dozen such half messages in one user's history
@@ -360,7 +362,7 @@ for kind, said in trusted.result.items():
 # ### Catch it
 
 # %% [markdown]
-# Ruff reads two of the wrong ways, with its rules for async code, tasks, exceptions and likely bugs:
+# Ruff, with its rules for async code, tasks, exceptions and likely bugs:
 
 # %% tags=["nbval-check-output"]
 from helpers import lint
@@ -369,7 +371,7 @@ for arm in (wrong, detached):
     print(f"{arm.__name__}:", *lint(arm, "ASYNC,RUF,BLE,B,S,TRY") or ["nothing found"])
 
 # %% [markdown]
-# No rule looks at when a piece is shown, or whether an answer was whole. Tests do:
+# Nothing. No rule looks at when a piece is shown, or whether an answer was whole. Tests do:
 #
 # ```python
 # @pytest.mark.parametrize("kind", ["cut", "no_finish", "error_event", "error_then_done"])
@@ -427,9 +429,9 @@ for name, said in sdks.items():
     print(name, said.result)
 
 # %% [markdown]
-# Look for yourself whether the answer is whole: `choice.finish_reason` in a chunk of openai's, `stop_reason` of anthropic's final message.
+# Check for yourself that the answer is whole: `choice.finish_reason` in a chunk of openai's, `stop_reason` of anthropic's final message.
 #
-# The synchronous client in async code is lesson 01 once per token:
+# The synchronous client in async code repeats the mistake of lesson 01 for every token:
 
 
 # %%
@@ -451,46 +453,51 @@ print("asked before the first answer began:", readers.asked_together(blocking_ru
 # ### In a service
 
 # %% [markdown]
-# FastAPI's `StreamingResponse` takes a generator such as `relay`. `X-Accel-Buffering: no` asks nginx not to collect the answer, as the gateway of the incident did.
+# FastAPI's `StreamingResponse` takes a generator such as your `relay`. `X-Accel-Buffering: no` asks nginx not to collect the answer, as the gateway of the incident did.
 
 # %%
-from fastapi import FastAPI
+from contextlib import asynccontextmanager
+from time import perf_counter
+
+from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
-from fastapi.testclient import TestClient
+
+from helpers import serving
 
 
 # %%
 def make_app(url):
-    app = FastAPI()
+    @asynccontextmanager
+    async def lifespan(app):
+        async with httpx.AsyncClient(timeout=30) as client:
+            yield {"client": client}
+
+    app = FastAPI(lifespan=lifespan)
 
     @app.get("/ask")
-    async def ask(question: str):
-        async def pieces():
-            give, take = anyio.create_memory_object_stream(16)
-            async with httpx.AsyncClient(timeout=30) as client, anyio.create_task_group() as tasks:
-                tasks.start_soon(read, client, give)
-                async for text in take:
-                    yield f"data: {json.dumps({'text': text})}\n\n"
-
-        async def read(client, give):
-            async with give:
-                await right(client, url, question, give.send)
-
+    async def ask(question: str, request: Request):
+        pieces = relay(request.state.client, url, body(question))
         headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(pieces(), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(pieces, media_type="text/event-stream", headers=headers)
 
     return app
 
 
 # %%
-def visit(url):
-    with TestClient(make_app(url)).stream("GET", "/ask", params={"question": "Hello?"}) as reply:
-        return sum(line.startswith("data:") for line in reply.iter_lines())
+async def visit(url):
+    start = perf_counter()
+    async with serving(make_app(url)) as address, httpx.AsyncClient(base_url=address) as reader:
+        question = {"question": "What is a tide?"}
+        async with aconnect_sse(reader, "GET", "/ask", params=question) as source:
+            return [perf_counter() - start async for _ in source.aiter_sse()]
 
 
-visited = await run(visit, llm)
-# %% tags=["nbval-check-output"]
-print("events:", visited.result)
+# %%
+seen_at = (await run(visit, llm)).result
+print(f"first event after {seen_at[0]:.2f} s, last event after {seen_at[-1]:.2f} s")
+
+# %% [markdown]
+# With the `relay` of the exercise as it came, all events come at once. Repair it, and run the three cells again.
 
 # %% [markdown]
 # When the reader leaves, Starlette cancels the task that runs the generator. Over HTTP/2 the model does not hear of it, because httpx leaves a stream without telling the server
@@ -522,7 +529,7 @@ print("tokens written where five were read, HTTP/2:", left_http2.completion_toke
 # |---|---|---|
 # | `response.bytes_stream()` | `client.stream(…)`, `aiter_…` | `response.text()` and `client.post` collect |
 # | `eventsource-stream` | httpx-sse | a parser. (`reqwest-eventsource` also reconnects: a second POST of your prompt) |
-# | dropping the stream cancels it | `async with`, or `aclose()` | a `break` drops nothing in Python |
+# | dropping the stream cancels it | `async with`, or `aclose()` | in Python, `break` does not close the stream |
 # | on HTTP/2, dropping sends `RST_STREAM` | httpx sends nothing | know your client |
 # | `tokio::sync::mpsc::channel(16)` | a memory object stream | `unbounded_channel` has no bound |
 #
