@@ -182,9 +182,14 @@ def _blocks(run: Run) -> list[Block]:
     blocks = [
         block
         for block in long
-        if times[_line(block)] >= _TIMES or (block.waiting and block.seconds >= _VERY_LONG)
+        if _near(times, _line(block)) >= _TIMES or (block.waiting and block.seconds >= _VERY_LONG)
     ]
     return sorted(blocks, key=_line)
+
+
+def _near(times: Counter[int], line: int) -> int:
+    """A loop that spins is seen now in its head, now in its body."""
+    return sum(times[each] for each in (line - 1, line, line + 1))
 
 
 def _line(block: Block) -> int:
