@@ -203,13 +203,8 @@ sent = {name: {arm: recalled(comparison[arm])[at] for arm in arms} for name, at 
 caption = "Of 7 earlier turns the model was sent: " + "; ".join(
     f"{name}, wrong {turns['wrong']}, right {turns['right']}" for name, turns in sent.items()
 )
-bars(
-    sent,
-    unit="turns, of 7",
-    title="Earlier turns sent with question 8",
-    caption=caption,
-    prediction=guess.made,
-)
+title = "Earlier turns sent with question 8"
+bars(sent, unit="turns, of 7", title=title, caption=caption, prediction=guess.made)
 
 # %% tags=["table"]
 rows = {f"{name}, turns": lambda run, at=at: recalled(run)[at] for name, at in last.items()}
