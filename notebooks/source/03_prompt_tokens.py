@@ -423,27 +423,35 @@ print(f"anthropic: counted {counted}; {fresh_tokens} input tokens, and {read} re
 # ### In a service
 
 # %% [markdown]
-# The route refuses a prompt over the budget before it is sent, and logs how many of its tokens came from the cache. (It creates a client per request to stay short; lesson 02 shows the lifespan.)
+# The route refuses a prompt over the budget before it is sent, and logs how many of its tokens came from the cache. Counting is computing, so it runs in a thread.
 
 # %%
-from fastapi import FastAPI, HTTPException
+import asyncio
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
 
 # %%
 def make_app(url, budget):
-    app = FastAPI()
+    @asynccontextmanager
+    async def lifespan(app):
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            yield {"client": client}
+
+    app = FastAPI(lifespan=lifespan)
 
     @app.post("/ask")
-    async def ask(question: str):
+    async def ask(question: str, request: Request):
         messages = right_prompt([], question)
-        if (tokens := count_prompt_tokens(messages)) > budget:
+        tokens = await asyncio.to_thread(count_prompt_tokens, messages)
+        if tokens > budget:
             raise HTTPException(413, f"{tokens} tokens; the limit is {budget}")
-        async with httpx.AsyncClient(timeout=30) as client:
-            reply = await client.post(f"{url}/chat/completions", json=body(messages))
-        usage = reply.json()["usage"]
-        print("cached:", usage["prompt_tokens_details"]["cached_tokens"], "of", tokens)
-        return reply.json()["choices"][0]["message"]["content"]
+        reply = await request.state.client.post("/chat/completions", json=body(messages))
+        answer = reply.raise_for_status().json()
+        print("cached:", answer["usage"]["prompt_tokens_details"]["cached_tokens"], "of", tokens)
+        return answer["choices"][0]["message"]["content"]
 
     return app
 
@@ -462,7 +470,7 @@ visited = await run(visit, llm)
 print("statuses:", visited.result)
 
 # %% [markdown]
-# Set the budget to 20,000. Counting is computing: for long prompts, move it off the event loop ([lesson 01](01_event_loop.ipynb)).
+# Set the budget to 20,000. What does the third question cost?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust

@@ -122,8 +122,8 @@ async def call(client, url, question, limit):
             reply = await client.post(f"{url}/chat/completions", json=body(question))
     except (TimeoutError, httpx.TimeoutException) as late:
         waited = anyio.current_time() - start
-        message = f"no answer from gpt-5-mini within {limit:.1f} s (gave up after {waited:.1f} s)"
-        raise NoAnswerError(message) from late
+        cause = f"{type(late).__name__} after {waited:.1f} s (deadline {limit:.1f} s)"
+        raise NoAnswerError(f"gpt-5-mini gave no answer: {cause}") from late
     return reply.json()["choices"][0]["message"]["content"]
 
 
@@ -152,7 +152,7 @@ async def right(url, questions):
 # - **`anyio.fail_after`** sets the deadline. It cancels the call, and httpx closes the connection, so that its place in the pool is free.
 # - **`httpx.Timeout`** notices earlier what is certainly lost: `connect` ends the wait for a host that is down, `read` a silence. Every byte starts the read timeout again, so it is no deadline.
 # - **The limiter comes first, then the deadline.** All 32 tasks start together. If the deadline included the wait for a turn, calls would time out before they are sent. (The wait for a turn has no limit here; a service needs one for that, too.)
-# - **`NoAnswerError`** names the model, the deadline, and how long the caller waited: less than the deadline if the read timeout ended the call. The caller handles one error.
+# - **`NoAnswerError`** names the model, the limit that ended the call, and how long the caller waited. The caller handles one error.
 #
 # ## Side by side
 
@@ -290,7 +290,9 @@ async def vary(share, tail):
     both = [(x, y + more) for (x, y), (_, more) in zip(healthy, hung, strict=True)]
     best = min(both, key=lambda point: point[1])[0]
     waits = {"for answers thrown away": healthy, "for calls that hang": hung, "both": both}
-    caption = f"Seconds wasted per call, by deadline. Least is wasted at {best} s."
+    left = [each for each in runs[f"{best} s"].requests if each.client_left]
+    lost = sum(each.fault != "hang" for each in left)
+    caption = f"Least is wasted at {best} s, where {lost} of 40 answers are thrown away."
     return lines(waits, x="deadline (s)", y="wasted per call (s)", caption=caption)
 
 
