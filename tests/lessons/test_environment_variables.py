@@ -155,3 +155,19 @@ def test_an_sdk_in_a_cell_reaches_the_server_past_a_proxy() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_another_package_called_helpers_is_named(tmp_path: Path) -> None:
+    (tmp_path / "helpers.py").write_text("")
+    command = "from llm_antipatterns_command import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "progress"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    (sentence,) = done.stderr.splitlines()
+    assert str(tmp_path / "helpers.py") in sentence
+    assert "PYTHONPATH" in sentence

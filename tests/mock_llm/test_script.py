@@ -264,3 +264,24 @@ def test_a_regular_expression_without_end_does_not_match() -> None:
         llm.script([{"last_message": "/(a+)+$/", "text": "Scripted."}])
         assert content(ask(llm, user("a" * 5_000 + "b"))) != "Scripted."
         assert content(ask(llm, user("aaa"))) == "Scripted."
+
+
+# What dspy's ChatAdapter and smolagents' CodeAgent read.
+FORMATS = [
+    "[[ ## reasoning ## ]]\nIt is known.\n\n[[ ## answer ## ]]\nParis\n\n[[ ## completed ## ]]",
+    'Thought: I know it.\n<code>\nfinal_answer("Paris")\n</code>',
+]
+
+
+@pytest.mark.parametrize("text", FORMATS)
+def test_a_format_of_an_agent_s_own_comes_as_written(text: str) -> None:
+    with MockLLM() as llm:
+        llm.script([{"text": text}])
+        assert content(ask(llm, user("Capital of France?"))) == text
+        client = openai.OpenAI(base_url=llm.url, api_key="any")
+        chunks: Any = client.chat.completions.create(
+            model="gpt-5",
+            messages=user("Capital?"),  # type: ignore[arg-type]
+            stream=True,
+        )
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text
