@@ -233,7 +233,10 @@ def test_a_schema_in_the_prompt_is_followed(llm: MockLLM, prompt: str, role: str
 
 def test_a_schema_in_the_prompt_that_nothing_fits_is_no_error(llm: MockLLM) -> None:
     nothing = '{"type": "object", "properties": {"a": {"enum": []}}, "required": ["a"]}'
-    ask(llm, user(f"Answer in JSON by this schema: {nothing}"))
+    messages = user(f"Answer in JSON by this schema: {nothing}")
+    ask(llm, messages)
+    in_json_mode = ask(llm, messages, response_format={"type": "json_object"})
+    assert isinstance(json.loads(content(in_json_mode)), dict)
 
 
 def test_a_prompt_full_of_braces_is_answered_quickly(llm: MockLLM) -> None:

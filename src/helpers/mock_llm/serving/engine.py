@@ -194,14 +194,14 @@ class Engine:
         record.prompt_tokens = len(generation.prompt)
         _check_length(generation, self.window_of(generation.model))
         rules = settings.script if exchange.rule is None else (exchange.rule,)
-        rule = script.find(rules, generation)
+        rule, asked = script.find(rules, generation), generation.schema
         if rule is not None or not _follow_prompt(generation):
             completion = await self._complete(exchange, generation, rule)
         else:
             try:
                 completion = await self._complete(exchange, generation, None)
             except ApiError:  # the prompt's schema may be one that nothing fits
-                generation.schema = None
+                generation.schema = asked
                 completion = await self._complete(exchange, generation, None)
         if self._limiter is not None:
             lookup = self._cache.look_up(generation.model, generation.prompt, generation.marks)
