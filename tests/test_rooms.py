@@ -8,7 +8,7 @@ import pytest
 import helpers
 
 PACKAGE = Path(helpers.__file__).parent
-ROOMS = ("mock_llm", "lab", "report", "lessons")
+ROOMS = ("mock_llm", "lab", "report", "lessons", "audit")
 """From the lowest up: a room may import from those before it."""
 PARTS = {
     "settings": set[str](),
