@@ -17,7 +17,7 @@ from tests.obstacles import permissions_count
 DRIVER = """
 import contextlib, io, json, os, sys, tempfile, time
 import helpers.cli
-import helpers.lessons.exercises.grading, helpers.lessons.kernel, helpers.lessons.reset
+import helpers.lessons.exercises.grading, helpers.lessons.kernel, helpers.lessons.course.reset
 
 def call(args):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
