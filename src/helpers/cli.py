@@ -51,11 +51,12 @@ def lab(
     from helpers.lessons.kernel import jupyterlab_options
 
     chosen, options = _lab_arguments(arguments or [])
-    folder = _course_folder(chosen)
-    made = not folder.exists()
-    delivered = _delivered(init, folder)
-    if missing := [each for each in _paths(options) if not (folder / each).exists()]:
+    folder, course = _course_folder(chosen), _packaged_course()
+    there = (each for each in _paths(options) if each not in course.files)
+    if missing := [each for each in there if not os.path.exists(folder / each)]:
         _fail(f"There is no file or folder {_short(missing[0])} in {folder}.")
+    made = not os.path.lexists(folder)
+    delivered = _delivered(init, folder, course)
     if made:
         typer.echo(f"Your copy of the course is in {folder}.", err=True)
     if any(each.fate == "older" for each in delivered):
@@ -118,7 +119,7 @@ def init(folder: Folder = None) -> None:
     from helpers.lessons.course.delivery import init as deliver
 
     chosen = _course_folder(folder)
-    for each in _delivered(deliver, chosen):
+    for each in _delivered(deliver, chosen, _packaged_course()):
         typer.echo(each)
     typer.echo(f"Your copy of the course is in {chosen}. Go there, and run: llm-antipatterns lab")
 
@@ -131,14 +132,18 @@ def update() -> None:
     """
     from helpers.lessons.course.delivery import update as deliver
 
-    for each in _delivered(deliver, _existing_course()):
+    for each in _delivered(deliver, _existing_course(), _packaged_course()):
         typer.echo(each)
 
 
 def _course_folder(chosen: Path | None) -> Path:
     from helpers.lessons.course.folder import course_folder
 
-    return course_folder() if chosen is None else Path.cwd() / chosen
+    if chosen is None:
+        return course_folder()
+    if str(chosen) == "":
+        _fail("FOLDER must not be empty.")
+    return Path.cwd() / chosen
 
 
 def _existing_course() -> Path:
@@ -150,11 +155,18 @@ def _existing_course() -> Path:
         _fail(error)
 
 
-def _delivered(deliver: Callable[[Path, Any], list[Any]], folder: Path) -> list[Any]:
+def _packaged_course() -> Any:
     from helpers.lessons.course.packaged import packaged_course
 
     try:
-        return deliver(folder, packaged_course())
+        return packaged_course()
+    except OSError as error:
+        _fail(error)
+
+
+def _delivered(deliver: Callable[[Path, Any], list[Any]], folder: Path, course: Any) -> list[Any]:
+    try:
+        return deliver(folder, course)
     except (OSError, ValueError) as error:
         _fail(error)
 
