@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import io
 import os
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from helpers.extras import what_to_install
+from helpers.extras import require_course, what_to_install
 from helpers.mock_llm.settings.faults import KINDS, Fault, parse_fault
 from helpers.mock_llm.settings.limits import Limits
 from helpers.mock_llm.settings.options import Options, wording_of
@@ -44,8 +43,7 @@ def lab(
     Without FOLDER, it is the copy that contains the current directory, else llm-antipatterns-course
     (in a clone: course).
     """
-    if importlib.util.find_spec("jupyterlab") is None:
-        raise ModuleNotFoundError("No module named 'jupyterlab'", name="jupyterlab")
+    require_course()
     from helpers.lessons.course.delivery import init
     from helpers.lessons.environment import clean_environment, problems
     from helpers.lessons.kernel import jupyterlab_options
@@ -82,17 +80,15 @@ def lab(
     raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
-def _lab_arguments(arguments: list[str]) -> tuple[Path | None, list[str]]:
+def _lab_arguments(arguments: list[str]) -> tuple[str | None, list[str]]:
     """The folder, which is the first argument that is neither an option nor its value, and the
     others, which are JupyterLab's."""
     paths = [each for each in _paths(arguments) if not each.endswith(".ipynb")]
     if not paths:
         return None, arguments
-    if not paths[0]:
-        _fail("FOLDER must not be empty.")
     others = list(arguments)
     others.remove(paths[0])
-    return Path(paths[0]), others
+    return paths[0], others
 
 
 def _paths(arguments: list[str]) -> list[str]:
@@ -107,7 +103,7 @@ def _paths(arguments: list[str]) -> list[str]:
 
 # JupyterLab's options without a value that people give most.
 _FLAGS = ("--no-browser", "--debug", "--allow-root")
-Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", show_default=False)]
+Folder = Annotated[str | None, typer.Argument(metavar="[FOLDER]", show_default=False)]
 
 
 @app.command()
@@ -136,12 +132,12 @@ def update() -> None:
         typer.echo(each)
 
 
-def _course_folder(chosen: Path | None) -> Path:
+def _course_folder(chosen: str | None) -> Path:
     from helpers.lessons.course.folder import course_folder
 
     if chosen is None:
         return course_folder()
-    if str(chosen) == "":
+    if not chosen:
         _fail("FOLDER must not be empty.")
     return Path.cwd() / chosen
 
@@ -178,6 +174,7 @@ def run(number: Number) -> None:
     It is the notebook in your copy of the course; without a copy, the lesson as it comes. The exit
     status is 0 only if the verdict holds.
     """
+    require_course()
     from nbclient.exceptions import CellExecutionError
 
     from helpers.lessons import notebook
@@ -363,7 +360,7 @@ def _in_the_course(file: Path) -> Path:
     from helpers.lessons.course.folder import course_folder
 
     there = course_folder() / file
-    return there if there.is_file() and not os.path.lexists(file) else file
+    return there if os.path.isfile(there) and not os.path.lexists(file) else file
 
 
 def _look_at(file: Path) -> None:

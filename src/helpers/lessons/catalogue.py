@@ -47,6 +47,12 @@ LESSONS = (
     Lesson("09", "Repair a chatbot", "all of the above", None),
 )
 
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+"""Of every lesson's notebook as it comes."""
+
 
 def lesson(number: str | int) -> Lesson:
     """The lesson with this number.
