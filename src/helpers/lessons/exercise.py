@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
 from helpers.lab import ArmError, Failure, Run
-from helpers.lessons import progress
+from helpers.lessons import progress, workshop
 from helpers.lessons.catalogue import lesson
 from helpers.lessons.exercises.solution import UngradableError, load, make_sendable
 
@@ -79,6 +79,7 @@ def announce(number: str | int, criteria: list[Criterion], next_step: str) -> bo
     """Print a line per criterion; remember, and return, whether all are met."""
     print(*criteria, sep="\n")
     solved = all(criterion.met for criterion in criteria)
+    workshop.send_check(lesson(number).number, solved=solved)
     if solved:
         progress.note_now(lesson(number).number, "exercise")
     print(_solved(number) if solved else f"Not yet. {next_step}")
