@@ -1,5 +1,5 @@
 # `make lab` and `make test` do all the set-up they need: Python 3.11 or later, git and make.
-.PHONY: lab test slow pythons setup notebooks lint bench browser soak clients lock api
+.PHONY: lab test slow pythons setup notebooks lint bench browser soak clients lock api schedule
 .DEFAULT_GOAL := lab
 
 # The first of these that is Python 3.11 or later; `make PYTHON=/path/to/python3` overrides it.
@@ -72,3 +72,7 @@ lock: setup
 # docs/api.md from the docstrings of what `helpers` exports. Commit it.
 api: setup
 	@$(RUN) tests/api.py
+
+# The workshop plans of notebooks/TEACHING.md, from the minutes in the lessons' sources. Commit it.
+schedule: setup
+	@$(RUN) tests/schedule.py
