@@ -49,7 +49,7 @@ def body(question):
 
 
 def text(reply):
-    return reply.json()["choices"][0]["message"]["content"]
+    return reply.raise_for_status().json()["choices"][0]["message"]["content"]
 
 
 # %% [markdown]
@@ -64,9 +64,9 @@ def text(reply):
 async def wrong(url, questions):
     async def ask(question):
         reply = httpx.post(f"{url}/chat/completions", json=body(question), timeout=30)
-        answers.append(text(reply))
+        answers[question] = text(reply)
 
-    answers = []
+    answers = {}
     async with anyio.create_task_group() as tasks:
         for question in questions:
             tasks.start_soon(ask, question)
@@ -116,9 +116,9 @@ print("what it did there:          ", "waiting" if wrong_run.culprits[0].waiting
 async def right(url, questions):
     async def ask(question):
         reply = await client.post(f"{url}/chat/completions", json=body(question))
-        answers.append(text(reply))
+        answers[question] = text(reply)
 
-    answers = []
+    answers = {}
     async with httpx.AsyncClient(timeout=30) as client, anyio.create_task_group() as tasks:
         for question in questions:
             tasks.start_soon(ask, question)
@@ -196,7 +196,7 @@ async def handle(client, url, question):
     time.sleep(PAUSE)
     reply = await client.post(f"{url}/chat/completions", json=request("gpt-5-mini", question))
     reply.raise_for_status()
-    return reply.json()["choices"][0]["message"]["content"]
+    return reply.raise_for_status().json()["choices"][0]["message"]["content"]
 
 
 # %% tags=["nbval-check-output"]

@@ -57,9 +57,9 @@ def body(question):
 async def wrong(url, questions):
     async def ask(question):
         reply = await client.post(f"{url}/chat/completions", json=body(question))
-        answers.append(reply.json()["choices"][0]["message"]["content"])
+        answers[question] = reply.raise_for_status().json()["choices"][0]["message"]["content"]
 
-    answers, failed = [], []
+    answers, failed = {}, {}
     async with (
         httpx.AsyncClient(timeout=None, limits=POOL) as client,
         anyio.create_task_group() as tasks,
@@ -132,11 +132,11 @@ async def right(url, questions):
     async def ask(question):
         async with turn:
             try:
-                answers.append(await call(client, url, question, limit=30 / SCALE))
+                answers[question] = await call(client, url, question, limit=30 / SCALE)
             except NoAnswerError as error:
-                failed.append(str(error))
+                failed[question] = str(error)
 
-    answers, failed = [], []
+    answers, failed = {}, {}
     turn = anyio.CapacityLimiter(4)  # as many as the pool has connections
     timeout = httpx.Timeout(20 / SCALE, connect=10 / SCALE)
     async with (
@@ -178,7 +178,7 @@ table(comparison, dict(numbers) | {"how it ended": attrgetter("outcome")}, stand
 from helpers import equals, verdict
 
 w, r = comparison["wrong"], comparison["right"]
-answers, failed = r.result or ([], [])
+answers, failed = r.result or ({}, {})
 verdict(
     "04",
     equals("requests still open, wrong", w.still_open, 4),
