@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.installed import (
     make_environment,
     versions,
 )
+from tests.jupyterlab import first_page
 
 pytestmark = pytest.mark.slow
 MIB = 1 << 20
@@ -230,7 +230,7 @@ def test_lab_answers_and_its_kernels_do_not_warn(course: Path, tmp_path: Path, l
             command, cwd=tmp_path, env=elsewhere(course, home), stdout=out, stderr=out
         )
     try:
-        page = _wait_for(r"http://127\S+/lab/tree/00_start_here\.ipynb\?token=\w+", log, lab)
+        page = first_page(log, lab)
         assert "JupyterLab" in fetch(page)
         base, token = page.split("/lab/tree/00_start_here.ipynb")
         assert len(list(folder.glob("0*.ipynb"))) == 9
@@ -241,15 +241,6 @@ def test_lab_answers_and_its_kernels_do_not_warn(course: Path, tmp_path: Path, l
     finally:
         lab.terminate()
         lab.wait(timeout=30)
-
-
-def _wait_for(pattern: str, log: Path, lab: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and lab.poll() is None:
-        if found := re.search(pattern, log.read_text("utf-8")):
-            return found.group()
-        time.sleep(0.1)
-    raise AssertionError(log.read_text("utf-8"))
 
 
 def test_uv_runs_the_course_without_installing_it(wheel: Path, tmp_path: Path) -> None:

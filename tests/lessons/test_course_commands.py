@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
 from hashlib import sha256
@@ -18,6 +16,7 @@ import nbformat
 import pytest
 
 from helpers.lessons.catalogue import lesson, notebooks_folder
+from tests.jupyterlab import first_page
 from tests.obstacles import permissions_count
 
 MANIFEST = ".llm-antipatterns.json"
@@ -214,14 +213,9 @@ def test_lab_serves_the_first_page(clone: Path, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "helpers.cli", "lab", "--no-browser", "--port=0"]
         lab = subprocess.Popen(command, cwd=clone, stdout=out, stderr=out, env=environment)
     try:
-        found, deadline = None, time.monotonic() + 60
-        while found is None and time.monotonic() < deadline and lab.poll() is None:
-            found = re.search(
-                r"http://\S+/lab/tree/00_start_here.ipynb\?token=\w+", log.read_text()
-            )
-            time.sleep(0.1)
-        assert found, log.read_text()
-        with urllib.request.urlopen(found.group(), timeout=30) as page:  # noqa: S310
+        address = first_page(log, lab)
+        assert "/lab/tree/00_start_here.ipynb?" in address
+        with urllib.request.urlopen(address, timeout=30) as page:  # noqa: S310
             assert page.status == 200
         assert mine.read_text() == "precious"
         copies = sorted(file.name for file in mine.parent.glob("*.ipynb"))
