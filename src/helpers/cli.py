@@ -57,7 +57,7 @@ def lab(
     delivered = _delivered(init, folder, course)
     if made:
         typer.echo(f"Your copy of the course is in {folder}.", err=True)
-    if any(each.fate == "older" for each in delivered):
+    if any(each.fate == "older" and each.name.endswith(".ipynb") for each in delivered):
         typer.echo("There are newer lessons: `llm-antipatterns update` brings them.", err=True)
     if problems():
         typer.echo(

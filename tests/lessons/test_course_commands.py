@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -110,6 +111,21 @@ def test_update_says_one_line_for_each_file(here: Path, place: str) -> None:
     assert said.pop("README.md") == "updated"
     assert said.pop(f"{STEM}.ipynb") == "yours stays"
     assert set(said.values()) == {"up to date"}
+
+
+def test_updates_at_the_same_time_do_not_disturb_each_other(here: Path) -> None:
+    folder = here / COURSE
+    (folder / MANIFEST).unlink()
+    for file in folder.glob("*.ipynb"):
+        file.write_bytes(b"mine")
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: call(here, "update"), range(4)))
+    assert [each.returncode for each in done] == [0] * 4, [each.stderr for each in done]
+    notebooks = {file.name: file.read_bytes() for file in folder.glob("*.ipynb")}
+    mine = {name for name in notebooks if ".new." not in name}
+    assert {notebooks[name] for name in mine} == {b"mine"}
+    assert set(notebooks) - mine == {name.replace(".ipynb", ".new.ipynb") for name in mine}
+    assert list(folder.glob(".llm-antipatterns-*")) == []
 
 
 def test_an_update_that_cannot_write_is_one_sentence_and_changes_nothing(here: Path) -> None:
