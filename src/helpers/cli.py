@@ -34,23 +34,22 @@ Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, 
 # Each command imports what it needs, so that `serve` and `--help` do not wait for Jupyter.
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
-def lab(
-    arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[FOLDER] [JUPYTERLAB'S OPTIONS]")
-    ] = None,
-) -> None:
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="[FOLDER] [JUPYTERLAB'S OPTIONS]",
+)
+def lab(context: typer.Context) -> None:
     """Open your copy of the course in JupyterLab, and make it first if it is missing.
 
-    Without FOLDER, it is the copy that contains the current directory, else llm-antipatterns-course
-    (in a clone: course).
+    Without FOLDER, it is the copy that contains the current directory, else
+    llm-antipatterns-course, in a clone course.
     """
     require_course()
     from helpers.lessons.course.delivery import init
     from helpers.lessons.environment import clean_environment, problems
     from helpers.lessons.kernel import jupyterlab_options
 
-    chosen, options = _lab_arguments(arguments or [])
+    chosen, options = _lab_arguments(context.args)
     folder, course = _course_folder(chosen), _packaged_course()
     there = (each for each in _paths(options) if each not in course.files)
     if missing := [each for each in there if not os.path.exists(folder / each)]:
@@ -59,7 +58,7 @@ def lab(
     delivered = _delivered(init, folder, course)
     if made:
         typer.echo(f"Your copy of the course is in {folder}.", err=True)
-    if any(each.fate == "older" for each in delivered):
+    if any(each.fate == "older" and each.name.endswith(".ipynb") for each in delivered):
         typer.echo("There are newer lessons: `llm-antipatterns update` brings them.", err=True)
     if problems():
         typer.echo(
@@ -105,12 +104,14 @@ def _paths(arguments: list[str]) -> list[str]:
 
 # JupyterLab's options without a value that people give most.
 _FLAGS = ("--no-browser", "--debug", "--allow-root")
-Folder = Annotated[str | None, typer.Argument(metavar="[FOLDER]", show_default=False)]
+Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", show_default=False)]
 
 
 @app.command()
 def init(folder: Folder = None) -> None:
-    """Make your copy of the course, in FOLDER or in llm-antipatterns-course (in a clone: course).
+    """Make your copy of the course.
+
+    Without FOLDER, it is the folder llm-antipatterns-course, in a clone course.
 
     What is already in the folder stays as it is. `llm-antipatterns update` brings newer lessons.
     """
