@@ -53,17 +53,14 @@ def lab(context: typer.Context) -> None:
         open_course()
     except OSError as error:
         _fail(error)
-    if problems():
-        typer.echo(
-            "JupyterLab and its kernels get NO_PROXY=*, and no SSL_CERT_FILE or SSL_CERT_DIR that "
-            "cannot be read: the lessons only use 127.0.0.1.",
-            err=True,
-        )
+    obstacles = problems()
+    for sentence in obstacles:
+        typer.echo(f"The course works around {sentence}", err=True)
     options = [f"--LabApp.default_url=/lab/tree/{first.name}", *jupyterlab_options()]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")  # containers; JupyterLab still listens on loopback only
     command = [sys.executable, "-m", "jupyterlab", *options, *context.args]
-    environment = clean_environment() if problems() else dict(os.environ)
+    environment = clean_environment() if obstacles else dict(os.environ)
     os.chdir(folder)
     if os.name == "posix":
         # Ctrl-C then reaches JupyterLab alone.
