@@ -20,12 +20,12 @@ COMMAND = "from llm_antipatterns_command import main; main()"
 # What no test can have for real; each is a line of Python that is run before the command.
 NO_SPACE = "import shutil; shutil.disk_usage = lambda folder: shutil._ntuple_diskusage(1, 1, 0)"
 OLD_PIP = (
-    "import importlib.metadata as m; real = m.version; "
-    "m.version = lambda name: '20.3.4' if name == 'pip' else real(name)"
+    "import importlib.metadata as m; version = m.version; "
+    "m.version = lambda name: '20.3.4' if name == 'pip' else version(name)"
 )
 NO_MODULE = (
-    "import importlib.util as u; real = u.find_spec; "
-    "u.find_spec = lambda name, *more: None if name in {!r} else real(name, *more)"
+    "import importlib.util as u; find = u.find_spec; "
+    "u.find_spec = lambda name, *more: None if name in {!r} else find(name, *more)"
 )
 SMALL_GROUP = (
     "from pathlib import Path; from helpers.lessons.doctor import machine; "
@@ -47,9 +47,9 @@ class Morning:
     """By their path in the working directory, which `{here}` stands for in variables."""
 
 
-def limited(number: int, *limits: int) -> None:
+def limited(number: int, soft: int, hard: int) -> None:
     permissions_count()
-    resource.setrlimit(number, limits)
+    resource.setrlimit(number, (soft, hard))
 
 
 OTHER_KERNEL = '{"argv": ["/usr/bin/other-python", "-m", "x"], "display_name": "x"}'
@@ -69,7 +69,7 @@ OLD_GROUP = {
     "cgroup/memory/a/memory.stat": "total_inactive_file 0\n",
 }
 PROXY = "http://127.0.0.1:9"
-LONG = "x" * 60
+LONG, ODD_FOLDER = "x" * 60, "/tmp/llm-antipatterns-%20#?"  # noqa: S108 - short
 MORNINGS = {
     "HTTP_PROXY": Morning("proxies", (f"HTTP_PROXY={PROXY}",), variables={"HTTP_PROXY": PROXY}),
     "all_proxy": Morning(
@@ -118,8 +118,8 @@ MORNINGS = {
     "TMPDIR with special characters": Morning(
         "store",
         ("Valkey 9",),
-        variables={"TMPDIR": "/tmp/%20#?"},
-        before="import os; os.makedirs('/tmp/%20#?', exist_ok=True)",
+        variables={"TMPDIR": ODD_FOLDER},
+        before=f"import os; os.makedirs('{ODD_FOLDER}', exist_ok=True)",
     ),
     "few open files": Morning(
         "open files",
@@ -294,8 +294,14 @@ def test_what_the_course_works_around_is_no_failure(tmp_path: Path) -> None:
 
 
 def test_what_stops_the_course_is_named_with_its_remedy(tmp_path: Path) -> None:
-    names = ("helpers.py", "disk", "memory of a container", "PYTHONPATH", "progress")
-    names += ("few open files",)
+    names = (
+        "helpers.py",
+        "disk",
+        "memory of a container",
+        "PYTHONPATH",
+        "progress",
+        "few open files",
+    )
     done = doctor(together(*names), tmp_path)
     for name in names:
         is_found(MORNINGS[name], tmp_path, done)
@@ -326,7 +332,8 @@ from helpers import MockLLM, run
 async def ask(url):
     async with httpx.AsyncClient() as client:
         message = {"role": "user", "content": "Hello?"}
-        reply = await client.post(f"{url}/chat/completions", json={"model": "gpt-5", "messages": [message]})
+        body = {"model": "gpt-5", "messages": [message]}
+        reply = await client.post(f"{url}/chat/completions", json=body)
         return reply.status_code
 
 async def cells():
