@@ -1,5 +1,5 @@
 # `make lab` and `make test` do all the set-up they need: Python 3.11 or later, git and make.
-.PHONY: lab test slow pythons setup notebooks lint bench browser soak clients lock api
+.PHONY: lab test slow pythons setup notebooks lint bench browser soak clients lock api schedule
 .DEFAULT_GOAL := lab
 
 # The first of these that is Python 3.11 or later; `make PYTHON=/path/to/python3` overrides it.
@@ -25,10 +25,10 @@ lab: setup
 	@.venv/bin/llm-antipatterns lab
 
 # Everything that proves the course: lint, types, unit tests, server contract, the gates of every lesson.
-# Tests mostly wait, so four workers suit two cores; only two timed ones run at the same time.
+# Tests mostly wait, so five workers suit two cores; only three timed ones run at the same time.
 test: setup lint
-	@$(RUN) -m pytest -n 4 -m "not timed and not slow and not browser"
-	@$(RUN) -m pytest -n 2 -m "timed and not slow"
+	@$(RUN) -m pytest -n 5 -m "not timed and not slow and not browser"
+	@$(RUN) -m pytest -n 3 -m "timed and not slow"
 
 # What takes too long for `make test`: fuzz, soak, installing from the lock, further solutions.
 slow: setup
@@ -72,3 +72,7 @@ lock: setup
 # docs/api.md from the docstrings of what `helpers` exports. Commit it.
 api: setup
 	@$(RUN) tests/api.py
+
+# The workshop plans of notebooks/TEACHING.md, from the minutes in the lessons' sources. Commit it.
+schedule: setup
+	@$(RUN) tests/schedule.py

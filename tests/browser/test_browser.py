@@ -30,7 +30,7 @@ _SETTINGS = {
     "notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
     "apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false"},
 }
-_QUIET = (
+CHROMIUM_OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -39,7 +39,7 @@ _QUIET = (
 )
 
 
-def _chromium() -> str:
+def chromium() -> str:
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
         sentence = "Chromium is not installed: on Debian and Ubuntu, `apt-get install chromium`."
@@ -66,7 +66,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [sys.executable, "-m", "helpers.cli", "lab", "--no-browser", "--port=0"]
     command.append(f"--ServerApp.root_dir={home / 'notebooks'}")
     with (home / "log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
+        server = subprocess.Popen(command, cwd=home, env=environment, stderr=log, stdout=log)
     try:
         yield _address(home / "log", server)
     finally:
@@ -88,7 +88,9 @@ def _address(log: Path, server: subprocess.Popen[bytes]) -> str:
 def page(lab: str) -> Iterator[Page]:
     ARTEFACTS.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=list(_QUIET))
+        browser = playwright.chromium.launch(
+            executable_path=chromium(), args=list(CHROMIUM_OPTIONS)
+        )
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         yield page
         page.screenshot(path=ARTEFACTS / "last.png")

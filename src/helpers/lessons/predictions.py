@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from helpers.lessons import progress
+from helpers.lessons import progress, workshop
 from helpers.lessons.catalogue import lesson
 from helpers.report import Prediction, number, quantity, seconds
 
@@ -53,9 +53,11 @@ class Predict:
             raise ValueError(f"A prediction is a number from 0 up, not {value!r}.")
         self._value = said
         progress.note(self._number, self._key, said)
+        workshop.send_prediction(self._number, self._question, self._unit, said)
 
     def reveal(self, measured: float) -> None:
         """Print how the prediction compares: "You said 8 connections. It was 32." """
+        workshop.send_measured(self._number, self._question, self._unit, float(measured))
         if self._value is None:
             print(f"It was {quantity(measured, self._unit)}.")
         else:
