@@ -211,6 +211,11 @@ MORNINGS = {
         status=1,
         before=NO_MODULE.format(("matplotlib", "jupyterlab")),
     ),
+    "no ipywidgets": Morning(
+        "widgets",
+        ("ipywidgets is missing", "pip install ipywidgets"),
+        before=NO_MODULE.format(("ipywidgets",)),
+    ),
     "no SDK": Morning(
         "SDKs",
         ("openai is missing", '"In your SDK"', "pip install openai"),

@@ -132,7 +132,7 @@ def test_run_on_a_full_disk_is_one_sentence() -> None:
 def test_progress_works_all_the_same() -> None:
     done = call("progress", **HOSTILE)
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == 9
+    assert len(done.stdout.splitlines()) == 10
     assert done.stderr == ""
 
 

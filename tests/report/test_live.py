@@ -270,7 +270,7 @@ def test_a_terminal_gets_one_line_that_is_rewritten(
     assert out.endswith("\n")
 
 
-def test_a_notebook_gets_one_output_that_is_replaced(
+def test_a_notebook_gets_an_output_that_is_replaced_and_a_last_picture(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[tuple[str, Any]] = []
@@ -279,7 +279,7 @@ def test_a_notebook_gets_one_output_that_is_replaced(
         def update(self, bundle: Any, *, raw: bool) -> None:
             shown.append(("update", bundle))
 
-    def display(bundle: Any, *, raw: bool, display_id: bool) -> Handle:
+    def display(bundle: Any, *, raw: bool, display_id: bool = False) -> Handle:
         shown.append(("display", bundle))
         return Handle()
 
@@ -293,7 +293,9 @@ def test_a_notebook_gets_one_output_that_is_replaced(
     clock.now += 1
     view.update(Snapshot(1.3))
     view.finish(serial())
-    assert [how for how, _ in shown] == ["display", "update", "update"]
-    assert shown[0][1]["text/html"].startswith("<div")
-    assert shown[-1][1]["text/html"].startswith("<img")
-    assert "\n" not in shown[-1][1]["text/plain"]
+    assert [how for how, _ in shown] == ["display", "update", "display", "update"]
+    first, _, last, emptied = [bundle for _, bundle in shown]
+    assert first["text/html"].startswith("<div")
+    assert last["text/html"].startswith("<img")
+    assert "\n" not in last["text/plain"]
+    assert set(emptied.values()) == {""}

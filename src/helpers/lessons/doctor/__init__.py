@@ -61,6 +61,7 @@ def _around(find: Callable[[], list[Obstacle]], fine: str) -> Callable[[], str]:
 _EXAMINATIONS: tuple[tuple[str, Callable[[], str], str], ...] = (
     ("Python", _python, "Install Python 3.11 or later, and the course with it."),
     ("packages", packages.required, ""),
+    ("widgets", packages.widgets, ""),
     ("SDKs", packages.sdks, ""),
     ("helpers", packages.helpers, ""),
     ("pip", packages.pip, ""),

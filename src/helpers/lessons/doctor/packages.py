@@ -10,13 +10,13 @@ import sys
 import traceback
 from pathlib import Path
 
+from helpers.extras import INSTALL_COURSE
 from helpers.lessons import environment
 from helpers.lessons.doctor.answers import Note
 
-INSTALL = "pip install 'llm-antipatterns[course]'"
-REINSTALL = f"Install the course again: {INSTALL}"
+REINSTALL = f"Install the course again: {INSTALL_COURSE}"
 # What every lesson needs. JupyterLab itself is not imported: that takes a second.
-_REQUIRED = ("httpx", "anyio", "tiktoken", "matplotlib", "ipykernel", "ipywidgets", "nbclient")
+_REQUIRED = ("httpx", "anyio", "tiktoken", "matplotlib", "ipykernel", "nbclient")
 _SDKS = ("openai", "anthropic")
 # The first that builds editable installs as pyproject.toml asks for.
 _OLDEST_PIP = (21, 3)
@@ -25,10 +25,12 @@ _OLDEST_PIP = (21, 3)
 def required() -> str:
     """Raises RuntimeError for a package that is missing, or cannot be imported."""
     missing = [
-        name for name in (*_REQUIRED, "jupyterlab") if importlib.util.find_spec(name) is None
+        name
+        for name in (*_REQUIRED, "jupyterlab", "jupytext")
+        if importlib.util.find_spec(name) is None
     ]
     if missing:
-        raise RuntimeError(f"{_listed(missing)} missing: {INSTALL}")
+        raise RuntimeError(f"{_listed(missing)} missing: {INSTALL_COURSE}")
     with environment.writable_folders():
         for name in _REQUIRED:
             _import(name)
@@ -51,7 +53,7 @@ def _remedy(place: str) -> str:
     hiding = [each for each in given if Path(place).is_relative_to(os.path.abspath(each))]
     if hiding:
         return f"it comes from PYTHONPATH={os.environ['PYTHONPATH']}. Type: unset PYTHONPATH"
-    return f"{INSTALL} --force-reinstall"
+    return f"{INSTALL_COURSE} --force-reinstall"
 
 
 def _version(name: str) -> str:
@@ -63,6 +65,16 @@ def _version(name: str) -> str:
 
 def _listed(names: list[str]) -> str:
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def widgets() -> str:
+    """Lessons show text instead of input fields and sliders without them."""
+    if importlib.util.find_spec("ipywidgets") is None:
+        return Note(
+            "ipywidgets is missing, so you will see no input fields and no sliders, but the code "
+            "to use instead: pip install ipywidgets"
+        )
+    return f"ipywidgets {_version('ipywidgets')}"
 
 
 def sdks() -> str:
@@ -96,7 +108,7 @@ def helpers() -> str:
     if others:
         raise RuntimeError(
             f"{_listed(others)} installed in {sys.prefix} and has a package called helpers, too: "
-            f"pip uninstall {' '.join(others)} && {INSTALL} --force-reinstall --no-deps"
+            f"pip uninstall {' '.join(others)} && {INSTALL_COURSE} --force-reinstall --no-deps"
         )
     return "the course's own"
 
