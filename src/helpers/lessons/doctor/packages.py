@@ -24,11 +24,8 @@ _OLDEST_PIP = (21, 3)
 
 def required() -> str:
     """Raises RuntimeError for a package that is missing, or cannot be imported."""
-    missing = [
-        name
-        for name in (*_REQUIRED, "jupyterlab", "jupytext")
-        if importlib.util.find_spec(name) is None
-    ]
+    needed = (*_REQUIRED, "jupyterlab", "jupytext")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise RuntimeError(f"{_listed(missing)} missing: {INSTALL_COURSE}")
     with environment.writable_folders():
