@@ -20,7 +20,7 @@ llm = MockLLM(speed=100).start()
 """
 
 
-class NeverReplaces(NotebookClient):  # type: ignore[misc]
+class NeverReplaces(NotebookClient):
     """A front end that ignores `update_display_data`."""
 
     def process_message(self, message: Any, cell: Any, index: int) -> Any:
