@@ -62,8 +62,12 @@ def lab(
     if any(each.fate == "older" for each in delivered):
         typer.echo("There are newer lessons: `llm-antipatterns update` brings them.", err=True)
     obstacles = problems()
-    for sentence in obstacles:
-        typer.echo(f"The course works around {sentence}", err=True)
+    if obstacles:
+        typer.echo(
+            "Something in this environment would stop a lesson, and the course works around it: "
+            "`llm-antipatterns doctor` says what.",
+            err=True,
+        )
     first = f"{_lesson('00').stem}.ipynb"
     own = [f"--LabApp.default_url=/lab/tree/{first}", *jupyterlab_options()]
     if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -162,6 +162,13 @@ MORNINGS = {
     "folder helpers that is no package": Morning(
         "helpers", ("the course's own",), files={"helpers/notes.txt": ""}
     ),
+    "another distribution": Morning(
+        "helpers",
+        ("utils-of-helpers", "pip uninstall utils-of-helpers"),
+        status=1,
+        before="import importlib.metadata as m; m.packages_distributions = "
+        "lambda: {'helpers': ['llm-antipatterns', 'utils-of-helpers']}",
+    ),
     "old pip": Morning("pip", ("pip 20.3.4", "-m pip install --upgrade pip"), before=OLD_PIP),
     "disk": Morning("disk", ("0 MiB are free in {here}",), status=1, before=NO_SPACE),
     "memory of a container": Morning(
