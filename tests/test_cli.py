@@ -28,8 +28,9 @@ def test_the_doctor_says_ok() -> None:
     done = call("doctor")
     assert done.returncode == 0, done.stdout
     lines = done.stdout.splitlines()
-    assert len(lines) == 9
-    assert all(line.startswith("ok") for line in lines)
+    assert len(lines) == 21
+    # A busy machine's timers may be late.
+    assert [line for line in lines if line[:4] != "ok  " and line[:11] != "note timers"] == []
 
 
 def test_the_doctor_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_the_doctor_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     done = call("doctor")
     assert done.returncode == 1
     assert "FAIL progress" in done.stdout
-    assert "Set LLM_ANTIPATTERNS_HOME to a folder that you may write to." in done.stdout
+    assert "export LLM_ANTIPATTERNS_HOME=FOLDER" in done.stdout
 
 
 def test_check_grades_a_file() -> None:

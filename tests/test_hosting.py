@@ -1,16 +1,23 @@
 """The files for hosting services are valid, and agree with the project."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from helpers.lessons.catalogue import LESSONS, START
-from tests.environment import ROOT
+from tests.environment import ENVIRONMENT, ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+DATA = ROOT / "tests" / "data"
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 
 
@@ -63,3 +70,61 @@ def test_every_pre_commit_hook_runs_a_tool_of_the_project() -> None:
     for hook in local["hooks"]:
         assert hook["language"] == "system"
         assert hook["entry"].startswith(".venv/bin/python -m ruff ")
+
+
+def _devcontainer() -> Any:
+    lines = (ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8").splitlines()
+    return json.loads("\n".join(line for line in lines if not line.startswith("//")))
+
+
+def test_the_dev_container_is_as_its_schema_wants() -> None:
+    """The schema is devcontainers/spec's, at c95ffee."""
+    schema = json.loads((DATA / "devContainer.base.schema.json").read_text("utf-8"))
+    validator = jsonschema.Draft201909Validator(schema)
+    assert [error.message for error in validator.iter_errors(_devcontainer())] == []
+    for wrong in ({"image": 3}, {"postCreateCommand": 1}, {"hostRequirements": {"cpus": "two"}}):
+        assert list(validator.iter_errors(_devcontainer() | wrong)), wrong
+
+
+def test_the_dev_container_runs_what_the_project_has() -> None:
+    container = _devcontainer()
+    python = environment_python()
+    assert container["image"] == f"mcr.microsoft.com/devcontainers/python:{python}"
+    program, target = container["updateContentCommand"].split()
+    assert program == "make"
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert container["postCreateCommand"] == f".venv/bin/{MAKE_A_COPY}"
+    settings = container["customizations"]["vscode"]["settings"]
+    assert settings["python.defaultInterpreterPath"].endswith("/.venv/bin/python")
+    extensions = container["customizations"]["vscode"]["extensions"]
+    assert extensions == ["ms-python.python", "ms-toolsai.jupyter"]
+    (first,) = container["customizations"]["codespaces"]["openFiles"]
+    assert first == f"course/{START.stem}.ipynb"
+
+
+MAKE_A_COPY = "llm-antipatterns init"
+
+
+def environment_python() -> str:
+    """Binder's Python, which repo2docker reads from environment.yml as text."""
+    (python,) = re.findall(r"^  - python ?= ?([\d.]+)$", ENVIRONMENT.read_text("utf-8"), re.M)
+    return str(python)
+
+
+def test_repo2docker_finds_what_binder_is_to_have() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert f"Programming Language :: Python :: {environment_python()}" in declared["classifiers"]
+    # With one of these, repo2docker would not read environment.yml in the root.
+    for other in ("binder", ".binder", "Dockerfile"):
+        assert not (ROOT / other).exists()
+    script = ROOT / "postBuild"
+    assert os.access(script, os.X_OK)
+    assert script.read_text("utf-8").startswith("#!/bin/bash\n")
+    assert script.read_text("utf-8").endswith(f"\nset -e\n{MAKE_A_COPY}\n")
+
+
+def test_the_copy_that_hosts_make_holds_the_first_page(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "helpers.cli", *MAKE_A_COPY.split()[1:], str(tmp_path / "c")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "c" / f"{START.stem}.ipynb").is_file()

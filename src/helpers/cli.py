@@ -60,10 +60,11 @@ def lab(context: typer.Context) -> None:
         typer.echo(f"Your copy of the course is in {folder}.", err=True)
     if any(each.fate == "older" and each.name.endswith(".ipynb") for each in delivered):
         typer.echo("There are newer lessons: `llm-antipatterns update` brings them.", err=True)
-    if problems():
+    obstacles = problems()
+    if obstacles:
         typer.echo(
-            "JupyterLab and its kernels get NO_PROXY=*, and no SSL_CERT_FILE or SSL_CERT_DIR that "
-            "cannot be read: the lessons only use 127.0.0.1.",
+            "Something in this environment would stop a lesson, and the course works around it: "
+            "`llm-antipatterns doctor` says what.",
             err=True,
         )
     first = f"{_lesson('00').stem}.ipynb"
@@ -71,7 +72,7 @@ def lab(context: typer.Context) -> None:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         own.append("--allow-root")  # containers; JupyterLab still listens on loopback only
     command = [sys.executable, "-m", "jupyterlab", *own, *options]
-    environment = clean_environment() if problems() else dict(os.environ)
+    environment = clean_environment() if obstacles else dict(os.environ)
     os.chdir(folder)
     if os.name == "posix":
         # Ctrl-C then reaches JupyterLab alone.

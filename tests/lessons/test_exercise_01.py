@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers.lessons.catalogue import lesson
-from helpers.lessons.exercise import hints
+from helpers.lessons.exercise import exercise, hints
 from helpers.lessons.notebook import read_source, tagged
 from tests.lessons.graded import changed, criteria, table, unmet
 
@@ -436,4 +436,15 @@ def test_hints_are_behind_a_click_each() -> None:
     assert shown._repr_html_().count("<details>") == 4
     assert "await anyio.sleep(PAUSE)" in shown._repr_html_()
     assert "<code>asyncio.to_thread</code> moves the call off the loop" in shown._repr_html_()
-    assert repr(shown).count("Hint") == 3
+
+
+def test_hints_without_html_are_shown_one_at_a_time() -> None:
+    shown = hints("01")
+    hint, solution = repr(shown).splitlines()
+    assert 'print(hints("01").hint(1))' in hint
+    assert 'print(hints("01").solution)' in solution
+    each = [shown.hint(number) for number in (1, 2, 3)]
+    assert each == [*exercise("01").hints]
+    assert not any(text in repr(shown) for text in each)
+    with pytest.raises(ValueError, match="0"):
+        shown.hint(0)

@@ -239,6 +239,27 @@ def test_a_verdict_that_holds_is_remembered() -> None:
     assert "verdict" in progress.read("01")
 
 
+def test_the_map_without_html_says_which_lesson_to_open() -> None:
+    for number, name in (("01", "01_event_loop"), ("02", "02_shared_client")):
+        *lines, following = repr(CourseMap()).splitlines()
+        assert len(lines) == len(LESSONS)
+        assert following == f"Next: open {name}.ipynb"
+        progress.note_now(number, "verdict")
+        assert repr(CourseMap()).endswith(following)
+        progress.note_now(number, "exercise")
+
+
+def test_in_vs_code_the_text_is_there_whatever_becomes_of_the_widgets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def experiment(calls: int) -> None: ...
+
+    monkeypatch.setattr(sys.modules["__main__"], "__vsc_ipynb_file__", "a.ipynb", raising=False)
+    for shown in (Predict("01", "How long?", arm="wrong"), WhatIf(experiment, calls=(1, 12, 1))):
+        assert "application/vnd.jupyter.widget-view+json" in shown._repr_mimebundle_()
+        assert capsys.readouterr().out == f"{shown!r}\n"
+
+
 def test_the_map_shows_how_far_one_has_come() -> None:
     assert "✓" not in repr(CourseMap())
     progress.note_now("01", "verdict")

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from helpers.lab.run import Block, Run, Snapshot, Stall, Where
-from helpers.report import LiveView, live, outputs
+from helpers.report import LiveView, live
 from helpers.report.frame import stalled_shares
 from helpers.report.palette import BLOCKED
 from tests.report.makers import LINE, busy, concurrent, flaky, hung, limited, raised, serial
@@ -270,7 +270,7 @@ def test_a_terminal_gets_one_line_that_is_rewritten(
     assert out.endswith("\n")
 
 
-def test_a_notebook_gets_one_output_that_is_replaced(
+def test_a_notebook_gets_an_output_that_is_replaced_and_a_last_picture(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[tuple[str, Any]] = []
@@ -279,21 +279,23 @@ def test_a_notebook_gets_one_output_that_is_replaced(
         def update(self, bundle: Any, *, raw: bool) -> None:
             shown.append(("update", bundle))
 
-    def display(bundle: Any, *, raw: bool, display_id: bool) -> Handle:
+    def display(bundle: Any, *, raw: bool, display_id: bool = False) -> Handle:
         shown.append(("display", bundle))
         return Handle()
 
     class Shell:
         kernel = object()
 
-    monkeypatch.setattr(outputs, "get_ipython", Shell)
-    monkeypatch.setattr(outputs, "display", display)
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", Shell)
+    monkeypatch.setattr("IPython.display.display", display)
     view = LiveView("wrong", 20.0)
     view.update(Snapshot(0.3))
     clock.now += 1
     view.update(Snapshot(1.3))
     view.finish(serial())
-    assert [how for how, _ in shown] == ["display", "update", "update"]
-    assert shown[0][1]["text/html"].startswith("<div")
-    assert shown[-1][1]["text/html"].startswith("<img")
-    assert "\n" not in shown[-1][1]["text/plain"]
+    assert [how for how, _ in shown] == ["display", "update", "display", "update"]
+    first, _, last, emptied = [bundle for _, bundle in shown]
+    assert first["text/html"].startswith("<div")
+    assert last["text/html"].startswith("<img")
+    assert "\n" not in last["text/plain"]
+    assert set(emptied.values()) == {""}

@@ -19,7 +19,7 @@ class CourseMap:
         return html_table(head, [_row(lesson) for lesson in LESSONS])
 
     def __repr__(self) -> str:
-        return "\n".join(_line(lesson) for lesson in LESSONS)
+        return "\n".join([*map(_line, LESSONS), *_next()])
 
 
 def _steps(lesson: Lesson) -> tuple[str, str]:
@@ -29,6 +29,12 @@ def _steps(lesson: Lesson) -> tuple[str, str]:
     noted = progress.read(lesson.number)
     run = "✓ done" if "verdict" in noted else "○ to do"
     return run, "✓ solved" if "exercise" in noted else "○ to do"
+
+
+def _next() -> list[str]:
+    """How to go on where links are not shown."""
+    to_do = [each for each in LESSONS if each.name and "○" in "".join(_steps(each))]
+    return [f"Next: open {each.stem}.ipynb" for each in to_do[:1]]
 
 
 def _row(lesson: Lesson) -> tuple[str, ...]:

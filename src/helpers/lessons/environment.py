@@ -1,63 +1,353 @@
-"""Environment variables that keep a client from reaching a server on this machine."""
+"""What the environment has that would stop a lesson, and how the course works around it.
+
+Lessons only talk to servers on this machine: they need no proxy, no certificates of an authority,
+and no more than a short temporary folder.
+"""
 
 from __future__ import annotations
 
+import atexit
+import functools
+import json
 import os
+import re
+import shutil
 import ssl
+import sys
+import tempfile
 import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
 
 import httpx
 
-_PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+_SHORT = "/tmp"  # noqa: S108 - where a folder is made, mkdtemp chooses its name
+# Bytes. With a name in it, a longer folder leaves too little of the 103 that a socket's path may
+# have on macOS (107 on Linux).
+_LONGEST_FOLDER = 60
+_FEW_FILES, _ENOUGH_FILES = 1024, 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Something that would stop a lesson."""
+
+    what: str
+    """The variable or path with its value, and what it does."""
+    remedy: str
+    """What to type to be rid of it."""
+    instead: Mapping[str, str | None]
+    """What lessons get instead: the variables to set, and those to remove (None)."""
+
+    def __str__(self) -> str:
+        return f"{self.what}. To be rid of it: {self.remedy}"
 
 
 def problems() -> list[str]:
-    """One sentence, with the remedy, for each variable that gets in the way."""
-    found = [
-        f"{name} is set to {os.environ[name]}, which cannot be read. Correct it or unset it."
-        for name in _bad_certificates()
-    ]
-    if (names := proxies()) and not _are_bypassed():
-        found.append(
-            f"{' and '.join(names)} would send requests for 127.0.0.1 to a proxy, or cannot be "
-            "used. Set NO_PROXY=* before you start Jupyter."
-        )
-    return found
-
-
-def proxies() -> list[str]:
-    """The variables that name a proxy."""
-    return sorted(name for name, value in os.environ.items() if name.lower() in _PROXIES and value)
+    """One sentence, with the remedy, for each obstacle that `clean_environment` works around."""
+    return [str(obstacle) for obstacle in _obstacles()]
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment for processes that run lessons: they only talk to 127.0.0.1."""
-    kept = {name: value for name, value in os.environ.items() if name not in _bad_certificates()}
+    """The environment for processes that run lessons."""
     # Both spellings: the lower one wins where both are set. Only * also disables SOCKS proxies.
-    return kept | {"NO_PROXY": "*", "no_proxy": "*"}
+    changed: dict[str, str | None] = {"NO_PROXY": "*", "no_proxy": "*"}
+    for obstacle in _obstacles():
+        changed |= obstacle.instead
+    kept = {name: value for name, value in os.environ.items() if name not in changed}
+    return kept | {name: value for name, value in changed.items() if value is not None}
 
 
-def _bad_certificates() -> list[str]:
+def clean_this_process() -> None:
+    """Let this process's own clients and arms work, in a kernel that neither `lab` nor `run` has
+    started, too."""
+    for obstacle in (*proxies(), *certificates()):
+        _apply(obstacle.instead)
+    allow_open_files()
+
+
+@contextmanager
+def writable_folders() -> Iterator[None]:
+    """Let matplotlib and IPython be imported where they cannot write, and not complain."""
+    before: dict[str, str | None] = {}
+    for obstacle in jupyter_folders():
+        before |= {name: os.environ.get(name) for name in obstacle.instead}
+        _apply(obstacle.instead)
+    try:
+        yield
+    finally:
+        _apply(before)
+
+
+def _apply(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+def proxies() -> list[Obstacle]:
+    """Variables that send requests for 127.0.0.1 to a proxy, or that httpx cannot read."""
+    given = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
+    given = {name: value for name, value in sorted(given.items()) if value}
+    try:
+        httpx.Client(verify=False).close()  # noqa: S501 - it connects to nothing
+    except (ImportError, ValueError, httpx.InvalidURL) as error:  # no SOCKS; not an address
+        what = f"{_shown(given)}: httpx cannot use this ({str(error).split('.')[0]})"
+    else:
+        names = [name for name in given if name.lower() != "no_proxy"]
+        if not names or urllib.request.proxy_bypass("127.0.0.1"):
+            return []
+        what = f"{_shown(given)}: requests for 127.0.0.1 would go to a proxy"
+        if no_proxy := [value for name, value in given.items() if name.lower() == "no_proxy"]:
+            what += f"; httpx finds no 127.0.0.1 in {' or '.join(no_proxy)}"
+    if any(value.lower().startswith("socks") for value in given.values()):
+        return [Obstacle(what, "export NO_PROXY='*' no_proxy='*'", _LOOPBACK)]
+    return [Obstacle(what, "export NO_PROXY=localhost,127.0.0.1 no_proxy=$NO_PROXY", _LOOPBACK)]
+
+
+_LOOPBACK = {"NO_PROXY": "*", "no_proxy": "*"}
+
+
+def _shown(variables: Mapping[str, str]) -> str:
+    """As in a shell, without a proxy's password."""
+    shown = (f"{name}={value}" for name, value in variables.items())
+    return " and ".join(re.sub(r"//[^/@\s]*@", "//…@", each) for each in shown)
+
+
+def certificates() -> list[Obstacle]:
+    """Variables that name certificates which are gone or cannot be read."""
     return [
-        name
-        for name, is_there in (("SSL_CERT_FILE", _is_bundle), ("SSL_CERT_DIR", os.path.isdir))
-        if os.environ.get(name) and not is_there(os.environ[name])
+        _unset(name, f"{name}={os.environ[name]}: {why}")
+        for name, examine in _CERTIFICATES.items()
+        if os.environ.get(name) and (why := examine(os.environ[name]))
     ]
 
 
-def _is_bundle(path: str) -> bool:
+def _unset(name: str, what: str) -> Obstacle:
+    return Obstacle(what, f"unset {name}", {name: None})
+
+
+def _no_bundle(path: str) -> str:
     try:
         ssl.create_default_context(cafile=path)
-    except OSError:  # among them SSLError: no certificates in the file
-        return False
-    return True
+    except ssl.SSLError:
+        return "there are no certificates in it"
+    except OSError as error:
+        return error.strerror or "it cannot be read"
+    return ""
 
 
-def _are_bypassed() -> bool:
-    if not urllib.request.proxy_bypass("127.0.0.1"):
-        return False
+def _no_folder(path: str) -> str:
+    if not os.path.isdir(path):
+        return "there is no such folder"
+    return "" if os.access(path, os.R_OK | os.X_OK) else "it cannot be read"
+
+
+def _no_file_or_folder(path: str) -> str:
+    return _no_folder(path) if os.path.isdir(path) else _no_bundle(path)
+
+
+_CERTIFICATES: dict[str, Callable[[str], str]] = {
+    "SSL_CERT_FILE": _no_bundle,
+    "SSL_CERT_DIR": _no_folder,
+    "REQUESTS_CA_BUNDLE": _no_file_or_folder,
+    "CURL_CA_BUNDLE": _no_file_or_folder,
+}
+
+
+def temporary_folder() -> list[Obstacle]:
+    """Variables that name no folder for temporary files, or one in which no socket can be."""
+    found = []
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        folder = os.environ.get(name)
+        if not folder:
+            continue
+        if why := _no_place(folder):
+            found.append(_unset(name, f"{name}={folder}: {why}"))
+        elif os.name == "posix" and len(os.fsencode(folder)) > _LONGEST_FOLDER:
+            why = f"{len(os.fsencode(folder))} characters are too many for the path of a socket"
+            found.append(Obstacle(f"{name}={folder}: {why}", f"export {name}=/tmp", _short(name)))
+    return found
+
+
+def _short(name: str) -> dict[str, str | None]:
+    return {name: _SHORT} if not _no_place(_SHORT) else {}
+
+
+def _no_place(folder: str) -> str:
+    """Why no file can be made in this folder."""
     try:
-        httpx.Client(verify=False).close()  # noqa: S501 - it connects to nothing
-    except (ImportError, ValueError, httpx.InvalidURL):  # no package for SOCKS; no address
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or "no file can be made in it"
+
+
+def python_variables() -> list[Obstacle]:
+    """Variables that change what Python imports or runs first."""
+    found = []
+    if startup := os.environ.get("PYTHONSTARTUP"):
+        what = f"PYTHONSTARTUP={startup} would run in every kernel"
+        found.append(_unset("PYTHONSTARTUP", what))
+    entries = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    for entry in entries:
+        if hidden := _hidden_by(entry):
+            what = f"PYTHONPATH={os.environ['PYTHONPATH']}: {entry} hides {', '.join(hidden)}"
+            kept = os.pathsep.join(each for each in entries if each != entry)
+            found.append(Obstacle(what, "unset PYTHONPATH", {"PYTHONPATH": kept or None}))
+    if home := os.environ.get("PYTHONHOME"):
+        # Not removed: without it, this Python might not find its library.
+        found.append(Obstacle(f"PYTHONHOME={home} replaces Python's library", _HOME, {}))
+    return found
+
+
+_HOME = "unset PYTHONHOME"
+
+
+def _hidden_by(entry: str) -> list[str]:
+    """The packages of this process that come from a folder, and are somewhere else as well."""
+    folder = os.path.abspath(entry)
+    others = [each for each in sys.path if os.path.abspath(each) != folder]
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    loaded = {name for name, file in files.items() if file and Path(file).is_relative_to(folder)}
+    names = {name.partition(".")[0] for name in loaded} - {"__main__", "helpers"}
+    return sorted(name for name in names if PathFinder.find_spec(name, others))
+
+
+def jupyter_folders() -> list[Obstacle]:
+    """Folders in which JupyterLab, IPython and matplotlib cannot write."""
+    found, homeless = [], []
+    for name, folder in _folders().items():
+        if not (why := _not_writable(folder)):
+            continue
+        if not os.environ.get(name):
+            homeless.append((name, why))
+        else:
+            what = f"{name}={os.environ[name]}: {why}"
+            instead = {name: _place_for(name)}
+            found.append(Obstacle(what, f"export {name}=$(mktemp -d)", instead))
+    if homeless:
+        what = f"HOME={os.path.expanduser('~')}: {homeless[0][1]}"
+        others = {name: _place_for(name) for name, _ in homeless}
+        found.append(Obstacle(what, "export HOME=FOLDER, one that you may write to", others))
+    return found
+
+
+def _folders() -> dict[str, str]:
+    """By the variable that chooses each."""
+    try:
+        from jupyter_core import paths
+    except ImportError:  # it comes with the course
+        return {}
+    home = os.path.expanduser("~")
+    config = os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
+    return {
+        "JUPYTER_CONFIG_DIR": paths.jupyter_config_dir(),
+        "JUPYTER_DATA_DIR": paths.jupyter_data_dir(),
+        "JUPYTER_RUNTIME_DIR": paths.jupyter_runtime_dir(),
+        "IPYTHONDIR": os.environ.get("IPYTHONDIR") or f"{home}/.ipython",
+        "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR") or f"{config}/matplotlib",
+    }
+
+
+def _not_writable(folder: str) -> str:
+    """Why a folder, which need not exist yet, cannot be made or written to."""
+    existing = Path(folder)
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        return f"{existing} is not a folder"
+    return "" if not (why := _no_place(str(existing))) else f"{why}: {existing}"
+
+
+def _place_for(name: str) -> str:
+    folder = os.path.join(_own_folder(), name.lower())
+    os.makedirs(folder, exist_ok=True)
+    return folder
+
+
+@functools.cache
+def _own_folder() -> str:
+    """A short temporary folder, which goes with this process unless it becomes JupyterLab."""
+    base = None if not temporary_folder() else _SHORT
+    folder = tempfile.mkdtemp(prefix="llm-antipatterns-", dir=base)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def kernels() -> list[Obstacle]:
+    """A kernel `python3` that is not this environment's, although this environment has one."""
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    except ImportError:
+        return []
+    try:
+        with writable_folders():
+            spec = KernelSpecManager().get_kernel_spec("python3")
+    except NoSuchKernel:
+        return []
+    if not spec.argv or _is_this_python(spec.argv[0]):
+        return []
+    what = f"the kernel python3 of {spec.resource_dir} starts {spec.argv[0]}, not {sys.executable}"
+    data = os.path.join(sys.prefix, "share", "jupyter")
+    if not _has_kernel(data):
+        return [Obstacle(what, f"{sys.executable} -m ipykernel install --sys-prefix", {})]
+    search = os.pathsep.join(filter(None, [data, os.environ.get("JUPYTER_PATH")]))
+    return [Obstacle(what, "jupyter kernelspec remove python3", {"JUPYTER_PATH": search})]
+
+
+def _is_this_python(program: str) -> bool:
+    major, minor = sys.version_info[:2]
+    # jupyter_client replaces these names with its own interpreter.
+    if program in ("python", f"python{major}", f"python{major}.{minor}"):
+        return True
+    # The folder: in a virtual environment, the program itself is a link to another one.
+    try:
+        return os.path.samefile(os.path.dirname(program), os.path.dirname(sys.executable))
+    except OSError:
         return False
-    return True
+
+
+def _has_kernel(data: str) -> bool:
+    try:
+        spec = json.loads(Path(data, "kernels", "python3", "kernel.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return _is_this_python(spec["argv"][0])
+
+
+def allow_open_files() -> tuple[int, int] | None:
+    """Raise a low limit of open files as far as this process may.
+
+    Returns the limit before and after; None where there is no such limit.
+    """
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    before, ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before == resource.RLIM_INFINITY:
+        return None
+    after = before
+    if before < _FEW_FILES:
+        unlimited = ceiling == resource.RLIM_INFINITY
+        after = _ENOUGH_FILES if unlimited else min(ceiling, _ENOUGH_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (after, ceiling))
+    return before, after
+
+
+def _obstacles() -> Iterator[Obstacle]:
+    for find in (
+        proxies,
+        certificates,
+        temporary_folder,
+        python_variables,
+        jupyter_folders,
+        kernels,
+    ):
+        yield from find()

@@ -144,14 +144,24 @@ class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
         """The code of a solution."""
         return lesson(self._number).solution.read_text("utf-8")
 
+    def hint(self, number: int) -> str:
+        """A hint, by its number from 1 to 3. Raises `ValueError` for any other."""
+        if number not in (1, 2, 3):
+            raise ValueError(f"Hints are numbered from 1 to 3, not {number!r}.")
+        return self._hints[number - 1]
+
     def _repr_html_(self) -> str:
         folds = [_fold(f"Hint {i}", _marked_up(hint)) for i, hint in enumerate(self._hints, 1)]
         answer = f"{_marked_up(self._explanation)}<pre>{html.escape(self.solution)}</pre>"
         return "".join([*folds, _fold("A solution", answer)])
 
     def __repr__(self) -> str:
-        lines = [f"Hint {i}: {hint}" for i, hint in enumerate(self._hints, 1)]
-        return "\n".join([*lines, f'A solution: print(hints("{self._number}").solution)'])
+        # Not the hints themselves: they are for when the learner wants one.
+        name = f'hints("{self._number}")'
+        return (
+            f"Three hints, one at a time: print({name}.hint(1)), then 2 and 3.\n"
+            f"A solution to compare: print({name}.solution)"
+        )
 
 
 def _marked_up(hint: str) -> str:

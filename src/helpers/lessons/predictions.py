@@ -8,6 +8,7 @@ from typing import Any
 from helpers.lessons import progress, workshop
 from helpers.lessons.catalogue import lesson
 from helpers.report import Prediction, number, quantity, seconds
+from helpers.report.outputs import say_in_vs_code
 
 
 class Predict:
@@ -77,6 +78,7 @@ class Predict:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         # Where widgets cannot be shown, as on a web page, the text is shown.
+        say_in_vs_code(repr(self))
         try:
             form = self._form()._repr_mimebundle_()
         except ImportError:

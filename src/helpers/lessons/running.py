@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from helpers.lab import ArmError, Comparison, Run, compare_arms, run_arm
 from helpers.lab.arm import Arm, Watch
-from helpers.lessons.environment import problems
+from helpers.lessons.environment import clean_this_process
 from helpers.mock_llm import MockLLM
-from helpers.processes import stay_on_loopback
 from helpers.report import LiveView
 from helpers.report.outputs import default_sinks
 
@@ -29,7 +28,7 @@ async def run(
 
     Raises `ArmError` if the arm raises, `TypeError` if something cannot be sent to its process.
     """
-    _let_clients_pass()
+    clean_this_process()
     name = getattr(arm, "__name__", type(arm).__name__)
     view = LiveView(name, limit)
     try:
@@ -56,7 +55,7 @@ async def compare(
     """
     if len(arms) < 2:
         raise ValueError("A comparison needs two arms: compare(llm, wrong=wrong, right=right).")
-    _let_clients_pass()
+    clean_this_process()
     times = "once" if repeats == 1 else f"{repeats} times"
     caption = f"{', '.join(arms)}: {times} each, in turns."
     page = f"<p>{html.escape(caption)}</p>"
@@ -75,10 +74,3 @@ async def compare(
         raise stopped.with_traceback(None) from None
     show_last(page, caption)
     return done
-
-
-def _let_clients_pass() -> None:
-    """Arms reach 127.0.0.1 whatever the environment says; so do a cell's own clients from now on,
-    also in a kernel that neither `lab` nor `run` has started."""
-    if problems():
-        stay_on_loopback()

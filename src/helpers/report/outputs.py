@@ -29,8 +29,7 @@ def default_sinks() -> tuple[Sink, Sink]:
     if chosen := _chosen.get():
         return chosen, chosen
     if _in_a_kernel():
-        cell = _cell_output()
-        return cell, cell
+        return _cell_outputs()
     return (_rewrite_line if sys.stdout.isatty() else _nowhere), _last_line
 
 
@@ -42,22 +41,42 @@ def _in_a_kernel() -> bool:
     return hasattr(get_ipython(), "kernel")
 
 
-def _cell_output() -> Sink:
-    """An output of the running cell: the first frame creates it, the others replace it."""
+def say_in_vs_code(text: str) -> None:
+    """Print how to go on without widgets: VS Code loads them from the internet, and where it cannot
+    it shows an error in their place, not their text."""
+    if "__vsc_ipynb_file__" in vars(sys.modules["__main__"]):
+        print(text)
+
+
+def _cell_outputs() -> tuple[Sink, Sink]:
+    """Two outputs of the running cell. Each frame replaces the one before it, but the last is shown
+    below an emptied one: a front end that replaces nothing has it, too."""
     from IPython.display import display
 
     handle: Any = None  # IPython's own functions have no types
+    first = ""
     new_output: Any = display
 
     def show(page: str, text: str) -> None:
-        nonlocal handle
-        bundle = {"text/html": page, "text/plain": text}
+        nonlocal handle, first
         if handle is None:
-            handle = new_output(bundle, raw=True, display_id=True)
+            first = page
+            handle = new_output(_bundle(page, text), raw=True, display_id=True)
         else:
-            handle.update(bundle, raw=True)
+            handle.update(_bundle(page, text), raw=True)
 
-    return show
+    def show_last(page: str, text: str) -> None:
+        if handle is None or page == first:
+            show(page, text)
+        else:
+            new_output(_bundle(page, text), raw=True)
+            handle.update(_bundle("", ""), raw=True)
+
+    return show, show_last
+
+
+def _bundle(page: str, text: str) -> dict[str, str]:
+    return {"text/html": page, "text/plain": text}
 
 
 def _rewrite_line(page: str, text: str) -> None:

@@ -1,0 +1,124 @@
+"""Whether the packages are there that lessons import, and nothing hides them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from helpers.extras import INSTALL_COURSE
+from helpers.lessons import environment
+from helpers.lessons.doctor.answers import Note
+
+REINSTALL = f"Install the course again: {INSTALL_COURSE}"
+# What every lesson needs. JupyterLab itself is not imported: that takes a second.
+_REQUIRED = ("httpx", "anyio", "tiktoken", "matplotlib", "ipykernel", "nbclient")
+_SDKS = ("openai", "anthropic")
+# The first that builds editable installs as pyproject.toml asks for.
+_OLDEST_PIP = (21, 3)
+
+
+def required() -> str:
+    """Raises RuntimeError for a package that is missing, or cannot be imported."""
+    needed = (*_REQUIRED, "jupyterlab", "jupytext")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RuntimeError(f"{_listed(missing)} missing: {INSTALL_COURSE}")
+    with environment.writable_folders():
+        for name in _REQUIRED:
+            _import(name)
+    return ", ".join(f"{name} {_version(name)}" for name in ("jupyterlab", *_REQUIRED[:4]))
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1].filename
+        raise RuntimeError(
+            f"{name} cannot be imported ({type(error).__name__}: {error}; {place}): "
+            f"{_remedy(place)}"
+        ) from error
+
+
+def _remedy(place: str) -> str:
+    given = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    hiding = [each for each in given if Path(place).is_relative_to(os.path.abspath(each))]
+    if hiding:
+        return f"it comes from PYTHONPATH={os.environ['PYTHONPATH']}. Type: unset PYTHONPATH"
+    return f"{INSTALL_COURSE} --force-reinstall"
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "of an unknown version"
+
+
+def _listed(names: list[str]) -> str:
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def widgets() -> str:
+    """Lessons show text instead of input fields and sliders without them."""
+    if importlib.util.find_spec("ipywidgets") is None:
+        return Note(
+            "ipywidgets is missing, so you will see no input fields and no sliders, but the code "
+            "to use instead: pip install ipywidgets"
+        )
+    return f"ipywidgets {_version('ipywidgets')}"
+
+
+def sdks() -> str:
+    """The model providers' own clients, which few sections use."""
+    missing = [name for name in _SDKS if importlib.util.find_spec(name) is None]
+    if missing:
+        return Note(
+            f'{_listed(missing)} missing; only the sections "In your SDK" need '
+            f"{'it' if len(missing) == 1 else 'them'}: pip install {' '.join(missing)}"
+        )
+    return ", ".join(f"{name} {_version(name)}" for name in _SDKS)
+
+
+def helpers() -> str:
+    """Raises RuntimeError if another package called helpers hides the course's in notebooks."""
+    ours = Path(__file__).parents[2]
+    # A kernel looks for modules in its notebook's folder before it looks at installed packages.
+    for candidate in (Path.cwd() / "helpers.py", Path.cwd() / "helpers" / "__init__.py"):
+        if candidate.exists() and candidate.resolve().parent != ours:
+            path = candidate if candidate.name == "helpers.py" else candidate.parent
+            renamed = path.with_name(f"my_helpers{path.suffix}")
+            raise RuntimeError(
+                f"{path} hides the course's package helpers from notebooks in this folder. "
+                f"Rename it: mv '{path}' '{renamed}'"
+            )
+    others = sorted(
+        name
+        for name in importlib.metadata.packages_distributions().get("helpers", [])
+        if name != "llm-antipatterns"
+    )
+    if others:
+        raise RuntimeError(
+            f"{_listed(others)} installed in {sys.prefix} and has a package called helpers, too: "
+            f"pip uninstall {' '.join(others)} && {INSTALL_COURSE} --force-reinstall --no-deps"
+        )
+    return "the course's own"
+
+
+def pip() -> str:
+    """An old pip cannot update the course; running it needs none."""
+    try:
+        version = importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError:
+        return "not in this environment; lessons need none"
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST_PIP:
+        return Note(
+            f"pip {version} of {sys.prefix} is too old to update the course: "
+            f"{sys.executable} -m pip install --upgrade pip"
+        )
+    return version
