@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -30,6 +31,8 @@ class Rule:
     why: str
     note: str
     """What to write instead."""
+    needs: re.Pattern[bytes]
+    """What a file must contain, which is faster to see than to parse it."""
     matches: tuple[str, ...]
     """Sources in which the rule finds something."""
     passes: tuple[str, ...]
@@ -55,6 +58,7 @@ def _read(file: Path) -> Rule:
         message=entry["message"],
         why=about["why"],
         note=entry["note"],
+        needs=re.compile(about.get("needs", "").encode()),
         matches=tuple(about["matches"]),
         passes=tuple(about["passes"]),
         false_positives=tuple(about["false_positives"]),

@@ -83,7 +83,8 @@ class _Report:
 
     def add_skipped(self, found: Matches) -> None:
         for path, reason in sorted(found.skipped.items()):
-            self._note(path, _SKIPPED.get(reason, reason))
+            if reason != "emptyFile":
+                self._note(path, _SKIPPED.get(reason, reason))
 
     def add_notebooks(self, paths: Sequence[str]) -> int:
         """Their number, without those that could not be read."""
@@ -120,7 +121,7 @@ class _Report:
             if match.rule.startswith(SUPPRESSION)
             and (comment := read_suppression(match, lines, rules()))
         ]
-        candidates = [match for match in matches if match.rule in rules()]
+        candidates = [match for match in matches if not match.rule.startswith("LAP00")]
         try:
             found = list(_confirmed(code, candidates))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -143,7 +144,7 @@ def _confirmed(code: bytes, candidates: list[Match]) -> Iterator[tuple[Rule, _Pl
     clients: Clients | None = None
     for match in candidates:
         rule = rules()[match.rule]
-        if rule.id == SUPPRESSION:
+        if not rule.needs.search(code):
             continue
         if rule.id not in CONFIRM:
             yield rule, _Place(match.line, match.column, match.end_line, rule.message)
@@ -152,6 +153,8 @@ def _confirmed(code: bytes, candidates: list[Match]) -> Iterator[tuple[Rule, _Pl
         for confirm in CONFIRM[rule.id]:
             for hit in confirm(clients, match.start, match.end):
                 node = hit.node
+                if clients.source.in_a_test(node):
+                    continue
                 yield (
                     rule,
                     _Place(

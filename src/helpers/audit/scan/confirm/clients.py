@@ -38,7 +38,7 @@ _ENDPOINT = re.compile(
     r"|api\.anthropic\.com|/api/generate\b|/api/chat\b|/v1/embeddings|generativelanguage\.googleapis"
 )
 _LIKELY = re.compile(
-    r"(^|_)(llm|gpt\w*|claude|openai|anthropic|chat|completions?|aask|ask_model|call_model"
+    r"(^|_)(llm|gpt\w*|claude|openai|anthropic|chat|completions?|aask|a?model_call|ask_model|call_model"
     r"|query_model|prompt_model)(_|$)"
 )
 _RUNS_A_MODEL = {"invoke", "ainvoke", "generate", "agenerate", "astream", "apredict", "predict"}
@@ -84,7 +84,8 @@ class Clients:
         if name in _HTTP_CLASSES:
             return Client("http", _HTTP_CLASSES[name], made)
         *package, last = name.split(".")
-        if set(package) & set(_SDKS) and _SDK_CLASSES.fullmatch(last):
+        of_sdk = bool(package) and (package[0] in _SDKS or package == ["langfuse", "openai"])
+        if of_sdk and _SDK_CLASSES.fullmatch(last):
             return Client("sdk", not last.startswith("Async"), made)
         return None
 
@@ -172,7 +173,7 @@ class Clients:
     def _bindings(self) -> dict[tuple[ast.AST, str], list[tuple[str, ast.AST | None]]]:
         """What is assigned to each name of a scope and each attribute of a class."""
         bound: dict[tuple[ast.AST, str], list[tuple[str, ast.AST | None]]] = {}
-        for node in ast.walk(self.source.tree):
+        for node in self.source.nodes:
             for target, kind, value in _assignments(node):
                 if key := self._key(target, node):
                     bound.setdefault(key, []).append((kind, value))
@@ -183,9 +184,7 @@ class Clients:
             return (at, target.arg)
         if isinstance(target, ast.Name):
             scope = self.source.scope_of(at)
-            shared = any(
-                isinstance(each, ast.Global) and target.id in each.names for each in own(scope)
-            )
+            shared = (scope, target.id) in self.source.shared
             return (self.source.tree if shared else scope, target.id)
         if isinstance(target, ast.Attribute):
             cls = self.source.owner(target.value, at)
@@ -266,6 +265,13 @@ class Clients:
                 return True
         return False
 
+    def is_about_a_model(self, node: ast.AST) -> bool:
+        """Whether a function or statement calls a model, as far as its and others' names say."""
+        named = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and _LIKELY.search(
+            node.name
+        )
+        return bool(named) or self.reaches_model(node, likely=True)
+
     def _likely(self, call: ast.Call) -> bool:
         name = last_name(call.func)
         if name in _RUNS_A_MODEL and isinstance(call.func, ast.Attribute):
@@ -273,11 +279,14 @@ class Clients:
         return bool(_LIKELY.search(name))
 
     @cached_property
+    def names_an_endpoint(self) -> bool:
+        """Whether the file has an endpoint of a provider in a string."""
+        return any(_ENDPOINT.search(text) for text in self.source.strings)
+
+    @cached_property
     def speaks_to_a_model(self) -> bool:
-        """Whether the file has an SDK, or an endpoint of a provider in a string."""
-        return self.source.imported(*_SDKS, "litellm") or any(
-            _ENDPOINT.search(text) for text in self.source.strings
-        )
+        """Whether the file has an SDK, or an endpoint of a provider."""
+        return self.source.imported(*_SDKS, "litellm") or self.names_an_endpoint
 
     def speaks_http(self, call: ast.Call) -> bool:
         """Whether it is a call of an HTTP library, or makes one of its clients."""

@@ -28,7 +28,7 @@ _ONCE = {
 }
 """Functions that run once in the life of their object or program."""
 _ONCE_DECORATORS = {
-    *("contextmanager", "asynccontextmanager", "fixture", "cache", "lru_cache", "alru_cache"),
+    *("contextmanager", "asynccontextmanager", "cache", "lru_cache", "alru_cache"),
     *("on_event", "cached_property", "on_chat_start", "cache_resource", "on_startup"),
 }
 _DEADLINES = {"wait_for", "fail_after", "move_on_after", "timeout", "timeout_at", "with_options"}
@@ -40,7 +40,7 @@ def client_per_call(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     made = clients.made_by(call) if call else None
     if not call or not made:
         return
-    if made.library == "http" and not clients.speaks_to_a_model:
+    if made.library == "http" and not clients.names_an_endpoint:
         return
     if keyword(call, "transport") or keyword(call, "app"):
         return  # a client of an application in the same process
@@ -73,11 +73,8 @@ def _is_kept(source: Source, call: ast.Call) -> bool:
 def _outlives(source: Source, target: ast.expr) -> bool:
     if isinstance(target, (ast.Attribute, ast.Subscript)):
         return True
-    shared = (ast.Global, ast.Nonlocal)
     scope = source.scope_of(target)
-    return isinstance(target, ast.Name) and any(
-        isinstance(each, shared) and target.id in each.names for each in own(scope)
-    )
+    return isinstance(target, ast.Name) and (scope, target.id) in source.shared
 
 
 def _in_comprehension(source: Source, call: ast.Call) -> bool:
@@ -102,8 +99,6 @@ def _makes_one(clients: Clients, function: Function, call: ast.Call, looping: bo
     """Whether the function is a factory, or runs once."""
     source = clients.source
     if function.name in _ONCE or decorators(function, source) & _ONCE_DECORATORS:
-        return True
-    if function.name.startswith("test_"):
         return True
     names = {target.id for target in _names_of(source, call)}
     for node in own(function):
@@ -160,7 +155,7 @@ def no_timeout(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     if isinstance(given, ast.Constant) and given.value is None:
         yield Hit(call, "This client waits without end: timeout=None.")
         return
-    if given or keyword(call, "http_client") or _in_a_test(source, call):
+    if given or keyword(call, "http_client"):
         return
     if not _has_deadlines(clients):
         yield Hit(call)
@@ -169,9 +164,9 @@ def no_timeout(clients: Clients, start: int, end: int) -> Iterator[Hit]:
 def unbounded_http(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     source = clients.source
     call = source.at(start, end, ast.Call)
-    if not call or not clients.speaks_to_a_model or not clients.speaks_http(call):
+    if not call or not clients.names_an_endpoint or not clients.speaks_http(call):
         return
-    if _in_a_test(source, call) or _has_async_deadline(clients):
+    if _has_async_deadline(clients):
         return
     given = keyword(call, "timeout")
     if _is_none(given) or (isinstance(given, ast.Call) and _never_ends(given)):
@@ -195,13 +190,6 @@ def _never_ends(timeout: ast.Call) -> bool:
         and not timeout.keywords
         and bool(timeout.args)
         and _is_none(timeout.args[0])
-    )
-
-
-def _in_a_test(source: Source, node: ast.AST) -> bool:
-    function = source.function_of(node)
-    return isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and (
-        function.name.startswith("test_") or "fixture" in decorators(function, source)
     )
 
 

@@ -56,7 +56,7 @@ def _has_roles(source: Source) -> bool:
 
 def _is_filled_per_key(source: Source, name: str) -> bool:
     """Whether a function puts something in by a key that it was given."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.Name) or node.id != name or not source.function_of(node):
             continue
         up = source.parents[node]

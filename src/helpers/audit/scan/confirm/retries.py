@@ -13,7 +13,16 @@ _EVERYTHING = {"Exception", "BaseException", "OpenAIError", "AnthropicError", "A
 _TENACITY = {f"tenacity.{name}" for name in ("retry", "Retrying", "AsyncRetrying")}
 _STAMINA = {"stamina.retry", "stamina.retry_context"}
 _BACKOFF = "backoff.on_exception"
-_READS = {"input", "receive", "receive_text", "receive_json", "recv", "readline", "get", "prompt"}
+_READS = {
+    "input",
+    "receive",
+    "receive_text",
+    "receive_json",
+    "recv",
+    "readline",
+    "get_nowait",
+    "prompt",
+}
 """Calls of a loop that goes from one piece of work to the next."""
 Loop = ast.For | ast.AsyncFor | ast.While
 
@@ -54,7 +63,7 @@ def _library_retry(clients: Clients, start: int, end: int) -> ast.expr | None:
     if not isinstance(found, ast.Call) and not _decorated(source, found):
         return None
     around = _around(clients, found)
-    return found if around and clients.reaches_model(around, likely=True) else None
+    return found if around and clients.is_about_a_model(around) else None
 
 
 def _retrier(source: Source, node: ast.expr) -> str | None:
@@ -177,9 +186,10 @@ def _body(block: ast.Try) -> ast.Module:
 
 def _is_about_attempts(loop: Loop) -> bool:
     """A loop over attempts, not over work: nothing new is read or taken in it."""
+    if any(isinstance(node, ast.Call) and _takes_work(node) for node in own(loop)):
+        return False
     if isinstance(loop, ast.While):
-        reads = {last_name(n.func) for n in own(loop) if isinstance(n, ast.Call)} & _READS
-        return not reads - {"get"} and not _awaits_a_get(loop)
+        return True
     if not isinstance(loop.iter, ast.Call) or last_name(loop.iter.func) not in ("range", "count"):
         return False
     counter = loop.target.id if isinstance(loop.target, ast.Name) else "_"
@@ -196,13 +206,15 @@ def _mentions_retries(node: ast.AST) -> bool:
     return any(word in text for word in ("retr", "attempt", "tries"))
 
 
-def _awaits_a_get(loop: Loop) -> bool:
-    return any(
-        isinstance(n, ast.Await)
-        and isinstance(n.value, ast.Call)
-        and last_name(n.value.func) == "get"
-        for n in own(loop)
-    )
+def _takes_work(call: ast.Call) -> bool:
+    """Whether a call brings the next piece of work, as that of a queue does."""
+    name = last_name(call.func)
+    if name != "get":
+        return name in _READS
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    from_queue = "queue" in ast.unparse(call.func.value).lower()
+    return from_queue or not call.args
 
 
 def _tries_again(loop: Loop, block: ast.Try, handler: ast.ExceptHandler) -> bool:

@@ -13,6 +13,9 @@ Node = TypeVar("Node", bound=ast.AST)
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _FUNCTIONS = (*_DEFINITIONS, ast.Lambda)
+_CANDIDATES = (ast.Call, ast.Try, ast.Assign, ast.AnnAssign)
+"""What `Source.at` finds; of names and attributes, it finds decorators."""
+_SHARED = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
 
@@ -27,13 +30,31 @@ class Source:
         self._starts = [0]
         for line in self.code.splitlines(keepends=True):
             self._starts.append(self._starts[-1] + len(line))
+        self.nodes: list[ast.AST] = []
         self.parents: dict[ast.AST, ast.AST] = {}
         self._spans: dict[int, list[ast.AST]] = {}
-        for node in ast.walk(self.tree):
-            for child in ast.iter_child_nodes(node):
-                self.parents[child] = node
-            if hasattr(node, "lineno"):
+        self._index()
+
+    def _index(self) -> None:
+        # `ast.walk` and `ast.iter_child_nodes` take three times as long.
+        waiting: list[ast.AST] = [self.tree]
+        while waiting:
+            node = waiting.pop()
+            self.nodes.append(node)
+            if isinstance(node, _CANDIDATES):
                 self._spans.setdefault(self._offset(node), []).append(node)
+            elif isinstance(node, _DEFINITIONS):
+                for each in node.decorator_list:
+                    self._spans.setdefault(self._offset(each), []).append(each)
+            children: list[ast.AST] = []
+            for field in node._fields:
+                value = getattr(node, field, None)
+                for each in value if isinstance(value, list) else (value,):
+                    # Contexts and operators are shared between nodes.
+                    if isinstance(each, ast.AST) and not isinstance(each, _SHARED):
+                        self.parents[each] = node
+                        children.append(each)
+            waiting += reversed(children)
 
     def _offset(self, node: ast.AST, end: bool = False) -> int:
         prefix = "end_" if end else ""
@@ -79,7 +100,7 @@ class Source:
     def imports(self) -> dict[str, str]:
         """The dotted name that each imported name stands for."""
         names = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     top = alias.name.split(".")[0]
@@ -101,16 +122,24 @@ class Source:
         return any(name.split(".")[0] in libraries for name in self.imports.values())
 
     @cached_property
+    def shared(self) -> set[tuple[ast.AST, str]]:
+        """The names that a scope declares as global or nonlocal."""
+        return {
+            (self.scope_of(node), name)
+            for node in self.nodes
+            if isinstance(node, (ast.Global, ast.Nonlocal))
+            for name in node.names
+        }
+
+    @cached_property
     def functions(self) -> list[Function]:
         return [
-            node
-            for node in ast.walk(self.tree)
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            node for node in self.nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         ]
 
     @cached_property
     def classes(self) -> dict[str, ast.ClassDef]:
-        return {node.name: node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef)}
+        return {node.name: node for node in self.nodes if isinstance(node, ast.ClassDef)}
 
     def lineage(self, cls: ast.ClassDef) -> Iterator[ast.ClassDef]:
         """A class and those of its bases that are in the same file."""
@@ -145,6 +174,16 @@ class Source:
                         return node
         return None
 
+    def in_a_test(self, node: ast.AST) -> bool:
+        """Whether a node belongs to a test or to a fixture of one."""
+        for each in self.ancestors(node):
+            if isinstance(each, _DEFINITIONS) and (
+                each.name.startswith("test_")
+                or any("fixture" in ast.unparse(d) for d in each.decorator_list)
+            ):
+                return True
+        return False
+
     def _function_named(self, name: str, at: ast.AST) -> Function | None:
         scopes = [each for each in self.ancestors(at) if not isinstance(each, ast.ClassDef)]
         for function in self.functions:
@@ -162,13 +201,13 @@ class Source:
 
     @cached_property
     def calls(self) -> list[ast.Call]:
-        return [node for node in ast.walk(self.tree) if isinstance(node, ast.Call)]
+        return [node for node in self.nodes if isinstance(node, ast.Call)]
 
     @cached_property
     def strings(self) -> list[str]:
         return [
             node.value
-            for node in ast.walk(self.tree)
+            for node in self.nodes
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         ]
 
