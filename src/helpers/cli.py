@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from helpers.audit.scan.command import scan
 from helpers.mock_llm.settings.faults import KINDS, Fault, parse_fault
 from helpers.mock_llm.settings.limits import Limits
 from helpers.mock_llm.settings.options import Options, wording_of
@@ -26,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(scan)
 Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, such as 01.")]
 
 # Each command imports what it needs, so that `serve` and `--help` do not wait for Jupyter.

@@ -142,9 +142,10 @@ class _Report:
 
 def _confirmed(code: bytes, candidates: list[Match]) -> Iterator[tuple[Rule, _Place]]:
     clients: Clients | None = None
+    present = {id for id in {each.rule for each in candidates} if rules()[id].needs.search(code)}
     for match in candidates:
         rule = rules()[match.rule]
-        if not rule.needs.search(code):
+        if rule.id not in present:
             continue
         if rule.id not in CONFIRM:
             yield rule, _Place(match.line, match.column, match.end_line, rule.message)

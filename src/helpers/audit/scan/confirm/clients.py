@@ -244,9 +244,9 @@ class Clients:
                 up = self.source.parents[node]
                 if isinstance(up, (ast.Await, ast.AsyncFor)):
                     evidence.add(False)
-                elif isinstance(up, ast.Attribute) and up.attr in _OF_AN_ANSWER:
-                    evidence.add(True)
-                elif isinstance(up, ast.For):
+                elif (isinstance(up, ast.Attribute) and up.attr in _OF_AN_ANSWER) or isinstance(
+                    up, ast.For
+                ):
                     evidence.add(True)
         return evidence.pop() if len(evidence) == 1 else None
 

@@ -107,9 +107,13 @@ def _makes_one(clients: Clients, function: Function, call: ast.Call, looping: bo
             if value is call or (isinstance(value, ast.Name) and value.id in names):
                 return True
         # What is put somewhere, such as `self.client = client`, outlives the call.
-        if isinstance(node, ast.Assign) and any(_outlives(source, t) for t in node.targets):
-            if isinstance(node.value, ast.Name) and node.value.id in names:
-                return True
+        if (
+            isinstance(node, ast.Assign)
+            and any(_outlives(source, target) for target in node.targets)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in names
+        ):
+            return True
     return not looping and _is_a_script(source, function)
 
 

@@ -77,10 +77,10 @@ def _uses(source: Source, call: ast.Call) -> Iterator[ast.AST]:
         return
     if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
         name = statement.targets[0].id
-        for node in own(function):
-            if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load):
-                if not _only_the_day_of_name(source, node):
-                    yield node
+        read = (n for n in own(function) if isinstance(n, ast.Name) and n.id == name)
+        for node in read:
+            if isinstance(node.ctx, ast.Load) and not _only_the_day_of_name(source, node):
+                yield node
     elif isinstance(statement, ast.Return):
         yield from _calls_of(source, function)
 

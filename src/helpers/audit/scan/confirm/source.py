@@ -44,8 +44,8 @@ class Source:
             if isinstance(node, _CANDIDATES):
                 self._spans.setdefault(self._offset(node), []).append(node)
             elif isinstance(node, _DEFINITIONS):
-                for each in node.decorator_list:
-                    self._spans.setdefault(self._offset(each), []).append(each)
+                for decorator in node.decorator_list:
+                    self._spans.setdefault(self._offset(decorator), []).append(decorator)
             children: list[ast.AST] = []
             for field in node._fields:
                 value = getattr(node, field, None)
