@@ -128,7 +128,7 @@ class _Report:
             self._note(path, "Python cannot parse it")
             return
         found += [
-            (rules()[SUPPRESSION], _place_of(comment)) for comment in comments if comment.problem
+            (rules()[comment.rule], _place_of(comment)) for comment in comments if comment.problem
         ]
         for rule, place in dict.fromkeys(found):
             if any(comment.covers(rule.id, place.line) for comment in comments):

@@ -16,6 +16,8 @@ _ID = re.compile(r"LAP\d\d(\.[\w-]+)?")
 class Suppression:
     """A comment in a file."""
 
+    rule: str
+    """That of a finding if the comment has a problem."""
     line: int
     """From 1."""
     alone: bool
@@ -51,7 +53,7 @@ def read_suppression(match: Match, lines: list[str], known: Collection[str]) -> 
     elif not re.search(r"\w", found["reason"]):
         problem = "A suppression needs a reason: `lap: ignore[LAP01] reason`."
     alone = not lines[match.line - 1][: match.column - 1].strip()
-    return Suppression(match.line, alone, ids, problem)
+    return Suppression(match.rule, match.line, alone, ids, problem)
 
 
 def _is_known(name: str, known: Collection[str]) -> bool:

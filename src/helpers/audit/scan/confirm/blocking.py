@@ -20,19 +20,19 @@ _HTTP_FUNCTIONS = {"get", "post", "put", "patch", "delete", "head", "request", "
 def sync_call(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     call = clients.source.at(start, end, ast.Call)
     if call and _calls_a_blocking_model(clients, call) and not _streams(call):
-        yield from _stops_the_loop(clients, call, "synchronous SDK call")
+        yield from _stops_the_loop(clients, call, "makes a synchronous SDK call")
 
 
 def sync_stream(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     call = clients.source.at(start, end, ast.Call)
     if call and _calls_a_blocking_model(clients, call) and _streams(call):
-        yield from _stops_the_loop(clients, call, "synchronous SDK stream")
+        yield from _stops_the_loop(clients, call, "reads a synchronous SDK stream")
 
 
 def sleep(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     call = clients.source.at(start, end, ast.Call)
     if call and clients.source.dotted(call.func) == "time.sleep":
-        yield from _stops_the_loop(clients, call, "time.sleep")
+        yield from _stops_the_loop(clients, call, "calls time.sleep")
 
 
 def sync_http(clients: Clients, start: int, end: int) -> Iterator[Hit]:
@@ -44,7 +44,7 @@ def sync_http(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     is_client = client is not None and client.library == "http" and client.blocking
     awaited = isinstance(clients.source.parents[call], ast.Await)
     if (library in (["httpx"], ["httpx2"], ["requests"]) or is_client) and not awaited:
-        yield from _stops_the_loop(clients, call, "synchronous HTTP request")
+        yield from _stops_the_loop(clients, call, "makes a synchronous HTTP request")
 
 
 def _calls_a_blocking_model(clients: Clients, call: ast.Call) -> bool:
@@ -67,8 +67,7 @@ def _stops_the_loop(clients: Clients, call: ast.Call, what: str) -> Iterator[Hit
     elif isinstance(function, ast.FunctionDef) and decorators(function, source) <= _HARMLESS:
         for outer in source.calls:
             if last_name(outer.func) == function.name and _runs_at_once(clients, outer, function):
-                place = f"in line {call.lineno}"
-                yield Hit(outer, f"`{function.name}` blocks the event loop: {what} {place}.")
+                yield Hit(outer, f"`{function.name}` blocks the event loop: it {what}.")
 
 
 def _runs_at_once(clients: Clients, call: ast.Call, function: Function) -> bool:

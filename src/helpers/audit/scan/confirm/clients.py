@@ -244,9 +244,7 @@ class Clients:
                 up = self.source.parents[node]
                 if isinstance(up, (ast.Await, ast.AsyncFor)):
                     evidence.add(False)
-                elif (isinstance(up, ast.Attribute) and up.attr in _OF_AN_ANSWER) or isinstance(
-                    up, ast.For
-                ):
+                elif isinstance(up, ast.For) or _reads_an_answer(up):
                     evidence.add(True)
         return evidence.pop() if len(evidence) == 1 else None
 
@@ -299,6 +297,10 @@ class Clients:
 
 
 _OF_AN_ANSWER = {"choices", "content", "output_text", "output", "usage", "data", "stop_reason"}
+
+
+def _reads_an_answer(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr in _OF_AN_ANSWER
 
 
 def _assignments(node: ast.AST) -> Iterator[tuple[ast.AST, str, ast.AST | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 
 from helpers.audit.scan.confirm.clients import Clients, decorators
@@ -31,6 +32,10 @@ _ONCE_DECORATORS = {
     *("contextmanager", "asynccontextmanager", "cache", "lru_cache", "alru_cache"),
     *("on_event", "cached_property", "on_chat_start", "cache_resource", "on_startup"),
 }
+_MANY_TIMES = (
+    *(ast.For, ast.AsyncFor, ast.While, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+)
 _DEADLINES = {"wait_for", "fail_after", "move_on_after", "timeout", "timeout_at", "with_options"}
 
 
@@ -52,11 +57,27 @@ def client_per_call(clients: Clients, start: int, end: int) -> Iterator[Hit]:
         return
     if function and _makes_one(clients, function, call, looping):
         return
-    handler = function is not None and (
-        isinstance(function, ast.AsyncFunctionDef) or decorators(function, source) & _HANDLERS
-    )
-    if handler or looping:
+    if looping or (function and _makes_it_per_call(source, function, call)):
         yield Hit(call)
+
+
+def _makes_it_per_call(source: Source, function: Function, call: ast.Call) -> bool:
+    if decorators(function, source) & _HANDLERS:
+        return True
+    return isinstance(function, ast.AsyncFunctionDef) and not _is_shared(source, function, call)
+
+
+def _is_shared(source: Source, function: Function, call: ast.Call) -> bool:
+    """Whether many calls may use the client, as in a function that does a whole batch."""
+    names = {name.id for name in _names_of(source, call)}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load):
+            if isinstance(source.parents[node], (ast.Call, ast.keyword)):
+                return True  # another function gets it
+            inside = itertools.takewhile(lambda up: up is not function, source.ancestors(node))
+            if any(isinstance(up, _MANY_TIMES) for up in inside):
+                return True
+    return False
 
 
 def _is_kept(source: Source, call: ast.Call) -> bool:
@@ -170,7 +191,7 @@ def unbounded_http(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     call = source.at(start, end, ast.Call)
     if not call or not clients.names_an_endpoint or not clients.speaks_http(call):
         return
-    if _has_async_deadline(clients):
+    if _has_async_deadline(clients, _outermost(source, call)):
         return
     given = keyword(call, "timeout")
     if _is_none(given) or (isinstance(given, ast.Call) and _never_ends(given)):
@@ -197,18 +218,25 @@ def _never_ends(timeout: ast.Call) -> bool:
     )
 
 
-def _has_async_deadline(clients: Clients) -> bool:
+def _outermost(source: Source, node: ast.AST) -> ast.AST:
+    """The outermost function around a node, or the whole file."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return next((n for n in [*source.ancestors(node)][::-1] if isinstance(n, kinds)), source.tree)
+
+
+def _has_async_deadline(clients: Clients, where: ast.AST) -> bool:
     return any(
-        (clients.source.dotted(call.func) or "").split(".")[0]
+        isinstance(node, ast.Call)
+        and (clients.source.dotted(node.func) or "").split(".")[0]
         in ("asyncio", "anyio", "trio", "async_timeout")
-        and last_name(call.func) in _DEADLINES
-        for call in clients.source.calls
+        and last_name(node.func) in _DEADLINES
+        for node in ast.walk(where)
     )
 
 
 def _has_deadlines(clients: Clients) -> bool:
     """Whether the file sets the time of a call elsewhere."""
-    if _has_async_deadline(clients) or "timeout" in clients.source.strings:
+    if _has_async_deadline(clients, clients.source.tree) or "timeout" in clients.source.strings:
         return True
     return any(
         keyword(call, "timeout")
