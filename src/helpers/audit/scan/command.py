@@ -1,0 +1,54 @@
+"""The command ``llm-antipatterns scan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+# What it needs is imported when it runs, so that `--help` does not wait for it.
+
+
+def scan(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH", help="Files and folders; what git ignores is left out."),
+    ],
+    format_: Annotated[
+        Literal["text", "json", "sarif", "github"],
+        typer.Option("--format", help="How the findings are written."),
+    ] = "text",
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write to, instead of standard output.")
+    ] = None,
+) -> None:
+    """Find suspects in Python, notebooks and Rust, without running the code.
+
+    A comment `lap: ignore[LAP01] reason` on the line or alone above it suppresses a finding. The
+    exit status is 0 without a finding, 1 with findings, 2 if the scan could not run.
+    """
+    from helpers.audit.scan import scanner
+    from helpers.audit.scan.engine import EngineError
+    from helpers.audit.scan.formats import FORMATS
+
+    try:
+        report = scanner.scan(paths)
+        text = FORMATS[format_](report)
+        if output:
+            output.write_text(text, "utf-8")
+        else:
+            typer.echo(text, nl=False)
+    except OSError as error:
+        _fail(f"{error.filename or output}: {error.strerror or error}.")
+    except (EngineError, ValueError) as error:
+        _fail(str(error))
+    notes = report.notes if report.files else (*report.notes, "There is no Python or Rust file.")
+    for note in notes:
+        typer.echo(note, err=True)
+    raise typer.Exit(1 if report.findings else 0)
+
+
+def _fail(sentence: str) -> NoReturn:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(2)
