@@ -24,7 +24,8 @@ from typing import Any
 import anyio
 import pytest
 
-from helpers.lab.stall_meter import FLOOR, BlockedStep, StallMeter, Stretch, learners_traceback
+from helpers.lab.guilty_line import learners_traceback
+from helpers.lab.stall_meter import FLOOR, BlockedStep, StallMeter, Stretch
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 LONG = 0.2

@@ -1,0 +1,255 @@
+"""What the event loop's thread did with its time: computed, was without a core, or waited.
+
+The operating system counts computing and being without a core. The rest of the time a thread
+waits: for what it called, or for the GIL. Another thread that loses its core while it has the GIL
+makes the loop's thread wait, which is neither its own doing nor counted anywhere. So a wait is
+taken for its own only on evidence:
+
+- it is seen to wait for something else than the GIL, or
+- no other thread had the GIL, or
+- those that may have had it were not without a core for as long.
+
+The rest is *withheld*.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import operator
+import platform
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from enum import Enum, auto
+from functools import cache, partial
+from io import FileIO
+from time import perf_counter
+from types import FrameType
+from typing import NamedTuple
+
+PROMPT = 0.0005
+"""Seconds. Waking up and taking a free GIL takes less, and so does a reading."""
+_TRIES = 10
+# Number of the system call in which a thread waits for the GIL, and for other locks.
+_FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
+# The GIL is part of this structure of CPython, which is smaller than that.
+_RUNTIME, _RUNTIME_SIZE = "_PyRuntime", 1 << 20
+# More of them cost more time than they are worth.
+_MOST_GUESTS = 8
+_CALL = operator.methodcaller("__call__")
+
+
+class Reading(NamedTuple):
+    """Times of the loop's thread up to a moment. All are seconds; only differences count."""
+
+    at: float
+    cpu: float | None
+    """How long it computed; None where the system does not say."""
+    starved: float
+    """How long it was ready to run, but without a core; 0 where the system does not say."""
+    withheld: float
+    """How long it waited, but perhaps only for the GIL, for another thread without a core."""
+
+    def computed_since(self, before: Reading) -> float:
+        """Seconds of computing since ``before``, and of waiting for a core."""
+        computed = (self.cpu or 0.0) - (before.cpu or 0.0)
+        return computed + self.starved - before.starved
+
+    def idle_since(self, before: Reading) -> float:
+        """Seconds since ``before`` in which it waited, for whatever that was."""
+        return max(self.at - before.at - self.computed_since(before), 0.0)
+
+    def blocked_since(self, before: Reading) -> float:
+        """Seconds since ``before`` without those that are other processes' or threads' doing."""
+        # Up to this reading, not up to the end of the step: while it is read, a thread often loses
+        # its core or the GIL.
+        computed = (self.cpu or 0.0) - (before.cpu or 0.0)
+        return computed + max(self.idle_since(before) - (self.withheld - before.withheld), 0.0)
+
+
+class _WaitsFor(Enum):
+    NOTHING = auto()
+    """It runs, or could."""
+    PERHAPS_THE_GIL = auto()
+    """Also where the system does not say."""
+    SOMETHING_ELSE = auto()
+
+
+class _Delay:
+    """How long a thread was ready to run, but without a core."""
+
+    def __init__(self, native_id: int | None) -> None:
+        self._file = _open(native_id, "schedstat")
+        self._seconds = 0.0
+
+    def seconds(self) -> float:
+        """Takes about 3 µs."""
+        if text := _read_now(self._file):  # else the thread has ended
+            self._seconds = int(text.split()[1]) / 1e9
+        return self._seconds
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class _Thread:
+    """The thread that makes this object, as the operating system sees it."""
+
+    def __init__(self) -> None:
+        self.id = threading.get_ident()
+        self._clock: int | None = None
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._clock = time.pthread_getcpuclockid(self.id)
+        self._delay = _Delay(threading.get_native_id())
+        self._syscall = _open(threading.get_native_id(), "syscall")
+
+    def read(self) -> Reading:
+        """Its times; nothing is withheld."""
+        for _ in range(_TRIES):
+            began = perf_counter()
+            cpu, starved = self._cpu(), self._delay.seconds()
+            at = perf_counter()
+            # Else the core or the GIL was lost in between: the numbers do not belong together.
+            if at - began < PROMPT:
+                break
+        return Reading(at, cpu, starved, 0.0)
+
+    def _cpu(self) -> float | None:
+        if self._clock is not None:
+            return time.clock_gettime(self._clock)
+        return time.thread_time() if threading.get_ident() == self.id else None
+
+    def waits_for(self) -> _WaitsFor:
+        """What it is waiting for now. Takes about 40 µs."""
+        call = _read_now(self._syscall).split()
+        if call == [b"running"]:
+            return _WaitsFor.NOTHING
+        if call and (call[0] != _FUTEX or int(call[1], 16) not in _gil_addresses()):
+            return _WaitsFor.SOMETHING_ELSE
+        return _WaitsFor.PERHAPS_THE_GIL
+
+    def close(self) -> None:
+        self._delay.close()
+        if self._syscall is not None:
+            self._syscall.close()
+
+
+class _Mark(NamedTuple):
+    """A moment up to which the time of the loop's thread is settled."""
+
+    reading: Reading
+    guests: float
+    """How long the guests were without a core."""
+    watchdog: float
+    """How long the watchdog was."""
+    by_loop: bool
+    """The loop's thread made it, so no other thread had the GIL."""
+
+
+class ThreadTimes:
+    """Follows the thread that makes this object.
+
+    Threads that are already there are *guests*: the lab's, or Jupyter's. If one of them, or the
+    watchdog, loses its core while it has the GIL, the followed thread is not to blame.
+    """
+
+    def __init__(self) -> None:
+        self._thread = _Thread()
+        others = [one for one in threading.enumerate() if one.ident != self._thread.id]
+        self._guests = [_Delay(one.native_id) for one in others[:_MOST_GUESTS]]
+        self._watchdog = _Delay(None)
+        self._naps: deque[float] = deque([0.0], maxlen=2)
+        self._mark = self._now(by_loop=True)
+
+    def start_watchdog(self) -> None:
+        """The thread that calls this is the watchdog."""
+        self._watchdog = _Delay(threading.get_native_id())
+
+    def watchdog_starved(self) -> float:
+        """Seconds in which the watchdog was ready to run, but without a core."""
+        return self._watchdog.seconds()
+
+    def nap(self, seconds: float) -> None:
+        """Let the watchdog sleep."""
+        # It notes that it has the GIL again before it can be asked to give it up, which CPython
+        # does between bytecodes only.
+        self._naps.extend(map(_CALL, (partial(time.sleep, seconds), perf_counter)))
+
+    def frame(self) -> FrameType | None:
+        return sys._current_frames().get(self._thread.id)
+
+    def read(self) -> Reading:
+        """For the followed thread itself."""
+        for _ in range(_TRIES):
+            mark, now = self._mark, self._now(by_loop=True)
+            lent = now.guests - mark.guests
+            if not mark.by_loop or self._naps[-1] > mark.reading.at:
+                lent += now.watchdog - mark.watchdog
+            reading = self._withhold(mark, now, lent)
+            # Else another thread has moved it meanwhile.
+            if self._mark is mark:
+                self._mark = now._replace(reading=reading)
+                break
+        return reading
+
+    def look(self) -> Reading:
+        """For other threads, while they have the GIL."""
+        mark, now = self._mark, self._now(by_loop=False)
+        match self._thread.waits_for():
+            case _WaitsFor.NOTHING:
+                # It may be without a core, which is not counted until it has one again.
+                return self._withhold(mark, now, math.inf)
+            case _WaitsFor.PERHAPS_THE_GIL:
+                lent = now.guests - mark.guests + now.watchdog - mark.watchdog
+            case _WaitsFor.SOMETHING_ELSE:
+                # If it had needed the GIL meanwhile, it would be waiting for that.
+                lent = 0.0
+        reading = self._withhold(mark, now, lent)
+        if self._mark is mark:
+            self._mark = now._replace(reading=reading)
+        return reading
+
+    @staticmethod
+    def _withhold(mark: _Mark, now: _Mark, lent: float) -> Reading:
+        """Now, if others had the GIL without having a core for at most ``lent`` seconds."""
+        withheld = min(now.reading.idle_since(mark.reading), max(lent, 0.0))
+        return now.reading._replace(withheld=mark.reading.withheld + withheld)
+
+    def _now(self, by_loop: bool) -> _Mark:
+        reading = self._thread.read()
+        guests = sum(guest.seconds() for guest in self._guests)
+        return _Mark(reading, guests, self._watchdog.seconds(), by_loop)
+
+    def close(self) -> None:
+        for delay in (*self._guests, self._watchdog):
+            delay.close()
+        self._thread.close()
+
+
+def _open(native_id: int | None, name: str) -> FileIO | None:
+    with suppress(OSError):
+        return FileIO(f"/proc/self/task/{native_id}/{name}")
+    return None
+
+
+@cache
+def _gil_addresses() -> range:
+    """Addresses of memory among which are those of the GIL; none if they are unknown."""
+    with suppress(ValueError):
+        start = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, _RUNTIME))
+        return range(start, start + _RUNTIME_SIZE)
+    return range(0)
+
+
+def _read_now(file: FileIO | None) -> bytes:
+    """A small file's text. It keeps the GIL, which `os.pread` would give up, and with it perhaps
+    the core."""
+    if file is None or file.closed:  # the meter ended while another thread was here
+        return b""
+    text = ctypes.create_string_buffer(200)
+    ctypes.pythonapi.pread(file.fileno(), text, 200, 0)
+    return text.value
