@@ -26,6 +26,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from functools import cache, partial
 from io import FileIO
+from itertools import count
 from time import perf_counter
 from types import FrameType
 from typing import NamedTuple
@@ -146,8 +147,8 @@ class _Mark(NamedTuple):
     """How long the guests were without a core."""
     watchdog: float
     """How long the watchdog was."""
-    by_loop: bool
-    """The loop's thread made it, so no other thread had the GIL."""
+    nap: int | None
+    """The nap that the watchdog is in; None if it may have the GIL."""
 
 
 class ThreadTimes:
@@ -162,8 +163,9 @@ class ThreadTimes:
         others = [one for one in threading.enumerate() if one.ident != self._thread.id]
         self._guests = [_Delay(one.native_id) for one in others[:_MOST_GUESTS]]
         self._watchdog = _Delay(None)
-        self._naps: deque[float] = deque([0.0], maxlen=2)
-        self._mark = self._now(by_loop=True)
+        self._naps = count()
+        self._nap: deque[int | None] = deque([None], maxlen=1)
+        self._mark = self._now()
 
     def start_watchdog(self) -> None:
         """The thread that calls this is the watchdog."""
@@ -175,9 +177,9 @@ class ThreadTimes:
 
     def nap(self, seconds: float) -> None:
         """Let the watchdog sleep."""
-        # It notes that it has the GIL again before it can be asked to give it up, which CPython
-        # does between bytecodes only.
-        self._naps.extend(map(_CALL, (partial(time.sleep, seconds), perf_counter)))
+        # The number is there while it sleeps, and replaced when it has the GIL again, before it
+        # can be asked to give that up: CPython does so between bytecodes only.
+        self._nap.extend(map(_CALL, (self._naps.__next__, partial(time.sleep, seconds))))
 
     def frame(self) -> FrameType | None:
         return sys._current_frames().get(self._thread.id)
@@ -185,9 +187,9 @@ class ThreadTimes:
     def read(self) -> Reading:
         """For the followed thread itself."""
         for _ in range(_TRIES):
-            mark, now = self._mark, self._now(by_loop=True)
+            mark, now = self._mark, self._now()
             lent = now.guests - mark.guests
-            if not mark.by_loop or self._naps[-1] > mark.reading.at:
+            if mark.nap is None or mark.nap != now.nap:
                 lent += now.watchdog - mark.watchdog
             reading = self._withhold(mark, now, lent)
             # Else another thread has moved it meanwhile.
@@ -198,7 +200,7 @@ class ThreadTimes:
 
     def look(self) -> Reading:
         """For other threads, while they have the GIL."""
-        mark, now = self._mark, self._now(by_loop=False)
+        mark, now = self._mark, self._now()
         match self._thread.waits_for():
             case _WaitsFor.NOTHING:
                 # It may be without a core, which is not counted until it has one again.
@@ -219,10 +221,10 @@ class ThreadTimes:
         withheld = min(now.reading.idle_since(mark.reading), max(lent, 0.0))
         return now.reading._replace(withheld=mark.reading.withheld + withheld)
 
-    def _now(self, by_loop: bool) -> _Mark:
+    def _now(self) -> _Mark:
         reading = self._thread.read()
         guests = sum(guest.seconds() for guest in self._guests)
-        return _Mark(reading, guests, self._watchdog.seconds(), by_loop)
+        return _Mark(reading, guests, self._watchdog.seconds(), self._nap[-1])
 
     def close(self) -> None:
         for delay in (*self._guests, self._watchdog):
