@@ -31,8 +31,12 @@ from time import perf_counter
 from types import FrameType
 from typing import NamedTuple
 
+if sys.platform == "linux":
+    import resource
+
 PROMPT = 0.0005
 """Seconds. Waking up and taking a free GIL takes less, and so does a reading."""
+_LOOSE = 0.0015
 _TRIES = 10
 # Number of the system call in which a thread waits for the GIL, and for other locks.
 _FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
@@ -165,7 +169,7 @@ class ThreadTimes:
         self._watchdog = _Delay(None)
         self._naps = count()
         self._nap: deque[int | None] = deque([None], maxlen=1)
-        self._mark = self._now()
+        self._mark, self._sleeps = self._now(), _sleeps()
 
     def start_watchdog(self) -> None:
         """The thread that calls this is the watchdog."""
@@ -187,14 +191,13 @@ class ThreadTimes:
     def read(self) -> Reading:
         """For the followed thread itself."""
         for _ in range(_TRIES):
-            mark, now = self._mark, self._now()
-            lent = now.guests - mark.guests
-            if mark.nap is None or mark.nap != now.nap:
-                lent += now.watchdog - mark.watchdog
+            mark, now, sleeps = self._mark, self._now(), _sleeps()
+            # Without a sleep it has not waited: the hypervisor had its core.
+            lent = self._lent(mark, now) if sleeps != self._sleeps else math.inf
             reading = self._withhold(mark, now, lent)
             # Else another thread has moved it meanwhile.
             if self._mark is mark:
-                self._mark = now._replace(reading=reading)
+                self._mark, self._sleeps = now._replace(reading=reading), sleeps
                 break
         return reading
 
@@ -206,7 +209,7 @@ class ThreadTimes:
                 # It may be without a core, which is not counted until it has one again.
                 return self._withhold(mark, now, math.inf)
             case _WaitsFor.PERHAPS_THE_GIL:
-                lent = now.guests - mark.guests + now.watchdog - mark.watchdog
+                lent = self._lent(mark, now)
             case _WaitsFor.SOMETHING_ELSE:
                 # If it had needed the GIL meanwhile, it would be waiting for that.
                 lent = 0.0
@@ -214,6 +217,17 @@ class ThreadTimes:
         if self._mark is mark:
             self._mark = now._replace(reading=reading)
         return reading
+
+    @staticmethod
+    def _lent(mark: _Mark, now: _Mark) -> float:
+        """For how long at most others had the GIL without having a core."""
+        guests, watchdog = now.guests - mark.guests, now.watchdog - mark.watchdog
+        napped = mark.nap is not None and mark.nap == now.nap
+        # Then the watchdog has only asked for the GIL. It can have lost its core within this, but
+        # a thread that waited for that has not waited for much longer.
+        if napped and now.reading.idle_since(mark.reading) > watchdog + _LOOSE:
+            return guests
+        return guests + watchdog
 
     @staticmethod
     def _withhold(mark: _Mark, now: _Mark, lent: float) -> Reading:
@@ -236,6 +250,13 @@ def _open(native_id: int | None, name: str) -> FileIO | None:
     with suppress(OSError):
         return FileIO(f"/proc/self/task/{native_id}/{name}")
     return None
+
+
+def _sleeps() -> float:
+    """How often this thread gave up its core by itself; not a number where nobody knows."""
+    if sys.platform == "linux":
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    return math.nan
 
 
 @cache
