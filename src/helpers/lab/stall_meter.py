@@ -191,16 +191,14 @@ class StallMeter:
     def _watch(self) -> None:
         self._times.start_watchdog()
         while not self._halted:
-            starved = self._times.watchdog_starved()
-            wakes = perf_counter() + _SAMPLE_EVERY
-            self._times.nap(_SAMPLE_EVERY)
-            now, woken = perf_counter(), self._times.watchdog_starved()
+            waited = self._times.nap(_SAMPLE_EVERY)
             if not self.step_start:
                 continue
+            now = perf_counter()
             self._times.look()
-            self._sample(now, now - wakes - (woken - starved))
-            if self._times.watchdog_starved() - woken > _READ_EVERY:
-                # The loop may have waited for the GIL.
+            self._sample(now, waited)
+            if perf_counter() - now > _READ_EVERY:
+                # Meanwhile the loop may have waited for the GIL.
                 self._times.look()
 
     def _sample(self, now: float, waited: float) -> None:

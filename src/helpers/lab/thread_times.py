@@ -1,15 +1,15 @@
 """What the event loop's thread did with its time: computed, was without a core, or waited.
 
 The operating system counts computing and being without a core. The rest of the time a thread
-waits: for what it called, or for the GIL. Another thread that loses its core while it has the GIL
-makes the loop's thread wait, which is neither its own doing nor counted anywhere. So a wait is
-taken for its own only on evidence:
+waits: for what it called, or for the GIL. A thread of the lab that has the GIL, and perhaps loses
+its core with it, makes the loop's thread wait. That is not the loop's own doing, and the system
+does not count it. So a wait is taken for the loop's own only on evidence:
 
-- it is seen to wait for something else than the GIL, or
-- no other thread had the GIL, or
-- those that may have had it were not without a core for as long.
+- the loop's thread is seen to wait for something else than the GIL, or
+- it has waited for longer than the lab's threads were busy.
 
-The rest is *withheld*.
+The rest is *withheld*. So is what looks like a wait in which the thread never went to sleep: a
+hypervisor had its core.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from contextlib import suppress
 from enum import Enum, auto
 from functools import cache, partial
 from io import FileIO
-from itertools import count
 from time import perf_counter
 from types import FrameType
 from typing import NamedTuple
@@ -36,7 +35,8 @@ if sys.platform == "linux":
 
 PROMPT = 0.0005
 """Seconds. Waking up and taking a free GIL takes less, and so does a reading."""
-_LOOSE = 0.0015
+# A nap of the watchdog, and some more.
+_LOOSE = 0.0035
 _TRIES = 10
 # Number of the system call in which a thread waits for the GIL, and for other locks.
 _FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
@@ -56,7 +56,7 @@ class Reading(NamedTuple):
     starved: float
     """How long it was ready to run, but without a core; 0 where the system does not say."""
     withheld: float
-    """How long it waited, but perhaps only for the GIL, for another thread without a core."""
+    """How long it waited, but perhaps only for the GIL."""
 
     def computed_since(self, before: Reading) -> float:
         """Seconds of computing since ``before``, and of waiting for a core."""
@@ -83,40 +83,23 @@ class _WaitsFor(Enum):
     SOMETHING_ELSE = auto()
 
 
-class _Delay:
-    """How long a thread was ready to run, but without a core."""
-
-    def __init__(self, native_id: int | None) -> None:
-        self._file = _open(native_id, "schedstat")
-        self._seconds = 0.0
-
-    def seconds(self) -> float:
-        """Takes about 3 µs."""
-        if text := _read_now(self._file):  # else the thread has ended
-            self._seconds = int(text.split()[1]) / 1e9
-        return self._seconds
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
 class _Thread:
-    """The thread that makes this object, as the operating system sees it."""
+    """A thread as the operating system sees it."""
 
-    def __init__(self) -> None:
-        self.id = threading.get_ident()
+    def __init__(self, thread: threading.Thread) -> None:
+        self.id = thread.ident or 0
         self._clock: int | None = None
         if hasattr(time, "pthread_getcpuclockid"):
             self._clock = time.pthread_getcpuclockid(self.id)
-        self._delay = _Delay(threading.get_native_id())
-        self._syscall = _open(threading.get_native_id(), "syscall")
+        self._schedstat = _open(thread.native_id, "schedstat")
+        self._syscall = _open(thread.native_id, "syscall")
+        self._busy = 0.0
 
     def read(self) -> Reading:
-        """Its times; nothing is withheld."""
+        """Its times; nothing is withheld. Takes about 5 µs."""
         for _ in range(_TRIES):
             began = perf_counter()
-            cpu, starved = self._cpu(), self._delay.seconds()
+            cpu, starved = self._cpu(), self.starved()
             at = perf_counter()
             # Else the core or the GIL was lost in between: the numbers do not belong together.
             if at - began < PROMPT:
@@ -128,6 +111,16 @@ class _Thread:
             return time.clock_gettime(self._clock)
         return time.thread_time() if threading.get_ident() == self.id else None
 
+    def starved(self) -> float:
+        text = _read_now(self._schedstat)
+        return int(text.split()[1]) / 1e9 if text else 0.0
+
+    def busy(self) -> float:
+        """How long it computed or was without a core: it may have had the GIL meanwhile."""
+        with suppress(OSError):  # it has ended
+            self._busy = max(self._busy, (self._cpu() or 0.0) + self.starved())
+        return self._busy
+
     def waits_for(self) -> _WaitsFor:
         """What it is waiting for now. Takes about 40 µs."""
         call = _read_now(self._syscall).split()
@@ -138,52 +131,54 @@ class _Thread:
         return _WaitsFor.PERHAPS_THE_GIL
 
     def close(self) -> None:
-        self._delay.close()
-        if self._syscall is not None:
-            self._syscall.close()
+        for file in (self._schedstat, self._syscall):
+            if file is not None:
+                file.close()
 
 
 class _Mark(NamedTuple):
-    """A moment up to which the time of the loop's thread is settled."""
+    """A moment up to which it is settled what was withheld."""
 
     reading: Reading
     guests: float
-    """How long the guests were without a core."""
+    """How long the guests were busy."""
     watchdog: float
     """How long the watchdog was."""
-    nap: int | None
-    """The nap that the watchdog is in; None if it may have the GIL."""
+    nap: int
+    """The number of the watchdog's last nap."""
+    napping: bool
+    """Whether that has not ended. If it has, the watchdog may have the GIL."""
 
 
 class ThreadTimes:
     """Follows the thread that makes this object.
 
-    Threads that are already there are *guests*: the lab's, or Jupyter's. If one of them, or the
-    watchdog, loses its core while it has the GIL, the followed thread is not to blame.
+    Threads that are already there are *guests*: the lab's, or Jupyter's. While they or the watchdog
+    have the GIL, the followed thread is not to blame for waiting.
     """
 
     def __init__(self) -> None:
-        self._thread = _Thread()
+        self._thread = _Thread(threading.current_thread())
         others = [one for one in threading.enumerate() if one.ident != self._thread.id]
-        self._guests = [_Delay(one.native_id) for one in others[:_MOST_GUESTS]]
-        self._watchdog = _Delay(None)
-        self._naps = count()
-        self._nap: deque[int | None] = deque([None], maxlen=1)
+        self._guests = [_Thread(one) for one in others[:_MOST_GUESTS]]
+        self._watchdog: _Thread | None = None
+        self._nap = 0
+        self._asleep: deque[bool | None] = deque([None], maxlen=1)
         self._mark, self._sleeps = self._now(), _sleeps()
 
     def start_watchdog(self) -> None:
         """The thread that calls this is the watchdog."""
-        self._watchdog = _Delay(threading.get_native_id())
+        self._watchdog = _Thread(threading.current_thread())
 
-    def watchdog_starved(self) -> float:
-        """Seconds in which the watchdog was ready to run, but without a core."""
-        return self._watchdog.seconds()
-
-    def nap(self, seconds: float) -> None:
-        """Let the watchdog sleep."""
-        # The number is there while it sleeps, and replaced when it has the GIL again, before it
-        # can be asked to give that up: CPython does so between bytecodes only.
-        self._nap.extend(map(_CALL, (self._naps.__next__, partial(time.sleep, seconds))))
+    def nap(self, seconds: float) -> float:
+        """Let the watchdog sleep; for how long it then had a core and waited for the GIL."""
+        watchdog = self._watchdog or self._thread
+        self._nap += 1
+        starved, wakes = watchdog.starved(), perf_counter() + seconds
+        # While it sleeps, True is there. None replaces it when the watchdog has the GIL again, and
+        # before it can be asked to give that up: CPython does so between bytecodes only.
+        self._asleep.extend(map(_CALL, (partial(bool, 1), partial(time.sleep, seconds))))
+        return perf_counter() - wakes - (watchdog.starved() - starved)
 
     def frame(self) -> FrameType | None:
         return sys._current_frames().get(self._thread.id)
@@ -218,32 +213,32 @@ class ThreadTimes:
             self._mark = now._replace(reading=reading)
         return reading
 
-    @staticmethod
-    def _lent(mark: _Mark, now: _Mark) -> float:
-        """For how long at most others had the GIL without having a core."""
+    def _lent(self, mark: _Mark, now: _Mark) -> float:
+        """For how long at most others had the GIL while the followed thread waited for it."""
         guests, watchdog = now.guests - mark.guests, now.watchdog - mark.watchdog
-        napped = mark.nap is not None and mark.nap == now.nap
-        # Then the watchdog has only asked for the GIL. It can have lost its core within this, but
-        # a thread that waited for that has not waited for much longer.
-        if napped and now.reading.idle_since(mark.reading) > watchdog + _LOOSE:
+        # The watchdog has had to ask for the GIL, and to wait for it, for longer than it was busy:
+        # the followed thread waited with the GIL.
+        asked = mark.napping and mark.nap == now.nap
+        if asked and now.reading.idle_since(mark.reading) > watchdog + _LOOSE:
             return guests
         return guests + watchdog
 
     @staticmethod
     def _withhold(mark: _Mark, now: _Mark, lent: float) -> Reading:
-        """Now, if others had the GIL without having a core for at most ``lent`` seconds."""
+        """Now, if others had the GIL for at most ``lent`` seconds."""
         withheld = min(now.reading.idle_since(mark.reading), max(lent, 0.0))
         return now.reading._replace(withheld=mark.reading.withheld + withheld)
 
     def _now(self) -> _Mark:
         reading = self._thread.read()
-        guests = sum(guest.seconds() for guest in self._guests)
-        return _Mark(reading, guests, self._watchdog.seconds(), self._nap[-1])
+        guests = sum(guest.busy() for guest in self._guests)
+        watchdog = self._watchdog.busy() if self._watchdog else 0.0
+        return _Mark(reading, guests, watchdog, self._nap, self._asleep[-1] is not None)
 
     def close(self) -> None:
-        for delay in (*self._guests, self._watchdog):
-            delay.close()
-        self._thread.close()
+        for thread in (self._thread, self._watchdog, *self._guests):
+            if thread is not None:
+                thread.close()
 
 
 def _open(native_id: int | None, name: str) -> FileIO | None:
