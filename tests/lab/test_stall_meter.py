@@ -506,7 +506,7 @@ def test_waiting_for_a_thread_of_the_lab_is_excused(backend: str) -> None:
 
     async def body() -> None:
         for _ in range(10):
-            await inject(lambda _: os.sched_yield(), None)
+            await inject(time.sleep, 0)
 
     with another_thread_that_computes_with_the_gil():
         found = metered(backend, body)
@@ -517,18 +517,23 @@ def test_waiting_for_a_thread_of_the_lab_is_excused(backend: str) -> None:
 @crowded
 def test_waiting_for_the_watchdog_is_withheld() -> None:
     times = ThreadTimes()
+    done, release = threading.Event(), threading.Event()
 
     def watch() -> None:
         times.start_watchdog()
         times.nap(0.001)
         compute_with_the_gil(LONG)
+        done.set()
+        release.wait()
 
     before = times.read()
     thread = threading.Thread(target=watch)
     thread.start()
-    while thread.is_alive():
-        os.sched_yield()  # gives up the GIL
+    while not done.is_set():
+        time.sleep(0)  # gives up the GIL
     after = times.read()
+    release.set()
+    thread.join()
     times.close()
     withheld = after.withheld - before.withheld
     assert withheld > LONG / 4
