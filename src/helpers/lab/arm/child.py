@@ -47,7 +47,8 @@ from helpers.lab.arm.events import (
     Unsendable,
     text_of,
 )
-from helpers.lab.stall_meter import BlockedStep, StallMeter, learners_stack
+from helpers.lab.guilty_line import learners_stack
+from helpers.lab.stall_meter import BlockedStep, StallMeter
 from helpers.processes import stay_on_loopback
 
 _SEND_EVERY = 0.05

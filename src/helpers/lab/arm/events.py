@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from helpers.lab.stall_meter import BlockedStep, Frame, Stretch
+from helpers.lab.guilty_line import Frame
+from helpers.lab.stall_meter import BlockedStep, Stretch
 
 BEAT = 0.02
 """Seconds between two beats of the heartbeat."""
