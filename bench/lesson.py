@@ -13,7 +13,7 @@ import sys
 from time import perf_counter
 from typing import Any
 
-from memory import IS_MEASURED, Meter, Usage
+from memory import IS_MEASURED, Meter
 
 from helpers.lessons.catalogue import LESSONS, Lesson, lesson
 from helpers.lessons.kernel import run_cells
@@ -28,7 +28,11 @@ def main() -> None:
     print(AIMS)
     if not IS_MEASURED:
         print("memory and seconds of CPU are measured on Linux only")
-    print(ROW.format("lesson", "first picture", "core", "whole", "CPU", "MiB", "of which, slowest cells"))
+    print(
+        ROW.format(
+            "lesson", "first picture", "core", "whole", "CPU", "MiB", "of which, slowest cells"
+        )
+    )
     for number in numbers:
         measure(lesson(number))
 

@@ -20,8 +20,7 @@ _EVERY = 0.1
 # What a process is, by a word of its command line.
 _ROLES = {
     "ipykernel_launcher": "kernel",
-    "helpers.lab.arm.fork_server": "fork server",
-    "helpers.mock_llm": "mock server",
+    "helpers.forking": "fork server",
     "helpers.lab.worker_process": "worker",
     "valkey": "valkey",
     "processes.py": "supervisor",
@@ -114,12 +113,14 @@ def _descendants() -> Iterator[_Process]:
             role = _role(pid, parent)
             # Until it runs its program, a process that is being started is its parent's twin and
             # has the same memory, which would count twice.
-            if role != parent or role == "arm":
+            if role != parent or role == "fork":
                 yield _Process(pid, role, cpu)
             waiting += [(child, cpu, role) for child, cpu in children.get(pid, [])]
 
 
 def _role(pid: int, parent: str) -> str:
-    command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    command = (
+        Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    )
     role = next((role for word, role in _ROLES.items() if word in command), "other")
-    return "arm" if role == "fork server" and parent in ("fork server", "arm") else role
+    return "fork" if role == "fork server" and parent in ("fork server", "fork") else role

@@ -27,7 +27,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from typing import IO, Any
+from typing import Any
 
 from helpers.processes import Child, die_with_parent, trim
 

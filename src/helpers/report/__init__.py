@@ -1,8 +1,7 @@
 """Shows a `Run` or a `Comparison`: figure, table, live view, verdict. It never makes one."""
 
 from helpers.lab.run import Snapshot
-from helpers.report.figures.charts import bars, lines
-from helpers.report.figures.figure import figure
+from helpers.report.drawing import bars, figure, lines
 from helpers.report.figures.picture import Picture
 from helpers.report.figures.prediction import Prediction
 from helpers.report.formatting import number, percent, quantity, seconds, sentence

@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
-from IPython.core.getipython import get_ipython
-from IPython.display import display
-
 # takes a frame as HTML and as a line of plain text
 Sink: TypeAlias = Callable[[str, str], None]
 
 _chosen: ContextVar[Sink | None] = ContextVar("sink", default=None)
+
+
+def get_ipython() -> Any:
+    """The notebook's shell, or None. Importing IPython for it would take 0.1 s in every process."""
+    module = sys.modules.get("IPython.core.getipython")
+    return module.get_ipython() if module else None
 
 
 @contextmanager
@@ -39,6 +42,8 @@ def default_sinks() -> tuple[Sink, Sink]:
 
 def _cell_output() -> Sink:
     """An output of the running cell: the first frame creates it, the others replace it."""
+    from IPython.display import display
+
     handle: Any = None  # IPython's own functions have no types
     new_output: Any = display
 
