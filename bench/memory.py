@@ -17,11 +17,14 @@ from typing import Self
 
 IS_MEASURED = Path("/proc/self/smaps_rollup").exists()
 _EVERY = 0.1
-# What a process is, by a word of its command line.
+# What a process is, by its name or a word of its command line.
 _ROLES = {
+    "mock_llm": "mock server",
+    "lab.arm": "arm",
+    "lab.worker": "worker",
+    "report": "drawing",
     "ipykernel_launcher": "kernel",
     "helpers.forking": "fork server",
-    "helpers.lab.worker_process": "worker",
     "valkey": "valkey",
     "processes.py": "supervisor",
 }
@@ -110,17 +113,15 @@ def _descendants() -> Iterator[_Process]:
     while waiting:
         pid, cpu, parent = waiting.pop()
         with suppress(OSError):
-            role = _role(pid, parent)
+            role = _role(pid)
             # Until it runs its program, a process that is being started is its parent's twin and
             # has the same memory, which would count twice.
-            if role != parent or role == "fork":
+            if role != parent or role == "arm":
                 yield _Process(pid, role, cpu)
             waiting += [(child, cpu, role) for child, cpu in children.get(pid, [])]
 
 
-def _role(pid: int, parent: str) -> str:
-    command = (
-        Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-    )
-    role = next((role for word, role in _ROLES.items() if word in command), "other")
-    return "fork" if role == "fork server" and parent in ("fork server", "fork") else role
+def _role(pid: int) -> str:
+    words = (Path(f"/proc/{pid}/{file}").read_bytes() for file in ("comm", "cmdline"))
+    described = b" ".join(words).decode("utf-8", "replace")
+    return next((role for word, role in _ROLES.items() if word in described), "other")

@@ -6,7 +6,8 @@ once, however many servers and arms there are.
 A fork runs ``main()`` of a module, with pipes as its standard input and output. Before the first
 one, the module is imported in the fork server, and its ``preload()`` called if it has one. The
 caller and the fork server have a socket per fork: the caller sends what to run; anything more, or
-the socket's end, asks to kill the fork and what it has started; the answer is its exit code.
+the socket's end, asks to kill the fork and what it has started; the answer is its exit code. A fork
+can ask for forks of its own, which end with it.
 
 This is not `multiprocessing.forkserver`: a fork would inherit the pipe that keeps that one alive,
 could have no children, would run the caller's main script again, and leave folders behind.
@@ -27,11 +28,14 @@ import subprocess
 import sys
 import threading
 import weakref
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
 
-from helpers.processes import Child, die_with_parent, trim
+from helpers.processes import Child, die_with_parent, name_process, trim
 
 _EXIT_CODE = struct.Struct("i")
+_SIZE = struct.Struct("I")
 _LOOK_EVERY = 0.5
 LOST = -1000
 """The exit code if the fork server did not live to say it."""
@@ -93,9 +97,14 @@ class _Fork:
 
 
 class _ForkServer:
-    """Seen from the process that started it."""
+    """Seen from a process that it serves: the one that started it, or a fork that it has made."""
 
-    def __init__(self) -> None:
+    def __init__(self, control: socket.socket, is_alive: Callable[[], bool]) -> None:
+        self._control, self._is_alive = control, is_alive
+        self._owner = os.getpid()
+
+    @classmethod
+    def launch(cls) -> Self:
         control, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
@@ -103,21 +112,23 @@ class _ForkServer:
                 stdin=theirs.fileno(),
                 start_new_session=True,
             )
-        self._control, self._process, self._owner = control, process, os.getpid()
-        weakref.finalize(self, _end, control, process, self._owner)
+        server = cls(control, lambda: process.poll() is None)
+        weakref.finalize(server, _end, control, process, os.getpid())
+        return server
 
     def is_usable(self) -> bool:
-        """False in a fork of the process that started it, or once it has died."""
-        return self._owner == os.getpid() and self._process.poll() is None
+        """False in a fork that the served process has made itself, or once it has died."""
+        return self._owner == os.getpid() and self._is_alive()
 
     def fork(self, module: str, stdin: int, stdout: int) -> _Fork:
         ours, theirs = socket.socketpair()
-        request = json.dumps({"module": module, "environment": dict(os.environ)})
+        request = {"module": module, "environment": dict(os.environ), "folder": _folder()}
+        data = json.dumps(request).encode()
         # If it has just died, the missing exit code says so.
         with theirs, contextlib.suppress(OSError):
             socket.send_fds(self._control, [b"f"], [theirs.fileno(), stdin, stdout])
         with contextlib.suppress(OSError):
-            ours.sendall(request.encode() + b"\n")
+            ours.sendall(_SIZE.pack(len(data)) + data)
         return _Fork(ours)
 
 
@@ -125,6 +136,13 @@ def _end(control: socket.socket, process: subprocess.Popen[bytes], owner: int) -
     if os.getpid() == owner:
         control.close()
         process.wait()
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it has been removed
+        return ""
 
 
 _server: _ForkServer | None = None
@@ -135,8 +153,20 @@ def _usable_server() -> _ForkServer:
     global _server
     with _starting:
         if _server is None or not _server.is_usable():
-            _server = _ForkServer()
+            _server = _ForkServer.launch()
         return _server
+
+
+@dataclass
+class _Made:
+    """A fork, seen from the fork server."""
+
+    status: socket.socket
+    """Its end asks to kill the fork; an exit code is the answer."""
+    control: socket.socket
+    """On which the fork asks for forks of its own."""
+    caller: int
+    """The process id of the one that asked for it."""
 
 
 class _Host:
@@ -145,87 +175,100 @@ class _Host:
     def __init__(self) -> None:
         self._caller = os.getppid()
         self._control = socket.socket(fileno=os.dup(0))
-        self._statuses: dict[int, socket.socket] = {}
-        self._wake, waker = os.pipe()
+        self._forks: dict[int, _Made] = {}
+        self._wake, self._waker = os.pipe()
         os.set_blocking(self._wake, False)
-        os.set_blocking(waker, False)
+        os.set_blocking(self._waker, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._control, selectors.EVENT_READ)
-        self._selector.register(self._wake, selectors.EVENT_READ)
-        self._own = [self._wake, waker]
+        self._when_readable(self._wake, lambda: os.read(self._wake, 4096))
+        self._when_readable(self._control, lambda: self._take(self._control, self._caller))
 
     def run(self) -> None:
         """Until the caller is gone. A fork of the caller keeps the socket open."""
-        try:
+        with contextlib.suppress(EOFError):
             while os.getppid() == self._caller:
                 for key, _ in self._selector.select(_LOOK_EVERY):
-                    if key.fileobj is self._control:
-                        self._take()
-                    elif key.fileobj == self._wake:
-                        os.read(self._wake, 4096)
-                    else:
-                        self._kill(key.data)
+                    key.data()
                 self._reap()
-        except EOFError:
-            pass
-        for pid in list(self._statuses):
+        for pid in self._forks:
             self._kill(pid)
 
-    def _take(self) -> None:
-        message, descriptors, *_ = socket.recv_fds(self._control, 1, 3)
-        if not message:
-            raise EOFError
+    def _when_readable(self, what: socket.socket | int, act: Callable[[], object]) -> None:
+        self._selector.register(what, selectors.EVENT_READ, act)
+
+    def _ignore(self, *sockets: socket.socket) -> None:
+        for each in sockets:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(each)
+
+    def _take(self, control: socket.socket, caller: int) -> None:
+        """A request. Raises EOFError when the process that the fork server is for has ended."""
+        _, descriptors, *_ = socket.recv_fds(control, 1, 3)
+        if len(descriptors) < 3:
+            if control is self._control:
+                raise EOFError
+            self._ignore(control)
+            return
         status, stdin, stdout = socket.socket(fileno=descriptors[0]), *descriptors[1:]
-        with status.makefile("rb") as stream:
-            line = stream.readline()
-        if line:
-            self._fork(json.loads(line), status, stdin, stdout)
+        # To the byte: what comes after the request asks to kill.
+        size = status.recv(_SIZE.size, socket.MSG_WAITALL)
+        if len(size) == _SIZE.size:
+            request = status.recv(int(_SIZE.unpack(size)[0]), socket.MSG_WAITALL)
+            self._fork(json.loads(request), status, caller, stdin, stdout)
+        else:  # the caller has just died
+            status.close()
         os.close(stdin)
         os.close(stdout)
 
-    def _fork(self, request: dict[str, Any], status: socket.socket, *pipes: int) -> None:
+    def _fork(
+        self, request: dict[str, Any], status: socket.socket, caller: int, *pipes: int
+    ) -> None:
         _preload(request["module"])
+        control, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
-            self._leave()
-            status.close()
-            _become(request, *pipes)
-        self._statuses[pid] = status
-        self._selector.register(status, selectors.EVENT_READ, pid)
+            self._leave(status, control)
+            _become(request, theirs, *pipes)
+        theirs.close()
+        self._forks[pid] = _Made(status, control, caller)
+        self._when_readable(status, lambda: self._kill(pid))
+        self._when_readable(control, lambda: self._take(control, pid))
 
-    def _leave(self) -> None:
+    def _leave(self, *sockets: socket.socket) -> None:
         """What a fork may not keep: it would hold others alive."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._selector.close()
-        self._control.close()
-        for status in self._statuses.values():
-            status.close()
-        for descriptor in self._own:
+        others = [each for made in self._forks.values() for each in (made.status, made.control)]
+        for each in (self._control, *sockets, *others):
+            each.close()
+        for descriptor in (self._wake, self._waker):
             os.close(descriptor)
 
     def _kill(self, pid: int) -> None:
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(self._statuses[pid])
+        self._ignore(self._forks[pid].status)
         _kill_group(pid)
         # It may not have begun to lead a group.
         os.kill(pid, signal.SIGKILL)
 
     def _reap(self) -> None:
-        for pid in list(self._statuses):
+        for pid in list(self._forks):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                _kill_group(pid)  # what it has started may not outlive it
-                self._tell(pid, os.waitstatus_to_exitcode(status))
+                self._forget(pid, os.waitstatus_to_exitcode(status))
 
-    def _tell(self, pid: int, code: int) -> None:
-        with self._statuses.pop(pid) as socket_:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(socket_)
-            with contextlib.suppress(OSError):  # the caller is gone
-                socket_.sendall(_EXIT_CODE.pack(code))
+    def _forget(self, pid: int, code: int) -> None:
+        _kill_group(pid)  # what it has started may not outlive it
+        for other, made in self._forks.items():
+            if made.caller == pid:
+                self._kill(other)
+        made = self._forks.pop(pid)
+        self._ignore(made.status, made.control)
+        made.control.close()
+        with made.status, contextlib.suppress(OSError):  # the caller is gone
+            made.status.sendall(_EXIT_CODE.pack(code))
 
 
 def _preload(module: str) -> None:
@@ -242,14 +285,20 @@ def _preload(module: str) -> None:
     trim()
 
 
-def _become(request: dict[str, Any], stdin: int, stdout: int) -> None:
+def _become(request: dict[str, Any], control: socket.socket, stdin: int, stdout: int) -> None:
+    global _server
     os.setsid()  # the fork and what it starts can be killed together
     die_with_parent()
+    name_process(request["module"].removeprefix("helpers."))
+    host = os.getppid()
+    _server = _ForkServer(control, lambda: os.getppid() == host)
     for descriptor, standard in ((stdin, 0), (stdout, 1)):
         os.dup2(descriptor, standard)
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(request["environment"])
+    with contextlib.suppress(OSError):  # it may have been removed
+        os.chdir(request["folder"])
     code = 1
     try:
         importlib.import_module(request["module"]).main()

@@ -18,7 +18,7 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 from helpers.lessons.catalogue import LESSONS, Lesson
 from helpers.lessons.notebook import read_source
 
-FORK_SERVER = "helpers.lab.arm.fork_server"
+FORK_SERVER = "helpers.forking"
 
 SET_UP = """
 import time, anyio, httpx
