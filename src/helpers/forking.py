@@ -49,6 +49,11 @@ def start(module: str) -> Child:
     return _ForkedChild(module) if hasattr(os, "fork") else Child("-P", "-m", module)
 
 
+def is_running() -> bool:
+    """Whether this process has a fork server: then a fork costs milliseconds."""
+    return _server is not None and _server.is_usable()
+
+
 class _ForkedChild(Child):
     """A fork of the fork server, seen from the process that asked for it."""
 
@@ -318,5 +323,11 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Be the fork server, until the process that started it is gone."""
     _Host().run()
+
+
+if __name__ == "__main__":
+    # Not the module that is run, `__main__`: forks import it by its name.
+    importlib.import_module("helpers.forking").serve()
