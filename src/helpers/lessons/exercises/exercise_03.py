@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Any, TypeAlias
 
@@ -259,6 +260,7 @@ def _unchanged(built: _Built) -> str:
     return "it was changed" if built.changed_history else ""
 
 
+@cache
 def _longest_beginning(text: str, room: int) -> str:
     """The longest beginning of at most ``room`` tokens that ends a token and a character."""
     ends, tokens = _ends(text), encode(text)
