@@ -20,7 +20,7 @@ from helpers.lessons.kernel import run_cells
 from helpers.lessons.notebook import core_and_sections, read_source
 
 AIMS = "aims: first picture 8 s, core 30 s, whole lesson 45 s, memory 300 MiB (at most 330)"
-ROW = "{:<7} {:>13} {:>7} {:>7} {:>7} {:>7}  {}"
+ROW = "{:<7} {:>13} {:>7} {:>7} {:>7} | {:>4} MiB: {}"
 
 
 def main() -> None:

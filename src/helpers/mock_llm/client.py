@@ -48,7 +48,9 @@ class MockLLM(StartStop):
         self._finalizer: weakref.finalize[..., MockLLM] | None = None
 
     def start(self) -> Self:
-        """Start the server, unless it runs, and wait until it answers: about 0.8 s.
+        """Start the server, unless it runs, and wait until it answers.
+
+        The first start of a process takes about 0.8 s, each further one some 20 ms.
 
         Raises RuntimeError, with the remedy, when it does not start.
         """
