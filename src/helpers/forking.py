@@ -71,7 +71,7 @@ class _Fork:
 
     def __init__(self, status: socket.socket) -> None:
         self._status = status
-        self._reading = threading.Lock()
+        self._reading, self._closing = threading.Lock(), threading.Lock()
         self._code: int | None = None
 
     def poll(self) -> int | None:
@@ -93,11 +93,13 @@ class _Fork:
             raise subprocess.TimeoutExpired("fork", timeout or 0.0) from None
         except OSError:
             code = b""
-        self._status.close()
+        with self._closing:
+            self._status.close()
         return int(_EXIT_CODE.unpack(code)[0]) if len(code) == _EXIT_CODE.size else LOST
 
     def kill(self) -> None:
-        with contextlib.suppress(OSError):
+        # Not while another thread closes it: the number may then be another file's.
+        with self._closing, contextlib.suppress(OSError):
             self._status.send(b"k")
 
 
