@@ -1,77 +1,76 @@
-"""How long does a lesson take? Prints wall times beside their aims, asserts nothing.
+"""How long do the lessons take, and how much memory? Prints it next to the aims, asserts nothing.
 
-    python bench/lesson.py [NUMBER]
+    python bench/lesson.py [NUMBER ...]
 
-From the start of the kernel to the end of the last cell; to the end of the first cell that shows a
-picture, the live view's last frame: that is how long a class waits for something to look at; and to
-the closing figure, which compares the arms.
+Seconds from the start of the kernel to the end of the first cell that shows a picture, to the end
+of the core and to the end of the last cell; seconds of CPU of all processes, which other programs
+disturb less; the peak of the memory (PSS) of the kernel and all it started, and where it is.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from nbclient import NotebookClient
+from memory import IS_MEASURED, Meter
 
-from helpers.lessons.catalogue import lesson
-from helpers.lessons.kernel import CELL_LIMIT
-from helpers.lessons.notebook import Notebook, read_source
-from helpers.lessons.progress import HOME_VARIABLE
+from helpers.lessons.catalogue import LESSONS, Lesson, lesson
+from helpers.lessons.kernel import run_cells
+from helpers.lessons.notebook import core_and_sections, read_source
 
-AIM_LAST = 40.0
-AIM_PICTURE = 10.0
+AIMS = "aims: first picture 8 s, core 30 s, whole lesson 45 s, memory 300 MiB (at most 330)"
+ROW = "{:<7} {:>13} {:>7} {:>7} {:>7} | {:>4} MiB: {}"
 
 
 def main() -> None:
-    found = lesson(sys.argv[1] if len(sys.argv) > 1 else "01")
+    numbers = sys.argv[1:] or [each.number for each in LESSONS if each.name]
+    print(AIMS)
+    if not IS_MEASURED:
+        print("memory and seconds of CPU are measured on Linux only")
+    print(
+        ROW.format(
+            "lesson", "first picture", "core", "whole", "CPU", "MiB", "of which, slowest cells"
+        )
+    )
+    for number in numbers:
+        measure(lesson(number))
+
+
+def measure(found: Lesson) -> None:
     notebook = read_source(found)
-    cells = notebook.cells
-    ends = timed(notebook, found.notebook.parent)
-    print(f"lesson {found.number}, {len(cells)} cells, kernel start included")
-    print(f"first picture       {first(ends, cells, '<img'):5.1f} s (aim {AIM_PICTURE:.0f} s)")
-    print(f"closing figure      {first(ends, cells, '<figure'):5.1f} s")
-    print(f"last cell done      {ends[max(ends)]:5.1f} s (aim {AIM_LAST:.0f} s)")
-    print("slowest cells       " + ", ".join(slowest(ends)))
-
-
-def timed(notebook: Notebook, folder: Path) -> dict[int, float]:
-    """Run the notebook as `helpers.lessons.notebook.execute` does; when each code cell was done."""
     ends: dict[int, float] = {}
 
-    def note(cell: Any, cell_index: int, execute_reply: Any) -> None:
-        ends[cell_index] = perf_counter() - began
+    def note(cell: Any, index: int) -> None:
+        ends[index] = perf_counter() - began
 
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_LIMIT,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(folder)}},
-        # Not on_cell_complete: whatever its name says, nbclient calls it when it has sent the cell.
-        on_cell_executed=note,
-    )
-    with tempfile.TemporaryDirectory() as home:
-        os.environ[HOME_VARIABLE] = home
+    with Meter() as meter:
         began = perf_counter()
-        client.execute()
-    return ends
+        run_cells(notebook, found.notebook.parent, note)
+    core, _ = core_and_sections(notebook)
+    times = (
+        first_picture(ends, notebook.cells),
+        max(ends[index] for index in ends if index < len(core)),
+        max(ends.values()),
+        sum(meter.usage.cpu.values()),
+    )
+    seconds = (f"{time:.1f} s" for time in times)
+    peak = f"{meter.usage.peak.total():.0f}"
+    print(ROW.format(found.number, *seconds, peak, meter.usage), flush=True)
+    print(f"        {', '.join(slowest(ends))}", flush=True)
 
 
-def first(ends: dict[int, float], cells: list[Any], element: str) -> float:
-    """When the first cell was done that shows this element; nan if none does."""
-    return min((ends[i] for i in ends if shows(cells[i], element)), default=float("nan"))
+def first_picture(ends: dict[int, float], cells: list[Any]) -> float:
+    """When the first cell was done that shows a picture; nan if none does."""
+    return min((ends[i] for i in ends if shows_picture(cells[i])), default=float("nan"))
 
 
-def shows(cell: Any, element: str) -> bool:
+def shows_picture(cell: Any) -> bool:
     pages = (output.get("data", {}).get("text/html", "") for output in cell.outputs)
-    return any(element in page for page in pages)
+    return any("<img" in page for page in pages)
 
 
-def slowest(ends: dict[int, float], count: int = 3) -> list[str]:
+def slowest(ends: dict[int, float], count: int = 5) -> list[str]:
     """The cells that took longest."""
     times, before = {}, 0.0
     for index in sorted(ends):

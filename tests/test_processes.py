@@ -73,7 +73,7 @@ def test_a_child_without_an_answer_is_ended(code: str, error: type[Exception]) -
     with pytest.raises(error):
         child.ask({}, 30 if error is EOFError else 0.2)
     child.stop()
-    assert child.process.returncode is not None
+    assert child.process.poll() is not None
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"])

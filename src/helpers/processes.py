@@ -22,12 +22,14 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn, Self, cast
+from typing import IO, Any, NoReturn, Protocol, Self, cast
 
 if sys.platform == "linux":
     import fcntl
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+# prctl(2)
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _STOP_SECONDS = 5.0
 _PARENT_POLL = 0.5
 # A UNIX socket's path has at most 103 bytes on macOS, 107 on Linux; this leaves room for a name.
@@ -54,21 +56,33 @@ class ChildFailedError(Exception):
     """The child says that it failed; the message is its sentence."""
 
 
+class Process(Protocol):
+    """The part of `subprocess.Popen` that a `Child` needs."""
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int | None: ...
+
+    def kill(self) -> None: ...
+
+
 class Child:
     """A Python process, seen from its parent."""
 
     def __init__(self, *arguments: str) -> None:
         # A session (on Windows a group) of its own: an interrupt, be it from the keyboard or from
         # a notebook, is meant for the parent alone.
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
-        self._stdin = cast(IO[bytes], self.process.stdin)
-        self._stdout = cast(IO[bytes], self.process.stdout)
+        self._attach(cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout), process)
+
+    def _attach(self, stdin: IO[bytes], stdout: IO[bytes], process: Process) -> None:
+        self.stdin, self.stdout, self.process = stdin, stdout, process
         self._owner = os.getpid()
 
     def ask(self, orders: Any, timeout: float) -> dict[str, Any]:
@@ -82,9 +96,9 @@ class Child:
         timer.daemon = True
         timer.start()
         with contextlib.suppress(OSError):  # it has ended; the missing answer says so
-            self._stdin.write(json.dumps(orders).encode() + b"\n")
-            self._stdin.flush()
-        line = self._stdout.readline()
+            self.stdin.write(json.dumps(orders).encode() + b"\n")
+            self.stdin.flush()
+        line = self.stdout.readline()
         timer.cancel()
         if not line:
             raise EOFError if time.monotonic() < deadline else TimeoutError
@@ -99,13 +113,13 @@ class Child:
         if self.is_foreign:
             return
         with contextlib.suppress(OSError):
-            self._stdin.close()
+            self.stdin.close()
         try:
             self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._stdout.close()
+        self.stdout.close()
 
     def kill(self) -> None:
         if not self.is_foreign:
@@ -176,6 +190,19 @@ def die_with_parent() -> None:
     """Have the kernel kill this process when its parent ends, where it can (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def name_process(name: str) -> None:
+    """What ``ps`` and ``top`` call this process (Linux): 15 letters at most."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def trim() -> None:
+    """Give free memory back to the system, which glibc keeps otherwise."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def stay_on_loopback() -> None:

@@ -55,7 +55,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
 
 def fork_servers() -> list[psutil.Process]:
     family = psutil.Process().children()
-    return [each for each in family if "helpers.lab.arm.fork_server" in each.cmdline()]
+    return [each for each in family if "helpers.forking" in each.cmdline()]
 
 
 @pytest.fixture(autouse=True)

@@ -44,7 +44,8 @@ def children() -> Iterator[None]:
     """Whatever a test starts has ended with it."""
     before = set(psutil.Process().children(recursive=True))
     yield
-    left = set(psutil.Process().children(recursive=True)) - before
+    servers = {each for each in psutil.Process().children() if "helpers.forking" in each.cmdline()}
+    left = set(psutil.Process().children(recursive=True)) - before - servers
     _, alive = psutil.wait_procs(left, timeout=10)
     assert alive == []
 
@@ -76,8 +77,7 @@ def test_a_killed_worker_says_so_and_a_started_one_remembers_nothing() -> None:
 def test_a_worker_that_died_by_itself_is_named() -> None:
     async def talk() -> None:
         async with Workers(count, "http://127.0.0.1:1/v1") as service:
-            family = psutil.Process().children()
-            (worker,) = [each for each in family if "helpers.lab.worker_process" in each.cmdline()]
+            (worker,) = workers()
             worker.kill()
             worker.wait(10)
             with pytest.raises(WorkerError, match="Worker 0 did not answer"):
@@ -162,10 +162,13 @@ def test_a_web_page_from_elsewhere_is_refused(headers: dict[str, str], status: i
     assert asyncio.run(talk()) == status
 
 
+def workers() -> list[psutil.Process]:
+    family = psutil.Process().children(recursive=True)
+    return [each for each in family if each.name().startswith("lab.worker")]
+
+
 def listening() -> list[Any]:
-    family = psutil.Process().children()
-    workers = [each for each in family if "helpers.lab.worker_process" in each.cmdline()]
-    sockets = [connection for each in workers for connection in each.net_connections("tcp")]
+    sockets = [connection for each in workers() for connection in each.net_connections("tcp")]
     return [each for each in sockets if each.status == psutil.CONN_LISTEN]
 
 

@@ -18,8 +18,6 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 from helpers.lessons.catalogue import LESSONS, Lesson
 from helpers.lessons.notebook import read_source
 
-FORK_SERVER = "helpers.lab.arm.fork_server"
-
 SET_UP = """
 import time, anyio, httpx
 from helpers import MockLLM, run
@@ -69,16 +67,15 @@ def kernel_pid(manager: KernelManager) -> int:
 
 
 def arm_and_workers(kernel: psutil.Process) -> list[psutil.Process]:
-    """The arm that the kernel's fork server has forked, and what that has started."""
-    servers = [each for each in kernel.children() if FORK_SERVER in command(each)]
-    return [process for server in servers for process in server.children(recursive=True)]
+    """The arm and the workers that the kernel's fork server has forked."""
+    return [each for each in kernel.children(recursive=True) if name(each).startswith("lab.")]
 
 
-def command(process: psutil.Process) -> list[str]:
+def name(process: psutil.Process) -> str:
     try:
-        return list(process.cmdline())
+        return str(process.name())
     except psutil.NoSuchProcess:
-        return []
+        return ""
 
 
 def begin(
@@ -228,4 +225,4 @@ def test_an_interrupted_cell_ends_the_workers_and_the_stores_go_on(
     ping = "import redis; print(redis.Redis.from_url(valkey.url).ping(), scratch.folder.is_dir())"
     assert "True True" in execute(client, ping)
     left = len(psutil.Process(kernel_pid(manager)).children(recursive=True))
-    assert left == before + 1  # the fork server
+    assert left == before

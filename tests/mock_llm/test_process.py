@@ -154,10 +154,13 @@ def servers_of(pid: int) -> list[int]:
     return [
         child.pid
         for child in psutil.Process(pid).children(recursive=True)
-        if "helpers.mock_llm" in child.cmdline()
-        and child.status() != psutil.STATUS_ZOMBIE
-        and child.pid not in _shared()
+        if is_fork(child) and child.status() != psutil.STATUS_ZOMBIE and child.pid not in _shared()
     ]
+
+
+def is_fork(process: psutil.Process) -> bool:
+    parent = process.parent()
+    return parent is not None and "helpers.forking" in parent.cmdline()
 
 
 def _shared() -> set[int]:

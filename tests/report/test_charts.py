@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from helpers.report import Picture, Prediction, bars, lines
+from helpers.report import Picture, Prediction
+from helpers.report.figures.charts import bars, lines
 from helpers.report.palette import PAPER
 from tests.report.looking import assert_readable, texts_of, visible_texts
 

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers.lab.run import Block, Comparison, Run, Stall, Where
-from helpers.report import Prediction, figure, seconds, sentence
-from helpers.report.figures.figure import Number
+from helpers.report import Prediction, seconds, sentence
+from helpers.report.drawing import Number
+from helpers.report.figures.figure import figure
 from tests.report.looking import assert_readable, texts_of, visible_texts
 from tests.report.makers import (
     beats,

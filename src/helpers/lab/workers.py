@@ -13,13 +13,13 @@ import anyio
 import cloudpickle
 import httpx
 
+from helpers import forking
 from helpers.processes import Child, ChildFailedError
 
 if TYPE_CHECKING:
     from helpers.lab.worker_process import Handle
 
 _START_SECONDS = 30.0
-_COMMAND = ("-P", "-m", "helpers.lab.worker_process")
 
 
 class WorkerError(Exception):
@@ -94,7 +94,7 @@ class Workers:
     async def start(self, index: int) -> None:
         """Start a worker, in the place of the one that was killed."""
         await self.kill(index)
-        child = Child(*_COMMAND)
+        child = await anyio.to_thread.run_sync(forking.start, "helpers.lab.worker_process")
         try:
             port = await anyio.to_thread.run_sync(
                 child.ask, self._orders, _START_SECONDS, abandon_on_cancel=True

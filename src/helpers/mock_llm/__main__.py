@@ -6,7 +6,17 @@ of processes.
 
 from __future__ import annotations
 
+import os
+
 from helpers.processes import Parent
+
+
+def preload() -> None:
+    """What all servers share."""
+    import helpers.mock_llm.server  # noqa: F401
+    from helpers.mock_llm.model.tokens import encoding
+
+    encoding()
 
 
 def main() -> None:
@@ -17,6 +27,7 @@ def main() -> None:
 
     def ready(address: Address) -> None:
         parent.ready(
+            pid=os.getpid(),
             port=address.port,
             tls_port=address.tls_port,
             ca_file=address.ca_file and str(address.ca_file),

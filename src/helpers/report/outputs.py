@@ -14,6 +14,12 @@ Sink: TypeAlias = Callable[[str, str], None]
 _chosen: ContextVar[Sink | None] = ContextVar("sink", default=None)
 
 
+def get_ipython() -> Any:
+    """The notebook's shell, or None. Importing IPython for it would take 0.1 s in every process."""
+    module = sys.modules.get("IPython.core.getipython")
+    return module.get_ipython() if module else None
+
+
 @contextmanager
 def showing_in(sink: Sink) -> Iterator[None]:
     """Every live view made in the ``with`` block uses this sink: a panel is not a running cell."""
@@ -28,17 +34,9 @@ def default_sinks() -> tuple[Sink, Sink]:
     """Return the sink for all frames but the last, and the one for the last."""
     if chosen := _chosen.get():
         return chosen, chosen
-    if _in_a_kernel():
+    if hasattr(get_ipython(), "kernel"):
         return _cell_outputs()
     return (_rewrite_line if sys.stdout.isatty() else _nowhere), _last_line
-
-
-def _in_a_kernel() -> bool:
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return False
-    return hasattr(get_ipython(), "kernel")
 
 
 def say_in_vs_code(text: str) -> None:

@@ -122,8 +122,9 @@ class _Printer(io.TextIOBase):
         return True
 
 
-def main(orders: BinaryIO, events: int) -> None:
+def main() -> None:
     """Run one arm; the last event is Returned, Raised, Unbuildable or Unsendable."""
+    orders, events = _take_pipes()
     with orders:
         setup: Setup = pickle.load(orders)  # noqa: S301 - written by the lab
     _move_in(setup)
@@ -131,6 +132,16 @@ def main(orders: BinaryIO, events: int) -> None:
         printer = _Printer(outbox)
         with contextlib.redirect_stdout(printer), contextlib.redirect_stderr(printer):
             outbox.put(_outcome(setup, outbox))
+
+
+def _take_pipes() -> tuple[BinaryIO, int]:
+    """Standard input and output, which are the lab's. What the arm starts inherits neither."""
+    orders, events = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return os.fdopen(orders, "rb"), events
 
 
 def _move_in(setup: Setup) -> None:
@@ -277,7 +288,4 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 if __name__ == "__main__":
-    # Started without a fork server: the pipes are standard input and output.
-    pipe = os.dup(1)
-    os.dup2(2, 1)
-    main(sys.stdin.buffer, pipe)
+    main()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Any, TypeAlias
 
 import regex
-import tiktoken.registry
 
 from helpers.lab import run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
-from helpers.mock_llm.tokens import count_prompt_tokens, encode, encoding
+from helpers.mock_llm.tokens import count_prompt_tokens, decode_bytes, encode, offer
 
 _Message: TypeAlias = dict[str, Any]
 
@@ -28,7 +28,7 @@ _TEXTS = {
     "emoji": "📦🚚👨‍👩‍👧‍👦👍🏽🇩🇪🧑🏾‍💻😡",
 }
 # As `tiktoken.get_encoding` would else download the vocabulary, which the package has.
-tiktoken.registry.ENCODINGS.setdefault("o200k_base", encoding())
+offer()
 # Tokens of the budget that may stay unused when the newest message is cut.
 _SLACK = 8
 
@@ -260,11 +260,12 @@ def _unchanged(built: _Built) -> str:
     return "it was changed" if built.changed_history else ""
 
 
+@cache
 def _longest_beginning(text: str, room: int) -> str:
     """The longest beginning of at most ``room`` tokens that ends a token and a character."""
     ends, tokens = _ends(text), encode(text)
     for count in range(min(room, len(tokens)), 0, -1):
-        kept = encoding().decode_bytes(tokens[:count]).decode("utf-8", "ignore")
+        kept = decode_bytes(tokens[:count]).decode("utf-8", "ignore")
         if len(kept) in ends and len(encode(kept)) <= room:
             return kept
     return ""

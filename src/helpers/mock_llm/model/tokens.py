@@ -8,10 +8,14 @@ import re
 import threading
 from binascii import a2b_base64
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+
+from helpers.mock_llm.model.shared_tokenizer import NotSharedError, ask
+from helpers.processes import trim
 
 if TYPE_CHECKING:
     import tiktoken
@@ -56,7 +60,7 @@ _loaded: list[tiktoken.Encoding] = []
 
 
 def encoding() -> tiktoken.Encoding:
-    """``o200k_base``, loaded once per process: about 0.3 s and 80 MiB the first time."""
+    """``o200k_base``, loaded once per process: about 0.3 s and 46 MiB the first time."""
     if _loaded:
         return _loaded[0]
     with _loading:
@@ -68,6 +72,20 @@ def encoding() -> tiktoken.Encoding:
 def _load() -> tiktoken.Encoding:
     import tiktoken
 
+    class Encoding(tiktoken.Encoding):
+        def __reduce__(self) -> tuple[Callable[[], tiktoken.Encoding], tuple[()]]:
+            return encoding, ()
+
+    loaded = Encoding(**_parts())
+    # 37 MiB that only pickling would need: the encoder has a table of its own.
+    loaded._mergeable_ranks = {}
+    trim()
+    loaded.encode_ordinary("ready")
+    return loaded
+
+
+def _parts() -> dict[str, Any]:
+    """What makes the encoding. Raises RuntimeError if the vocabulary is damaged."""
     data = files("helpers.mock_llm").joinpath("data/o200k_base.tiktoken").read_bytes()
     if hashlib.sha256(data).hexdigest() != _SHA256:
         raise RuntimeError(
@@ -75,25 +93,54 @@ def _load() -> tiktoken.Encoding:
         )
     # The file lists "token rank" by rank, without a gap; the hash vouches for that.
     tokens = data.split()[::2]
-    ranks = dict(zip(map(a2b_base64, tokens), range(len(tokens)), strict=True))
-    loaded = tiktoken.Encoding(
-        "o200k_base", pat_str=_PATTERN, mergeable_ranks=ranks, special_tokens=_SPECIAL
-    )
-    loaded.encode_ordinary("ready")
-    return loaded
+    return {
+        "name": "o200k_base",
+        "pat_str": _PATTERN,
+        "mergeable_ranks": dict(zip(map(a2b_base64, tokens), range(len(tokens)), strict=True)),
+        "special_tokens": _SPECIAL,
+    }
+
+
+def offer() -> None:
+    """Have ``tiktoken.get_encoding`` make it from here, where it would download the vocabulary."""
+    import tiktoken.registry
+
+    tiktoken.list_encoding_names()  # finds the constructors
+    constructors = tiktoken.registry.ENCODING_CONSTRUCTORS
+    if constructors is not None:
+        constructors["o200k_base"] = _parts
+    if _loaded:
+        tiktoken.registry.ENCODINGS.setdefault("o200k_base", _loaded[0])
 
 
 def encode(text: str) -> list[int]:
     """The tokens of a text; what looks like a special token is text like any other."""
-    encode_ordinary = encoding().encode_ordinary
     if len(text) < _STRETCH:
-        return encode_ordinary(text)
+        return _encode_ordinary(text)
     tokens: list[int] = []
     for number, part in enumerate(_ENDLESS.split(text)):
         size = _STRETCH if number % 2 else len(part) or 1
         for start in range(0, len(part), size):
-            tokens += encode_ordinary(part[start : start + size])
+            tokens += _encode_ordinary(part[start : start + size])
     return tokens
+
+
+def _encode_ordinary(text: str) -> list[int]:
+    tokens: list[int] = _call("encode_ordinary", text)
+    return tokens
+
+
+def decode_bytes(tokens: list[int]) -> bytes:
+    """The UTF-8 of tokens; it may end inside a character."""
+    data: bytes = _call("decode_bytes", tokens)
+    return data
+
+
+def _call(method: str, argument: str | list[int]) -> Any:
+    if not _loaded:
+        with suppress(NotSharedError):
+            return ask(method, argument)
+    return getattr(encoding(), method)(argument)
 
 
 def decode(tokens: list[int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -14,6 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from helpers.report.drawing import Points
 from helpers.report.figures.canvas import (
     DPI,
     STYLE,
@@ -27,8 +28,6 @@ from helpers.report.figures.picture import Picture
 from helpers.report.figures.prediction import Prediction
 from helpers.report.formatting import number, seconds
 from helpers.report.palette import INK, MUTED, PAPER, PLAIN, Look, looks, series_looks
-
-Points: TypeAlias = Sequence[tuple[float, float]]
 
 # inches: the chart's width, the height of a panel of lines, the margin, a name's width at most
 _WIDTH, _PANEL, _MARGIN, _NAME = 7.2, 2.9, 0.1, 2.0
@@ -48,15 +47,7 @@ def bars(
     prediction: Prediction | None = None,
     title: str | None = None,
 ) -> Picture:
-    """Draw horizontal bars, each with its value: one per name, or a group of bars per name.
-
-    ``values`` is ``{"wrong": 132, "right": 21}`` or, with a legend for the series,
-    ``{"prose": {"chars ÷ 4": 71, "tokens": 53}, "Python": {…}}``. A value below zero goes to the
-    left; one that is not finite has no bar. ``caption`` is the sentence under the picture and its
-    alternative text. A prediction is drawn under the bar of its arm.
-
-    Raises `ValueError` if there is no value or no caption.
-    """
+    """Draw what `drawing.bars` is asked for."""
     groups = {name: v if isinstance(v, Mapping) else {_ALONE: v} for name, v in values.items()}
     if not any(groups.values()):
         raise ValueError("There is nothing to draw: `values` is empty.")
@@ -89,14 +80,7 @@ def lines(
     log_x: bool = False,
     log_y: bool = False,
 ) -> Picture:
-    """Draw one line per series of ``(x, y)`` points, with its name at its end.
-
-    ``x`` and ``y`` name the axes, with their units. ``marks`` are horizontal lines:
-    ``{"context window": 128_000}``. A logarithmic axis also shows zero, where there is one.
-    ``caption`` is the sentence under the picture and its alternative text.
-
-    Raises `ValueError` if there is no series, if one has no finite point, or without a caption.
-    """
+    """Draw what `drawing.lines` is asked for."""
     finite = {name: _finite(name, points) for name, points in series.items()}
     if not finite:
         raise ValueError("There is nothing to draw: `series` is empty.")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
+from helpers.report.drawing import Number
 from helpers.report.figures.canvas import (
     STYLE,
     Canvas,
@@ -39,9 +39,6 @@ from helpers.report.formatting import (
 from helpers.report.palette import INK, Look, looks
 from helpers.report.timeline import Timeline, culprit_during_calls, timeline
 
-# a label and what is counted or timed: ("TCP connections", lambda run: run.opened)
-Number: TypeAlias = tuple[str, Callable[[Run], object]]
-
 # inches on the canvas
 _LEFT, _RIGHT, _BETWEEN = 0.72, 0.22, 0.34
 _LOOP = 0.36
@@ -61,18 +58,7 @@ def figure(
     numbers: Sequence[Number] | None = None,
     by_client: bool = False,
 ) -> Picture:
-    """Draw a comparison's arms side by side (each arm's typical run), or one run.
-
-    All columns share one axis: seconds since the arm's first request arrived. ``titles`` replaces
-    the arms' names above the columns. ``numbers``, three pairs of a label and a function of a
-    `Run`, replaces the big numbers and the sentence under the figure::
-
-        figure(comparison, numbers=[("TCP connections", lambda run: run.opened), …])
-
-    A request has a row of its own; with ``by_client`` all requests on one connection share a row.
-
-    A prediction in seconds is a line on the time axis, any other a text below its arm's numbers.
-    """
+    """Draw what `drawing.figure` is asked for."""
     runs = [shown] if isinstance(shown, Run) else [shown[arm] for arm in shown.arms]
     abreast = _abreast(len(runs))
     width = 6.6 if len(runs) == 1 else 9.375

@@ -6,10 +6,10 @@ import base64
 import html
 import io
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-from PIL import Image
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # a browser's pixels per inch
 _CSS_DPI = 96
@@ -56,6 +56,9 @@ class Picture:
 
 def _small(png: bytes) -> bytes:
     """The same image with a palette of 128 colors: a third of the bytes, and no visible loss."""
+    # Here, as matplotlib: a notebook's kernel only shows pictures.
+    from PIL import Image
+
     out = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
         flat = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
