@@ -11,15 +11,19 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, TypeAlias, cast
 
 import cloudpickle
 
 from helpers import forking
-from helpers.extras import what_to_install
 from helpers.lab.run import Comparison, Run
 from helpers.report.figures.picture import Picture
 from helpers.report.figures.prediction import Prediction
+
+# Said here, not when something is drawn: `from helpers import figure` names the extra.
+if find_spec("matplotlib") is None:
+    raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
 
 # a label and what is counted or timed: ("TCP connections", lambda run: run.opened)
 Number: TypeAlias = tuple[str, Callable[[Run], object]]
@@ -131,13 +135,8 @@ def _drawn_elsewhere(orders: bytes) -> Picture:
 
 
 def _draw(module: str, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Picture:
-    try:
-        drawing = import_module(f"helpers.report.figures.{module}")
-    except ModuleNotFoundError as error:
-        if sentence := what_to_install(error, f"helpers.{name}"):
-            raise ImportError(sentence, name=error.name) from error
-        raise
-    return cast(Picture, getattr(drawing, name)(*args, **options))
+    draw = getattr(import_module(f"helpers.report.figures.{module}"), name)
+    return cast(Picture, draw(*args, **options))
 
 
 def main() -> None:
