@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -159,7 +160,7 @@ def test_a_notebook_may_hold_anything(tmp_path: Path) -> None:
 
 def test_a_thousand_files_take_less_than_ten_seconds_of_work(tmp_path: Path) -> None:
     for number in range(1000):
-        write(tmp_path / f"module_{number}.py", f"{SLEEPS}\n{PASSES['a test']}")
+        write(tmp_path / f"module_{number}.py", SLEEPS + dedent(PASSES["a test"]))
     # Processor time, so that a busy machine does not matter.
     before = sum(os.times()[:4])
     report = scan([tmp_path])

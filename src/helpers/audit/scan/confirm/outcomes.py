@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from helpers.audit.scan.confirm.clients import Clients, posts_to_a_model
 from helpers.audit.scan.confirm.hit import Hit
+from helpers.audit.scan.confirm.retries import is_about_attempts
 from helpers.audit.scan.confirm.source import Function, Source, keyword, last_name, own
 
 _FINISH = re.compile(r"finish_reason|stop_reason|incomplete_details|\.status\b")
@@ -122,6 +123,9 @@ def swallowed(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     block = source.at(start, end, ast.Try)
     if not block:
         return
+    loop = source.loop_of(block)
+    if loop and is_about_attempts(loop):
+        return  # another attempt follows
     body = ast.Module(body=block.body, type_ignores=[])
     if not any(clients.model_call(node) for node in own(body) if isinstance(node, ast.Call)):
         return

@@ -164,7 +164,7 @@ def loop_stacked(clients: Clients, start: int, end: int) -> Iterator[Hit]:
 def loop_early(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     """A loop that sends a refused request again at once."""
     loop = clients.source.at(start, end, ast.For) or clients.source.at(start, end, ast.While)
-    if not loop or not _is_about_attempts(loop):
+    if not loop or not is_about_attempts(loop):
         return
     calls = [node for node in own(loop) if isinstance(node, ast.Call)]
     waits = any(re.search("sleep|wait|back_?off", last_name(call.func)) for call in calls)
@@ -192,7 +192,7 @@ def _retry_loops(
     source = clients.source
     block = source.at(start, end, ast.Try)
     loop = source.loop_of(block) if block else None
-    if not block or not loop or not _is_about_attempts(loop):
+    if not block or not loop or not is_about_attempts(loop):
         return
     if not clients.reaches_model(_body(block), likely=True):
         return
@@ -209,7 +209,7 @@ def _body(block: ast.Try) -> ast.Module:
     return ast.Module(body=block.body, type_ignores=[])
 
 
-def _is_about_attempts(loop: Loop) -> bool:
+def is_about_attempts(loop: Loop) -> bool:
     """A loop over attempts, not over work: nothing new is read or taken in it."""
     if any(isinstance(node, ast.Call) and _takes_work(node) for node in own(loop)):
         return False
