@@ -108,6 +108,7 @@ def test_links_that_lead_in_a_circle_or_nowhere_are_left_out(tmp_path: Path) -> 
 
 def test_a_huge_file_is_a_note(tmp_path: Path) -> None:
     (tmp_path / "huge.py").write_text(SLEEPS + "data = [\n" + "  1,\n" * 800_000 + "]\n")
+    (tmp_path / "data.json").write_text("[\n" + "  1,\n" * 800_000 + "  1]\n")
     report = scan([tmp_path])
     assert report.findings == ()
     assert [note.split(": ")[1] for note in report.notes] == ["it is larger than ast-grep reads."]
