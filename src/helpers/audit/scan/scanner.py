@@ -83,7 +83,7 @@ class _Report:
 
     def add_skipped(self, found: Matches) -> None:
         for path, reason in sorted(found.skipped.items()):
-            if reason != "emptyFile":
+            if reason != "emptyFile" and not path.endswith(".json"):
                 self._note(path, _SKIPPED.get(reason, reason))
 
     def add_notebooks(self, paths: Sequence[str]) -> int:

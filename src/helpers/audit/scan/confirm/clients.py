@@ -37,6 +37,7 @@ _ENDPOINT = re.compile(
     r"chat/completions|/v1/messages|/v1/responses|/responses\b|/v1/completions|api\.openai\.com"
     r"|api\.anthropic\.com|/api/generate\b|/api/chat\b|/v1/embeddings|generativelanguage\.googleapis"
 )
+_ENDPOINT_PATH = re.compile(r"chat/completions|/messages\b|/responses\b")
 _LIKELY = re.compile(
     r"(^|_)(llm|gpt\w*|claude|openai|anthropic|chat|completions?|aask|a?model_call|ask_model|call_model"
     r"|query_model|prompt_model)(_|$)"
@@ -347,8 +348,13 @@ def _looks_like_a_prompt(call: ast.Call, path: str) -> bool:
     return "model" in names and bool(names & {"messages", "input", "prompt", "max_tokens"})
 
 
-def is_function(node: ast.AST | None) -> bool:
-    return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+def posts_to_a_model(call: ast.Call) -> bool:
+    """Whether it is an HTTP request to a provider's endpoint, as its first argument says."""
+    return (
+        last_name(call.func) == "post"
+        and bool(call.args)
+        and bool(_ENDPOINT_PATH.search(ast.unparse(call.args[0])))
+    )
 
 
 def decorators(function: Function, source: Source) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 from collections.abc import Iterator
 
 from helpers.audit.scan.confirm.clients import Clients, decorators
@@ -32,10 +31,7 @@ _ONCE_DECORATORS = {
     *("contextmanager", "asynccontextmanager", "cache", "lru_cache", "alru_cache"),
     *("on_event", "cached_property", "on_chat_start", "cache_resource", "on_startup"),
 }
-_MANY_TIMES = (
-    *(ast.For, ast.AsyncFor, ast.While, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda),
-    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
-)
+_SENDS = {"post", "stream", "request", "send", "aconnect_sse", "connect_sse"}
 _DEADLINES = {"wait_for", "fail_after", "move_on_after", "timeout", "timeout_at", "with_options"}
 
 
@@ -45,7 +41,7 @@ def client_per_call(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     made = clients.made_by(call) if call else None
     if not call or not made:
         return
-    if made.library == "http" and not clients.names_an_endpoint:
+    if made.library == "http" and not (clients.names_an_endpoint and _sends(source, call)):
         return
     if keyword(call, "transport") or keyword(call, "app"):
         return  # a client of an application in the same process
@@ -61,6 +57,14 @@ def client_per_call(clients: Clients, start: int, end: int) -> Iterator[Hit]:
         yield Hit(call)
 
 
+def _sends(source: Source, call: ast.Call) -> bool:
+    """Whether a prompt may be sent where the client is made: reading a page is no model call."""
+    where = source.function_of(call) or source.tree
+    return any(
+        isinstance(node, ast.Call) and last_name(node.func) in _SENDS for node in ast.walk(where)
+    )
+
+
 def _makes_it_per_call(source: Source, function: Function, call: ast.Call) -> bool:
     if decorators(function, source) & _HANDLERS:
         return True
@@ -74,8 +78,8 @@ def _is_shared(source: Source, function: Function, call: ast.Call) -> bool:
         if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load):
             if isinstance(source.parents[node], (ast.Call, ast.keyword)):
                 return True  # another function gets it
-            inside = itertools.takewhile(lambda up: up is not function, source.ancestors(node))
-            if any(isinstance(up, _MANY_TIMES) for up in inside):
+            nested = source.function_of(node) is not function
+            if nested or source.loop_of(node) or _in_comprehension(source, node):
                 return True
     return False
 
@@ -98,7 +102,7 @@ def _outlives(source: Source, target: ast.expr) -> bool:
     return isinstance(target, ast.Name) and (scope, target.id) in source.shared
 
 
-def _in_comprehension(source: Source, call: ast.Call) -> bool:
+def _in_comprehension(source: Source, call: ast.AST) -> bool:
     kinds = (ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)
     return any(isinstance(each, kinds) for each in source.ancestors(call))
 

@@ -6,8 +6,9 @@ import ast
 import re
 from collections.abc import Iterator
 
-from helpers.audit.scan.confirm.clients import Clients
+from helpers.audit.scan.confirm.clients import Clients, posts_to_a_model
 from helpers.audit.scan.confirm.hit import Hit
+from helpers.audit.scan.confirm.retries import is_about_attempts
 from helpers.audit.scan.confirm.source import Function, Source, keyword, last_name, own
 
 _FINISH = re.compile(r"finish_reason|stop_reason|incomplete_details|\.status\b")
@@ -110,17 +111,11 @@ def _lets_errors_out(clients: Clients, function: Function | None, depth: int = 1
     for node in own(function):
         if not isinstance(node, ast.Call) or _in_try(clients.source, node):
             continue
-        if clients.model_call(node) or _posts_to_a_model(clients, node):
+        if clients.model_call(node) or posts_to_a_model(node):
             return True
         if depth and _lets_errors_out(clients, clients.source.callee(node), depth - 1):
             return True
     return False
-
-
-def _posts_to_a_model(clients: Clients, call: ast.Call) -> bool:
-    return last_name(call.func) == "post" and bool(
-        call.args and re.search(r"chat/completions|/messages|/responses", ast.unparse(call.args[0]))
-    )
 
 
 def swallowed(clients: Clients, start: int, end: int) -> Iterator[Hit]:
@@ -128,6 +123,9 @@ def swallowed(clients: Clients, start: int, end: int) -> Iterator[Hit]:
     block = source.at(start, end, ast.Try)
     if not block:
         return
+    loop = source.loop_of(block)
+    if loop and is_about_attempts(loop):
+        return  # another attempt follows
     body = ast.Module(body=block.body, type_ignores=[])
     if not any(clients.model_call(node) for node in own(body) if isinstance(node, ast.Call)):
         return

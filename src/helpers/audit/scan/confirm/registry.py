@@ -14,6 +14,7 @@ CONFIRM: dict[str, tuple[Confirm, ...]] = {
     "LAP03.clock-front": (prompts.clock_front,),
     "LAP04.no-timeout": (connections.no_timeout,),
     "LAP04.unbounded-http": (connections.unbounded_http,),
+    "LAP05.early": (retries.loop_early,),
     "LAP05.retry-all": (retries.retry_all, retries.loop_retry_all),
     "LAP05.retry-endless": (retries.retry_endless, retries.loop_retry_endless),
     "LAP05.stacked": (retries.stacked, retries.loop_stacked),

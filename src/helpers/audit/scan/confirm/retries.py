@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
-from helpers.audit.scan.confirm.clients import Clients, max_retries
+from helpers.audit.scan.confirm.clients import Clients, max_retries, posts_to_a_model
 from helpers.audit.scan.confirm.hit import Hit
 from helpers.audit.scan.confirm.source import Function, Source, has_splat, keyword, last_name, own
 
@@ -160,6 +161,30 @@ def loop_stacked(clients: Clients, start: int, end: int) -> Iterator[Hit]:
             return
 
 
+def loop_early(clients: Clients, start: int, end: int) -> Iterator[Hit]:
+    """A loop that sends a refused request again at once."""
+    loop = clients.source.at(start, end, ast.For) or clients.source.at(start, end, ast.While)
+    if not loop or not is_about_attempts(loop):
+        return
+    calls = [node for node in own(loop) if isinstance(node, ast.Call)]
+    waits = any(re.search("sleep|wait|back_?off", last_name(call.func)) for call in calls)
+    posts = any(posts_to_a_model(call) for call in calls)
+    if posts and not waits and any(_leaves_on_success(node) for node in own(loop)):
+        yield Hit(loop)
+
+
+def _leaves_on_success(node: ast.AST) -> bool:
+    """``if reply.is_success: return …``"""
+    return (
+        isinstance(node, ast.If)
+        and any(
+            isinstance(each, ast.Attribute) and each.attr in ("is_success", "ok", "status_code")
+            for each in ast.walk(node.test)
+        )
+        and any(isinstance(each, (ast.Return, ast.Break, ast.Continue)) for each in own(node))
+    )
+
+
 def _retry_loops(
     clients: Clients, start: int, end: int
 ) -> Iterator[tuple[Loop, ast.ExceptHandler]]:
@@ -167,7 +192,7 @@ def _retry_loops(
     source = clients.source
     block = source.at(start, end, ast.Try)
     loop = source.loop_of(block) if block else None
-    if not block or not loop or not _is_about_attempts(loop):
+    if not block or not loop or not is_about_attempts(loop):
         return
     if not clients.reaches_model(_body(block), likely=True):
         return
@@ -184,7 +209,7 @@ def _body(block: ast.Try) -> ast.Module:
     return ast.Module(body=block.body, type_ignores=[])
 
 
-def _is_about_attempts(loop: Loop) -> bool:
+def is_about_attempts(loop: Loop) -> bool:
     """A loop over attempts, not over work: nothing new is read or taken in it."""
     if any(isinstance(node, ast.Call) and _takes_work(node) for node in own(loop)):
         return False

@@ -13,7 +13,7 @@ Node = TypeVar("Node", bound=ast.AST)
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _FUNCTIONS = (*_DEFINITIONS, ast.Lambda)
-_CANDIDATES = (ast.Call, ast.Try, ast.Assign, ast.AnnAssign)
+_CANDIDATES = (ast.Call, ast.Try, ast.Assign, ast.AnnAssign, ast.For, ast.While)
 """What `Source.at` finds; of names and attributes, it finds decorators."""
 _SHARED = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
