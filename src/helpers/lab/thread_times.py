@@ -115,6 +115,11 @@ class _Thread:
         text = _read_now(self._schedstat)
         return int(text.split()[1]) / 1e9 if text else 0.0
 
+    def runs(self) -> int:
+        """How often it got a core."""
+        text = _read_now(self._schedstat)
+        return int(text.split()[2]) if text else 0
+
     def busy(self) -> float:
         """How long it computed or was without a core: it may have had the GIL meanwhile."""
         with suppress(OSError):  # it has ended
@@ -163,6 +168,8 @@ class ThreadTimes:
         self._guests = [_Thread(one) for one in others[:_MOST_GUESTS]]
         self._watchdog: _Thread | None = None
         self._nap = 0
+        self._runs, self._busy = 0, 0.0
+        """The watchdog's when its last nap began."""
         self._asleep: deque[bool | None] = deque([None], maxlen=1)
         self._mark, self._sleeps = self._now(), _sleeps()
 
@@ -174,6 +181,7 @@ class ThreadTimes:
         """Let the watchdog sleep; for how long it then had a core and waited for the GIL."""
         watchdog = self._watchdog or self._thread
         self._nap += 1
+        self._runs, self._busy = watchdog.runs(), watchdog.busy()
         starved, wakes = watchdog.starved(), perf_counter() + seconds
         # While it sleeps, True is there. None replaces it when the watchdog has the GIL again, and
         # before it can be asked to give that up: CPython does so between bytecodes only.
@@ -198,20 +206,28 @@ class ThreadTimes:
 
     def look(self) -> Reading:
         """For other threads, while they have the GIL."""
-        mark, now = self._mark, self._now()
-        match self._thread.waits_for():
-            case _WaitsFor.NOTHING:
-                # It may be without a core, which is not counted until it has one again.
-                return self._withhold(mark, now, math.inf)
-            case _WaitsFor.PERHAPS_THE_GIL:
-                lent = self._lent(mark, now)
-            case _WaitsFor.SOMETHING_ELSE:
-                # If it had needed the GIL meanwhile, it would be waiting for that.
-                lent = 0.0
-        reading = self._withhold(mark, now, lent)
+        mark, now, waits_for = self._mark, self._now(), self._thread.waits_for()
+        # If it had needed the GIL in the last case, it would be waiting for that.
+        own = self._just_woke(mark, now) or waits_for is _WaitsFor.SOMETHING_ELSE
+        reading = self._withhold(mark, now, 0.0 if own else self._lent(mark, now))
+        new = now._replace(reading=reading)
+        if waits_for is _WaitsFor.NOTHING:
+            # It may be without a core, which is not counted until it has one again.
+            reading = self._withhold(mark, now, math.inf)
+            new = now._replace(reading=mark.reading) if own else mark
         if self._mark is mark:
-            self._mark = now._replace(reading=reading)
+            self._mark = new
         return reading
+
+    def _just_woke(self, mark: _Mark, now: _Mark) -> bool:
+        """Whether nobody else has had the GIL since the mark, because the watchdog slept.
+
+        Having slept, it got a core, has not lost it since, and has found the GIL free.
+        """
+        if self._watchdog is None or not (mark.napping or mark.nap < now.nap):
+            return False
+        others = self._busy - mark.watchdog, now.guests - mark.guests
+        return self._watchdog.runs() == self._runs + 1 and max(others) < PROMPT
 
     def _lent(self, mark: _Mark, now: _Mark) -> float:
         """For how long at most others had the GIL while the followed thread waited for it."""
