@@ -202,10 +202,10 @@ MORNINGS = {
     ),
     "PYTHONPATH that works": Morning(
         "Python's variables",
-        ("PYTHONPATH={here}/other: {here}/other hides six", "unset PYTHONPATH"),
+        ("PYTHONPATH={here}/other: {here}/other hides simpy", "unset PYTHONPATH"),
         variables={"PYTHONPATH": "{here}/other"},
-        before="import six",
-        files={"other/six.py": ""},
+        before="import simpy",
+        files={"other/simpy.py": ""},
     ),
     "PYTHONSTARTUP": Morning(
         "Python's variables",
