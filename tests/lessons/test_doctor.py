@@ -24,8 +24,8 @@ OLD_PIP = (
     "m.version = lambda name: '20.3.4' if name == 'pip' else version(name)"
 )
 NO_MODULE = (
-    "import importlib.util as u; find = u.find_spec; "
-    "u.find_spec = lambda name, *more: None if name in {!r} else find(name, *more)"
+    "import importlib.util as u; u.find_spec = lambda name, package=None, find=u.find_spec: "
+    "None if name in {!r} else find(name, package)"
 )
 SMALL_GROUP = (
     "from pathlib import Path; from helpers.lessons.doctor import machine; "
@@ -202,10 +202,10 @@ MORNINGS = {
     ),
     "PYTHONPATH that works": Morning(
         "Python's variables",
-        ("PYTHONPATH={here}/other: {here}/other hides six", "unset PYTHONPATH"),
+        ("PYTHONPATH={here}/other: {here}/other hides simpy", "unset PYTHONPATH"),
         variables={"PYTHONPATH": "{here}/other"},
-        before="import six",
-        files={"other/six.py": ""},
+        before="import simpy",
+        files={"other/simpy.py": ""},
     ),
     "PYTHONSTARTUP": Morning(
         "Python's variables",
@@ -232,9 +232,7 @@ MORNINGS = {
 
 
 def doctor(morning: Morning, here: Path) -> subprocess.CompletedProcess[str]:
-    for name, text in morning.files.items():
-        (here / name).parent.mkdir(parents=True, exist_ok=True)
-        (here / name).write_text(text)
+    make_files(morning, here)
     given = {name: value.format(here=here) for name, value in morning.variables.items()}
     return subprocess.run(
         [sys.executable, "-P", "-c", f"{morning.before}\n{COMMAND}", "doctor"],
@@ -245,6 +243,12 @@ def doctor(morning: Morning, here: Path) -> subprocess.CompletedProcess[str]:
         check=False,
         preexec_fn=morning.prepare,
     )
+
+
+def make_files(morning: Morning, here: Path) -> None:
+    for name, text in morning.files.items():
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(text)
 
 
 def unencumbered() -> dict[str, str]:
@@ -263,61 +267,62 @@ def is_found(morning: Morning, here: Path, done: subprocess.CompletedProcess[str
     assert done.stderr == ""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MORNINGS)
-def test_the_doctor_finds(name: str, tmp_path: Path) -> None:
-    morning = MORNINGS[name]
-    done = doctor(morning, tmp_path)
-    is_found(morning, tmp_path, done)
-    assert done.returncode == morning.status, done.stdout
-
-
-def together(*names: str) -> Morning:
+def together(mornings: list[Morning]) -> Morning:
     """One morning with all of it."""
-    chosen = [MORNINGS[name] for name in names]
-    variables: dict[str, str] = {}
-    files: dict[str, str] = {}
-    for each in chosen:
-        variables |= each.variables
-        files |= each.files
-    (prepare,) = {each.prepare for each in chosen if each.prepare is not permissions_count}
-    before = "\n".join(each.before for each in chosen)
-    return Morning("", (), variables=variables, files=files, before=before, prepare=prepare)
-
-
-def test_what_the_course_works_around_is_no_failure(tmp_path: Path) -> None:
-    names = (
-        "CIDR",
-        "SSL_CERT_FILE without certificates",
-        "REQUESTS_CA_BUNDLE",
-        "TMPDIR too long",
-        "HOME",
-        "kernel of another environment",
-        "PYTHONSTARTUP",
-        "old pip",
-        "no SDK",
-        "few open files for now",
+    prepare = next((m.prepare for m in mornings if m.prepare is not permissions_count), None)
+    return Morning(
+        question="",
+        said=(),
+        status=mornings[0].status,
+        variables={name: value for each in mornings for name, value in each.variables.items()},
+        files={name: text for each in mornings for name, text in each.files.items()},
+        before="\n".join(each.before for each in mornings),
+        prepare=prepare or permissions_count,
     )
-    done = doctor(together(*names), tmp_path)
-    for name in names:
-        is_found(MORNINGS[name], tmp_path, done)
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.count("ok   mock server") == 1
 
 
-def test_what_stops_the_course_is_named_with_its_remedy(tmp_path: Path) -> None:
-    names = (
-        "helpers.py",
-        "disk",
-        "memory of a container",
-        "PYTHONPATH",
-        "progress",
-        "few open files",
+def can_meet(one: Morning, other: Morning) -> bool:
+    return not (
+        one.status != other.status
+        or one.question == other.question
+        or {*one.variables, *one.files} & {*other.variables, *other.files}
+        or permissions_count not in (one.prepare, other.prepare)
     )
-    done = doctor(together(*names), tmp_path)
-    for name in names:
-        is_found(MORNINGS[name], tmp_path, done)
-    assert done.returncode == 1
+
+
+def groups() -> list[list[str]]:
+    """All mornings, in few groups that a single call can have at the same time."""
+    made: list[list[str]] = []
+    for name, morning in MORNINGS.items():
+        fitting = (group for group in made if all(can_meet(morning, MORNINGS[m]) for m in group))
+        group = next(fitting, None)
+        if group is None:
+            made.append([name])
+        else:
+            group.append(name)
+    return made
+
+
+def in_groups(groups: list[list[str]]) -> pytest.MarkDecorator:
+    """Of each exit status, `make test` takes the first group, which has the most in it."""
+    statuses = [MORNINGS[group[0]].status for group in groups]
+    return pytest.mark.parametrize(
+        "names",
+        [
+            pytest.param(group, marks=[pytest.mark.slow] if status in statuses[:index] else [])
+            for index, (group, status) in enumerate(zip(groups, statuses, strict=True))
+        ],
+        ids=lambda group: f"{group[0]} and {len(group) - 1} more",
+    )
+
+
+@in_groups(groups())
+def test_the_doctor_finds(names: list[str], tmp_path: Path) -> None:
+    mornings = [MORNINGS[name] for name in names]
+    done = doctor(together(mornings), tmp_path)
+    for morning in mornings:
+        is_found(morning, tmp_path, done)
+    assert done.returncode == mornings[0].status, done.stdout
     assert "llm-antipatterns serve" not in done.stdout
 
 
@@ -355,20 +360,14 @@ async def cells():
 
 asyncio.run(cells())
 """
-WORKING = [
-    name
-    for name, morning in MORNINGS.items()
-    if morning.status == 0 and not morning.before and "kernel" not in name
-]
+WORKING = [group for group in groups() if MORNINGS[group[0]].status == 0]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WORKING)
-def test_an_arm_and_a_client_work_all_the_same(name: str, tmp_path: Path) -> None:
-    morning = MORNINGS[name]
-    for path, text in morning.files.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
+@pytest.mark.parametrize("names", WORKING, ids=lambda group: f"{group[0]} and more")
+def test_an_arm_and_a_client_work_all_the_same(names: list[str], tmp_path: Path) -> None:
+    morning = together([MORNINGS[name] for name in names])
+    make_files(morning, tmp_path)
     given = {key: value.format(here=tmp_path) for key, value in morning.variables.items()}
     done = subprocess.run(
         [sys.executable, "-P", "-c", ARM],

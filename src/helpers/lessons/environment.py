@@ -200,13 +200,7 @@ def python_variables() -> list[Obstacle]:
             what = f"PYTHONPATH={os.environ['PYTHONPATH']}: {entry} hides {', '.join(hidden)}"
             kept = os.pathsep.join(each for each in entries if each != entry)
             found.append(Obstacle(what, "unset PYTHONPATH", {"PYTHONPATH": kept or None}))
-    if home := os.environ.get("PYTHONHOME"):
-        # Not removed: without it, this Python might not find its library.
-        found.append(Obstacle(f"PYTHONHOME={home} replaces Python's library", _HOME, {}))
     return found
-
-
-_HOME = "unset PYTHONHOME"
 
 
 def _hidden_by(entry: str) -> list[str]:
@@ -221,20 +215,21 @@ def _hidden_by(entry: str) -> list[str]:
 
 def jupyter_folders() -> list[Obstacle]:
     """Folders in which JupyterLab, IPython and matplotlib cannot write."""
-    found, homeless = [], []
+    found: list[Obstacle] = []
+    home = os.path.expanduser("~")
+    homeless: dict[str, str | None] = {}
     for name, folder in _folders().items():
         if not (why := _not_writable(folder)):
             continue
-        if not os.environ.get(name):
-            homeless.append((name, why))
+        instead = {name: _place_for(name)}
+        if os.environ.get(name) or not _no_place(home):
+            remedy = f"export {name}=$(mktemp -d)"
+            found.append(Obstacle(f"{name}={folder}: {why}", remedy, instead))
         else:
-            what = f"{name}={os.environ[name]}: {why}"
-            instead = {name: _place_for(name)}
-            found.append(Obstacle(what, f"export {name}=$(mktemp -d)", instead))
+            homeless |= instead
     if homeless:
-        what = f"HOME={os.path.expanduser('~')}: {homeless[0][1]}"
-        others = {name: _place_for(name) for name, _ in homeless}
-        found.append(Obstacle(what, "export HOME=FOLDER, one that you may write to", others))
+        remedy = "export HOME=FOLDER, one that you may write to"
+        found.append(Obstacle(f"HOME={home}: {_not_writable(home)}", remedy, homeless))
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeGuard
 from helpers.lab import ArmError, Failure, Run
 from helpers.lessons import progress, workshop
 from helpers.lessons.catalogue import lesson
+from helpers.lessons.environment import clean_this_process
 from helpers.lessons.exercises.solution import UngradableError, load, make_sendable
 
 Solution: TypeAlias = Callable[..., Any]
@@ -71,6 +72,7 @@ async def grade(number: str | int, solution: Solution) -> list[Criterion]:
 
 async def check(number: str | int, solution: Solution) -> None:
     """Grade a solution, print a line per criterion, and remember it when all are met."""
+    clean_this_process()
     criteria = await grade(number, solution)
     announce(number, criteria, "Change the code above, run it, and run this cell again.")
 

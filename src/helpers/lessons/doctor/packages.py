@@ -48,6 +48,9 @@ def _import(name: str) -> None:
 def _remedy(place: str) -> str:
     given = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
     hiding = [each for each in given if Path(place).is_relative_to(os.path.abspath(each))]
+    for obstacle in environment.python_variables():
+        if "PYTHONPATH" in obstacle.instead:
+            return str(obstacle)
     if hiding:
         return f"it comes from PYTHONPATH={os.environ['PYTHONPATH']}. Type: unset PYTHONPATH"
     return f"{INSTALL_COURSE} --force-reinstall"
