@@ -15,7 +15,7 @@ MOST = 330
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what processes share")
 @pytest.mark.parametrize("number", ["03", "06"])
 def test_a_whole_lesson_stays_below_the_limit(number: str) -> None:
-    command = [sys.executable, BENCH, number]
+    command = [sys.executable, str(BENCH), number]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     (row,) = [line for line in done.stdout.splitlines() if line.startswith(number)]
     peak = int(row.split("|")[1].split()[0])
