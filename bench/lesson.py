@@ -28,11 +28,7 @@ def main() -> None:
     print(AIMS)
     if not IS_MEASURED:
         print("memory and seconds of CPU are measured on Linux only")
-    print(
-        ROW.format(
-            "lesson", "first picture", "core", "whole", "CPU", "MiB", "of which, slowest cells"
-        )
-    )
+    print(ROW.format("lesson", "first picture", "core", "whole", "CPU", "peak", "where it is"))
     for number in numbers:
         measure(lesson(number))
 
