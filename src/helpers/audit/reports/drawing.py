@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from helpers.audit.outcome import ScenarioRecord
+from helpers.audit.reports.wording import clean
 from helpers.report.formatting import quantity, seconds
 from helpers.report.frame import bar, end_mark, path, tick_step
-from helpers.report.timeline import FATE_NAMES, Lane, lanes
+from helpers.report.timeline import FATE_NAMES, Fate, Lane, lanes
 
 WIDTH = 720
 _LEFT, _RIGHT = 12, 708
@@ -20,7 +21,7 @@ _THICKEST = 20.0
 _AXIS = 26
 _SHORTEST = 0.05
 
-_COUNTED = {
+_COUNTED: dict[Fate, str] = {
     "refused": "error answers",
     "dropped": "broken off by the provider",
     "left": "left by the application",
@@ -50,7 +51,7 @@ def svg(record: ScenarioRecord, most: int) -> str:
     pitch = min(_THICKEST, _TALLEST / max(len(chosen), 1))
     floor = _TOP + max(pitch * len(chosen), _THICKEST)
     span = max(_length(record), _SHORTEST)
-    label = html.escape(f"Timeline of {record.name}: {in_words(record)}")
+    label = html.escape(f"Timeline of {clean(record.name)}: {in_words(record)}")
     return "".join(
         [
             f'<svg viewBox="0 0 {WIDTH} {floor + _AXIS:.0f}" role="img" aria-label="{label}">',
