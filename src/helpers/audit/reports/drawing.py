@@ -29,42 +29,51 @@ _COUNTED: dict[Fate, str] = {
 }
 
 
-def in_words(record: ScenarioRecord) -> str:
-    """ "20 requests on 20 connections, 8 at once at most; 3 error answers. 4.2 s." """
-    requests = record.ledger.requests
-    if not requests:
-        return f"No request arrived in {seconds(_length(record))}."
-    connections = len({request.connection for request in requests})
-    fates = Counter(lane.fate for lane in _drawn(record))
-    parts = [quantity(fates[fate], noun) for fate, noun in _COUNTED.items() if fates[fate]]
-    return (
-        f"{quantity(len(requests), 'requests')} on {quantity(connections, 'connections')}, "
-        f"{record.ledger.peak_in_flight:,} at once at most"
-        f"{''.join(f'; {part}' for part in parts)}. {seconds(_length(record))}."
-    )
+class Drawing:
+    """A scenario's timeline, as SVG and in words.
 
+    At most ``most`` requests are drawn, evenly chosen, which the words say.
+    """
 
-def svg(record: ScenarioRecord, most: int) -> str:
-    """At most ``most`` requests are drawn, evenly chosen; `shown` says so."""
-    drawn = _drawn(record)
-    chosen = [drawn[i * len(drawn) // most] for i in range(most)] if len(drawn) > most else drawn
-    pitch = min(_THICKEST, _TALLEST / max(len(chosen), 1))
-    floor = _TOP + max(pitch * len(chosen), _THICKEST)
-    span = max(_length(record), _SHORTEST)
-    label = html.escape(f"Timeline of {clean(record.name)}: {in_words(record)}")
-    return "".join(
-        [
-            f'<svg viewBox="0 0 {WIDTH} {floor + _AXIS:.0f}" role="img" aria-label="{label}">',
-            *_ticks(span, floor),
-            *_bars(chosen, pitch, span),
-            "</svg>",
-        ]
-    )
+    def __init__(self, record: ScenarioRecord, most: int) -> None:
+        self._record = record
+        self._length = max(record.ended - record.started, 0.0)
+        drawn = lanes(record.ledger.requests, record.started, record.ended)
+        self._fates = Counter(lane.fate for lane in drawn)
+        few = len(drawn) <= most
+        self._lanes = drawn if few else [drawn[i * len(drawn) // most] for i in range(most)]
 
+    @property
+    def words(self) -> str:
+        """ "20 requests on 20 connections, 8 at once at most; 3 error answers. 4.2 s." """
+        requests = self._record.ledger.requests
+        if not requests:
+            return f"No request arrived in {seconds(self._length)}."
+        connections = len({request.connection for request in requests})
+        counts = {noun: self._fates[fate] for fate, noun in _COUNTED.items()}
+        fates = "".join(f"; {quantity(count, noun)}" for noun, count in counts.items() if count)
+        drawn, all_of_them = len(self._lanes), f"{len(requests):,}"
+        less = "" if drawn == len(requests) else f" {drawn} of the {all_of_them} are drawn."
+        return (
+            f"{quantity(len(requests), 'requests')} on {quantity(connections, 'connections')}, "
+            f"{self._record.ledger.peak_in_flight:,} at once at most{fates}. "
+            f"{seconds(self._length)}.{less}"
+        )
 
-def shown(record: ScenarioRecord, most: int) -> str:
-    count = len(record.ledger.requests)
-    return f" {most:,} of the {count:,} requests are drawn." if count > most else ""
+    @property
+    def svg(self) -> str:
+        pitch = min(_THICKEST, _TALLEST / max(len(self._lanes), 1))
+        floor = _TOP + max(pitch * len(self._lanes), _THICKEST)
+        span = max(self._length, _SHORTEST)
+        label = html.escape(f"Timeline of {clean(self._record.name)}: {self.words}")
+        return "".join(
+            [
+                f'<svg viewBox="0 0 {WIDTH} {floor + _AXIS:.0f}" role="img" aria-label="{label}">',
+                *_ticks(span, floor),
+                *_bars(self._lanes, pitch, span),
+                "</svg>",
+            ]
+        )
 
 
 def legend() -> Iterator[tuple[str, str]]:
@@ -75,14 +84,6 @@ def legend() -> Iterator[tuple[str, str]]:
     yield _swatch('<path d="M2 9H24" class="queued"/>'), "queued at the provider"
     for fate, name in FATE_NAMES.items():
         yield _swatch(f'<path d="{end_mark(fate, 13, 9, 5)}" class="mark"/>'), name
-
-
-def _drawn(record: ScenarioRecord) -> tuple[Lane, ...]:
-    return lanes(record.ledger.requests, record.started, record.ended)
-
-
-def _length(record: ScenarioRecord) -> float:
-    return max(record.ended - record.started, 0.0)
 
 
 def _swatch(mark: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from helpers.audit.outcome import AuditReport, Outcome, ScenarioRecord
-from helpers.audit.reports import drawing
+from helpers.audit.reports.drawing import Drawing, legend
 from helpers.audit.reports.wording import (
     State,
     clean,
@@ -66,7 +67,7 @@ def _checks(report: AuditReport) -> Iterator[str]:
             scenario = f'<a href="#{_anchor(names.index(check.scenario))}">{scenario}</a>'
         yield (
             f'<tr class="{state.replace(" ", "-")}"><td class="verdict">{_WORDS[state]}</td>'
-            f'<th scope="row">{escape(clean(check.id))}<br><small>{scenario}</small></th>'
+            f'<th scope="row">{_breakable(clean(check.id))}<br><small>{scenario}</small></th>'
             f"<td>{escape(evidence(report, check))}{_numbers(check)}</td>"
             f"<td>{_lesson(check.lesson)}</td></tr>"
         )
@@ -96,12 +97,16 @@ def _lesson(number: str) -> str:
     path = Path(where)
     if path.is_absolute():
         return f'<a href="{escape(path.as_uri())}">{escape(title)}</a>'
-    return f"{escape(title)}<br><small>{escape(where)}</small>"
+    return f"{escape(title)}<br><small>{_breakable(where)}</small>"
+
+
+def _breakable(name: str) -> str:
+    return re.sub(r"([._])", r"\1<wbr>", escape(name))
 
 
 def _scenarios(report: AuditReport) -> Iterator[str]:
     yield "<p>Each bar is one request, in the order in which they arrived.</p>"
-    marks = "".join(f"<li>{mark} {escape(name)}</li>" for mark, name in drawing.legend())
+    marks = "".join(f"<li>{mark} {escape(name)}</li>" for mark, name in legend())
     yield f'<ul class="legend">{marks}</ul>'
     most = max(min(_MOST_BARS_EACH, _MOST_BARS // max(len(report.scenarios), 1)), 1)
     for number, record in enumerate(report.scenarios):
@@ -115,11 +120,11 @@ def _scenario(number: int, record: ScenarioRecord, most: int) -> Iterator[str]:
     yield f"<p>{escape(clean(record.description))}</p>"
     if record.remark:
         yield f"<p><strong>Remark:</strong> {escape(clean(record.remark))}</p>"
-    words = drawing.in_words(record) + drawing.shown(record, most)
+    drawing = Drawing(record, most)
     # Focusable: on a narrow screen it scrolls.
     yield f'<figure><div class="scroll" tabindex="0" role="group" aria-label="{name}, drawn">'
-    yield drawing.svg(record, most)
-    yield f"</div><figcaption>{escape(words)}</figcaption></figure>\n</section>"
+    yield drawing.svg
+    yield f"</div><figcaption>{escape(drawing.words)}</figcaption></figure>\n</section>"
 
 
 def _anchor(number: int) -> str:

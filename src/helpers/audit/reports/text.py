@@ -82,7 +82,7 @@ def _check(
         width,
         initial_indent=margin,
         subsequent_indent=f"{margin}  ",
-        max_lines=1 if state == "not seen" else lines,
+        max_lines=lines,
         placeholder=" …",
     )
 
