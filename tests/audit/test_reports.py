@@ -60,10 +60,10 @@ def _record(llm: MockLLM, name: str) -> ScenarioRecord:
     started = time.perf_counter()
     asyncio.run(_requests(llm.url))
     # The server sees a little later that the last client has left.
-    while any(r.last_byte is r.client_left is None for r in (ledger := llm.ledger()).requests):
+    while any(r.last_byte is None and r.client_left is None for r in llm.ledger().requests):
         time.sleep(0.01)
     ended = time.perf_counter()
-    return ScenarioRecord(name, "Two of ten get 503.", ledger, started, ended, waited=0.25)
+    return ScenarioRecord(name, "Two of ten get 503.", llm.ledger(), started, ended, waited=0.25)
 
 
 @pytest.fixture(scope="module")
