@@ -27,8 +27,8 @@ from helpers.audit.expected_failures import read_expected_failures
 from helpers.audit.outcome import AuditReport, Outcome, ScenarioRecord
 from helpers.audit.reports import files, html, junit, markdown, text
 from helpers.audit.reports import json as json_report
-from helpers.lessons import course
 from helpers.lessons.catalogue import lesson
+from helpers.lessons.course.folder import MANIFEST, course_folder
 from helpers.mock_llm import Ledger, MockLLM
 from helpers.report.formatting import seconds
 
@@ -167,7 +167,7 @@ def test_the_summary_says_what_failed_why_and_what_to_read(report: AuditReport) 
 
 
 def _notebook(number: str) -> str:
-    copy = course.copy_of(lesson(number))
+    copy = course_folder() / f"{lesson(number).stem}.ipynb"
     return str(copy) if copy.is_file() else copy.name
 
 
@@ -195,9 +195,10 @@ def test_only_a_terminal_gets_colors(report: AuditReport) -> None:
 def test_the_lesson_is_the_learners_own_copy(
     report: AuditReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notebook = tmp_path / "04 deadlines.ipynb"
+    notebook = tmp_path / f"{lesson('04').stem}.ipynb"
     notebook.touch()
-    monkeypatch.setattr("helpers.audit.reports.wording.copy_of", lambda _: notebook)
+    (tmp_path / MANIFEST).touch()
+    monkeypatch.chdir(tmp_path)
     assert f"Read {notebook}" in text.render(report)
     assert f'href="{notebook.as_uri()}"' in html.render(report)
     notebook.unlink()

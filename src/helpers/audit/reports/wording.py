@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from helpers.audit.outcome import AuditReport, Outcome
 from helpers.lessons.catalogue import LESSONS
-from helpers.lessons.course import copy_of
+from helpers.lessons.course.folder import course_folder
 from helpers.report.formatting import seconds, shortened
 
 State: TypeAlias = Literal["fail", "stale", "expected", "not seen", "pass"]
@@ -90,11 +90,8 @@ def lesson_to_read(number: str) -> str:
     lesson = next((lesson for lesson in LESSONS if lesson.number == number and lesson.name), None)
     if lesson is None:
         return ""
-    try:
-        copy = copy_of(lesson)
-    except FileNotFoundError:
-        return f"{lesson.stem}.ipynb"
-    return str(copy) if copy.is_file() else f"{lesson.stem}.ipynb"
+    copy = course_folder() / f"{lesson.stem}.ipynb"
+    return str(copy) if copy.is_file() else copy.name
 
 
 def clean(text: object, most: int = _MOST) -> str:
