@@ -1,4 +1,4 @@
-"""A chatbot that works in every demo. It makes all eight mistakes of the course."""
+"""A chatbot that works in every demo."""
 
 import os
 from datetime import datetime

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiosqlite
 import openai
@@ -17,7 +18,7 @@ MODEL = "gpt-5-mini"
 DEADLINE = 6  # seconds until a user has an answer or an error
 KEEP = 20  # messages of a conversation
 TTL = 3600  # seconds until an idle conversation is forgotten
-STORE = os.environ.get("CHATBOT_STORE", "chatbot.sqlite3")
+STORE = Path(__file__).with_name("chatbot.sqlite3")
 SYSTEM = {"role": "system", "content": "You answer customers. Be brief."}
 
 TABLE = "CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, session, message, at)"
