@@ -27,6 +27,7 @@ from helpers.audit.expected_failures import read_expected_failures
 from helpers.audit.outcome import AuditReport, Outcome, ScenarioRecord
 from helpers.audit.reports import files, html, junit, markdown, text
 from helpers.audit.reports import json as json_report
+from helpers.audit.reports.comparison import failed_checks, mistakes, side_by_side
 from helpers.lessons.catalogue import lesson
 from helpers.lessons.course.folder import MANIFEST, course_folder
 from helpers.mock_llm import Ledger, MockLLM
@@ -417,6 +418,24 @@ def test_markdown_shows_anything_as_text(hostile: AuditReport) -> None:
 def test_markdown_stays_below_githubs_limit(long: AuditReport, hostile: AuditReport) -> None:
     for report in (long, hostile):
         assert len(markdown.render(report).encode("utf-8", errors="strict")) < MIB / 4
+
+
+# Side by side
+
+
+def test_applications_are_set_side_by_side(report: AuditReport) -> None:
+    better = AuditReport(report.checks[:2], report.scenarios)
+    reports = {"wrong": report, "right": better}
+    table = side_by_side(reports)
+    assert table.head == ("lesson", "wrong", "right")
+    assert table.rows == (
+        (f"01 · {_title('01')}", "1 pass", "1 pass"),
+        (f"04 · {_title('04')}", "1 fail, 1 pass", "1 pass"),
+        (f"05 · {_title('05')}", "1 stale, 1 expected", "–"),
+        (f"06 · {_title('06')}", "1 not seen", "–"),
+    )
+    assert mistakes(report) == ("04",)
+    assert failed_checks(reports)["04"] == {"wrong": 1, "right": 0}
 
 
 # HTML
