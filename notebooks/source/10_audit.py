@@ -67,14 +67,14 @@ guess
 #
 # ```
 # llm-antipatterns audit --start 'uvicorn chatbot:app --port $PORT' --app 'http://127.0.0.1:$PORT' \
-#     --chat 'POST /chat {"session": "$SESSION", "message": "$MESSAGE"}' --stream --health /health --deadline 8
+#     --chat 'POST /chat {"session": "$SESSION", "message": "$MESSAGE"}' --stream --answer text --health /health --deadline 8
 # ```
 
 
 # %%
 def audit(file, **options):
     start = chatbot.command(folder / file)
-    options = {"stream": True, "health": "/health", "deadline": 8} | options
+    options = {"stream": True, "answer": "text", "health": "/health", "deadline": 8} | options
     return audit_service(start, "http://127.0.0.1:$PORT", chatbot.CHAT, **options)
 
 

@@ -1,12 +1,13 @@
 """A chatbot that works in every demo."""
 
+import json
 import os
 from datetime import datetime
 
 import openai
 import uvicorn
 from fastapi import FastAPI
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 app = FastAPI()
@@ -51,14 +52,15 @@ def ask_model(messages):
     return "Sorry, something went wrong. Please try again!", "stop"
 
 
-@app.post("/chat", response_class=PlainTextResponse)
+@app.post("/chat")
 async def chat(chat: Chat):
     history = sessions.setdefault(chat.session, [])
     history.append({"role": "user", "content": chat.message})
     answer, finish_reason = ask_model(prompt(history))
     if finish_reason == "stop":
         history.append({"role": "assistant", "content": answer})
-    return answer
+    event = json.dumps({"text": answer, "finish": finish_reason})
+    return StreamingResponse(iter([f"data: {event}\n\n"]), media_type="text/event-stream")
 
 
 @app.get("/health")
