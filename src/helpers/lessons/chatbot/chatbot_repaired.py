@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 MODEL = "gpt-5-mini"
 DEADLINE = 6  # seconds until a user has an answer or an error
-KEEP = 20  # messages of a conversation
+KEEP = 32  # messages of a conversation
 TTL = 3600  # seconds until an idle conversation is forgotten
 STORE = Path(__file__).with_name("chatbot.sqlite3")
 SYSTEM = {"role": "system", "content": "You answer customers. Be brief."}
