@@ -53,12 +53,13 @@ class Provider(StartStop):
         """
         name = self._scenario.name
         scenario = f"{name}.{only}" if only and len(self._scenario.users) > 1 else name
-        if self._scenario is TLS:
+        if self._scenario.name == TLS.name:
             base, further = self._llm.url, _trusting(self._llm.ca_file)
         else:
             port = int(self._llm.http_url.removesuffix("/v1").rpartition(":")[2])
-            relay = Relay(port, self._scenario.users, only).start()
-            self._relays[only] = relay
+            relay = self._relays.get(only)
+            if relay is None:
+                relay = self._relays[only] = Relay(port, self._scenario.users, only).start()
             base, further = f"http://127.0.0.1:{relay.port}/v1", {}
         return {**os.environ, **environment(base), **further, "LLM_AUDIT_SCENARIO": scenario}
 

@@ -46,7 +46,7 @@ class Scenario:
     users: Mapping[str, Treatment] = field(default_factory=lambda: {"user": Treatment()})
     """By the user's kind. A program is run once for each of them."""
     waits: bool = False
-    """It takes as long as the deadline, and no processor."""
+    """It takes its time, and hardly a processor: others can be played meanwhile."""
 
 
 _ANSWERED = Treatment(text=WORDS)
@@ -77,6 +77,7 @@ LIMITED = Scenario(
     "The first attempt of each call gets 429 with Retry-After: 1; four users.",
     _STEADY,
     {"limited": Treatment("rate_limit_exceeded; retry_after=1", attempts=1)},
+    waits=True,
 )
 OVERLOADED = Scenario(
     "overloaded",
@@ -100,6 +101,7 @@ DOWN = Scenario(
     "The provider is down: it drops every connection; six users, one after the other.",
     _STEADY,
     {"down": Treatment("refuse")},
+    waits=True,
 )
 RESTART = Scenario("restart", "The service is killed and started again between two turns.", _STEADY)
 WORKERS = Scenario(

@@ -10,7 +10,8 @@ _SLOW_HEALTH = 0.5
 
 
 def in_flight(recording: Recording) -> Finding:
-    most = peak(recording.calls, recording.ended)
+    calls = recording.calls if recording.is_program else recording.of_user("crowd")
+    most = peak(calls, recording.ended)
     if recording.is_program:
         if most < 2:
             return not_seen(
@@ -19,7 +20,7 @@ def in_flight(recording: Recording) -> Finding:
                 peak_in_flight=most,
             )
         return found(True, f"Up to {most} calls were in flight at once.", peak_in_flight=most)
-    users = len({call.sent.user for call in recording.calls if call.sent.user})
+    users = len({call.sent.user for call in calls})
     if users < 2:
         return not_seen(
             f"Calls of {users} of {len(recording.visits)} users arrived at the provider.",

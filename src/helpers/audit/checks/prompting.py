@@ -73,19 +73,14 @@ def cached(recording: Recording) -> Finding:
 def growth(recording: Recording) -> Finding:
     calls = [call for call in recording.calls if call.request.prompt_tokens and call.sent.prompt]
     turns = [_turns(call) for call in calls]
-    last = max(turns, default=0)
-    if recording.is_program or last < _FEW_TURNS:
+    asked = len(recording.visits)
+    if max(turns, default=0) < 2:
+        return not_seen("No prompt held an earlier turn: there is no history that could grow.")
+    if asked < _FEW_TURNS:
         return not_seen(
-            f"A conversation of {_FEW_TURNS} turns or more is needed, and only a service is asked "
-            "for one."
-            if recording.is_program
-            else f"The conversation had {plural(last, 'turn')} in a prompt: too few to see a bound."
-            if last > 1
-            else "No prompt held an earlier turn: there is no history that could grow.",
-            turns_in_a_prompt=last,
+            f"The conversation ended after {plural(asked, 'turn')}: too few to see a bound."
         )
     first, final = calls[0].request.prompt_tokens or 0, calls[-1].request.prompt_tokens or 0
-    asked = len(recording.visits)
     evidence = f"From turn 1 to turn {asked} the prompt went from {first:,} to {final:,} tokens"
     counted = {
         "turns": asked,

@@ -7,11 +7,11 @@ from helpers.audit.recording import Recording, peak
 
 
 def hang(recording: Recording) -> Finding:
-    return _within_the_deadline(recording, "hang", "was never answered")
+    return _within_the_deadline(recording, "hang", "never answered")
 
 
 def drip(recording: Recording) -> Finding:
-    return _within_the_deadline(recording, "drip", "was answered byte by byte")
+    return _within_the_deadline(recording, "drip", "answered byte by byte")
 
 
 def _within_the_deadline(recording: Recording, kind: str, what: str) -> Finding:
@@ -36,14 +36,14 @@ def _within_the_deadline(recording: Recording, kind: str, what: str) -> Finding:
     if open_ or without:
         return found(
             False,
-            f"{recording.deadline:g} s after a request that {what}, "
+            f"{recording.deadline:g} s after a request that was {what}, "
             f"{plural(open_, 'request')} {'was' if open_ == 1 else 'were'} still open and "
             f"{plural(without, who)} had neither an answer nor an error.",
             **counted,
         )
     return found(
         True,
-        f"{plural(len(hit), 'request')} {what}; the last {who} had an answer or an error after "
+        f"{plural(len(hit), 'request')} {'was' if len(hit) == 1 else 'were'} {what}; the last {who} had an answer or an error after "
         f"{max(waits):.1f} s.",
         **counted,
         longest_wait_seconds=round(max(waits), 2),

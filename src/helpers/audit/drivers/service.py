@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -68,6 +69,11 @@ class Service:
 
     options: ServiceOptions
     deadline: float
+    name: str = field(default_factory=partial(secrets.token_hex, 4))
+    """Of this audit."""
+
+    def users(self, options: ServiceOptions) -> Users:
+        return Users(options, self.name, self.deadline + 1)
 
     def record(self, scenario: Scenario, provider: Provider) -> Recording:
         """Play one scenario. Raises AuditError."""
@@ -106,7 +112,7 @@ class Service:
         application = await anyio.to_thread.run_sync(start, options, environment)
         stage = None
         try:
-            async with Users(options, self.deadline + 1) as users:
+            async with self.users(options) as users:
                 stage = _Stage(self, options, scenario, provider, users, application)
                 yield stage
         finally:
@@ -225,6 +231,8 @@ async def _crowd(stage: _Stage) -> None:
     if not stage.options.health:
         await stage.all_at_once(_names("crowd", _CROWD))
         return
+    # The first call of a process takes longer: it imports, and makes its client.
+    await stage.users.chat("warm-1")
     for _ in range(5):
         stage.idle_health.append(await stage.users.health())
     async with anyio.create_task_group() as probing:
@@ -285,7 +293,7 @@ async def _restart(stage: _Stage) -> None:
     await anyio.to_thread.run_sync(stage.application.kill)
     environment = stage.provider.environment()
     stage.application = await anyio.to_thread.run_sync(start, stage.options, environment)
-    async with Users(stage.options, stage.service.deadline + 1) as again:
+    async with stage.service.users(stage.options) as again:
         stage.visits.append(await again.chat("restart-1", 3))
 
 
@@ -297,7 +305,7 @@ async def _workers(stage: _Stage) -> None:
     environment = stage.provider.environment()
     second = await anyio.to_thread.run_sync(start, options, environment)
     try:
-        async with Users(options, stage.service.deadline + 1) as there:
+        async with stage.service.users(options) as there:
             await stage.chat("workers-1", 1)
             stage.visits.append(await there.chat("workers-1", 2))
             await stage.chat("workers-1", 3)

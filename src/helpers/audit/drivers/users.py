@@ -40,10 +40,14 @@ def question(user: str, turn: int, *, long: bool = False) -> str:
 class Users:
     """Everybody who uses the service at one address. Use it with ``async with``."""
 
-    def __init__(self, options: ServiceOptions, patience: float) -> None:
-        """``patience``: seconds after which a user gives up."""
+    def __init__(self, options: ServiceOptions, audit: str, patience: float) -> None:
+        """``audit`` names it: a service may remember the sessions of the one before.
+
+        ``patience``: seconds after which a user gives up.
+        """
         self._options = options
         self._patience = patience
+        self._audit = audit
         self._client = httpx.AsyncClient(
             base_url=options.app,
             timeout=None,  # noqa: S113  # each visit has a deadline of its own
@@ -76,7 +80,7 @@ class Users:
         return perf_counter() - started
 
     async def _read(self, reading: _Reading, message: str, leaves: bool) -> None:
-        method, path, body = self._options.chat.filled(f"lap-{reading.user}", message)
+        method, path, body = self._options.chat.filled(f"lap-{self._audit}-{reading.user}", message)
         headers = {"content-type": "application/json"} if body else {}
         try:
             async with self._client.stream(
