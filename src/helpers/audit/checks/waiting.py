@@ -41,9 +41,10 @@ def _within_the_deadline(recording: Recording, kind: str, what: str) -> Finding:
             f"{plural(without, who)} had neither an answer nor an error.",
             **counted,
         )
+    was = "was" if len(hit) == 1 else "were"
     return found(
         True,
-        f"{plural(len(hit), 'request')} {'was' if len(hit) == 1 else 'were'} {what}; the last {who} had an answer or an error after "
+        f"{plural(len(hit), 'request')} {was} {what}; the last {who} had an answer or an error after "
         f"{max(waits):.1f} s.",
         **counted,
         longest_wait_seconds=round(max(waits), 2),
