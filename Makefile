@@ -25,10 +25,10 @@ lab: setup
 	@.venv/bin/llm-antipatterns lab
 
 # Everything that proves the course: lint, types, unit tests, server contract, the gates of every lesson.
-# Tests mostly wait, so four workers suit two cores; only two timed ones run at the same time.
+# Tests mostly wait, so five workers suit two cores; only three timed ones run at the same time.
 test: setup lint
-	@$(RUN) -m pytest -n 4 -m "not timed and not slow and not browser"
-	@$(RUN) -m pytest -n 2 -m "timed and not slow"
+	@$(RUN) -m pytest -n 5 -m "not timed and not slow and not browser"
+	@$(RUN) -m pytest -n 3 -m "timed and not slow"
 
 # What takes too long for `make test`: fuzz, soak, installing from the lock, further solutions.
 slow: setup

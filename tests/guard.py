@@ -14,8 +14,6 @@ from typing import Any
 from helpers.lessons.catalogue import Lesson
 from helpers.lessons.notebook import core_and_sections
 
-FIRST_EDITION: set[str] = set()
-"""Lessons not yet rewritten: for them, `anatomy` stands in for `limits` and `language`."""
 CHECK = "nbval-check-output"
 _RAISES = {"raises-exception", "nbval-raises-exception"}
 _PATH = re.compile(r"(?<![\w/:.<])(/(home|Users|tmp|root|var|usr|opt|private|mnt)/|[A-Z]:\\\\)\w")
@@ -102,21 +100,8 @@ def _lines(cell: Any) -> int:
     return sum(bool(line.strip()) for line in cell.source.splitlines())
 
 
-def anatomy(notebook: Any) -> list[str]:
-    """Where a lesson leaves the house style: number of cells, length of code, needed tags."""
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
-    found = []
-    if not 25 <= len(notebook.cells) <= 35:
-        found.append(f"has {len(notebook.cells)} cells")
-    if statistics.median(_lines(cell) for cell in code) > 9:
-        found.append("has long code cells")
-    missing = {"verdict", "exercise", "figure", "table"} - tags
-    return found + [f"has no cell tagged {tag}" for tag in sorted(missing)]
-
-
 def limits(notebook: Any, following: Lesson | None) -> list[str]:
-    """Where a lesson leaves the form of the second edition; ``following`` is the next lesson."""
+    """Where a lesson leaves the form of a lesson; ``following`` is the next lesson."""
     core, sections = core_and_sections(notebook)
     found = list(_of_core(core))
     found += _of_sections(notebook.cells[len(core) :], sections)

@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell
 from helpers.lessons import notebook
 from helpers.lessons.catalogue import LESSONS, START, Lesson
 from helpers.lessons.exercise import Criterion, exercise, grade, load_solution
-from tests.guard import CHECK, FIRST_EDITION, anatomy, language, limits, problems
+from tests.guard import CHECK, language, limits, problems
 
 READY = [each for each in LESSONS if each.name]
 each_lesson = pytest.mark.parametrize("lesson", READY, ids=lambda lesson: lesson.stem)
@@ -23,18 +23,13 @@ each_lesson = pytest.mark.parametrize("lesson", READY, ids=lambda lesson: lesson
 @pytest.mark.parametrize("lesson", [START, *READY], ids=lambda lesson: lesson.stem)
 def test_static_guard(lesson: Lesson) -> None:
     source = notebook.read_source(lesson)
-    found = problems(notebook.read(lesson), source)
-    if lesson.number not in FIRST_EDITION:
-        found += language(source)
-    assert found == []
+    assert problems(notebook.read(lesson), source) + language(source) == []
 
 
 @each_lesson
-def test_anatomy(lesson: Lesson) -> None:
-    source = notebook.read_source(lesson)
+def test_the_lesson_keeps_to_its_form(lesson: Lesson) -> None:
     following = next((each for each in READY if each.number > lesson.number), None)
-    found = anatomy(source) if lesson.number in FIRST_EDITION else limits(source, following)
-    assert found == []
+    assert limits(notebook.read_source(lesson), following) == []
 
 
 @each_lesson
@@ -68,10 +63,7 @@ def test_mutation_gate(lesson: Lesson) -> None:
     assert caught.value.ename == "VerdictFailed"
 
 
-SECOND_EDITION = [each for each in READY if each.number not in FIRST_EDITION]
-
-
-@pytest.mark.parametrize("lesson", SECOND_EDITION, ids=lambda lesson: lesson.stem)
+@each_lesson
 def test_skip_gate(lesson: Lesson) -> None:
     """Each section of "Going deeper" runs after the core alone, and without widgets."""
     skipping = notebook.each_section_after_the_core(notebook.read_source(lesson))

@@ -8,8 +8,8 @@ import pytest
 import helpers
 
 PACKAGE = Path(helpers.__file__).parent
-ROOMS = ("mock_llm", "lab", "report", "lessons", "audit")
-"""From the lowest up: a room may import from those before it."""
+ROOMS = ("mock_llm", "lab", "report", "lessons", "audit", "classroom")
+"""From the lowest up: a room may import from those before it, and `classroom` from none."""
 PARTS = {
     "settings": set[str](),
     "records": set[str](),
@@ -54,6 +54,11 @@ def test_a_room_imports_only_from_the_rooms_below(room: str) -> None:
     above = {*ROOMS[ROOMS.index(room) + 1 :], "cli"}
     for file in modules(PACKAGE / room):
         assert not inside(imported(file), "helpers") & above, file.name
+
+
+def test_lessons_reach_the_classroom_by_http_only() -> None:
+    for file in modules(PACKAGE / "classroom"):
+        assert not inside(imported(file), "helpers") - {"classroom"}, file.name
 
 
 def test_what_starts_processes_imports_no_room() -> None:

@@ -128,7 +128,9 @@ def test_a_killed_lab_takes_arm_and_fork_server_along(arm: str, name: str, tmp_p
 
 def forks(file: str) -> str:
     if os.fork() == 0:
-        Path(file).write_text(str(os.getpid()))
+        partial = Path(f"{file}.partial")
+        partial.write_text(str(os.getpid()))
+        partial.rename(file)  # it may be killed between any two steps
         time.sleep(600)
     return "returned"
 

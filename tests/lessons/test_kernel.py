@@ -89,7 +89,8 @@ def begin(
     They are recognized, not counted: of the processes that a kernel has, some may just be ending.
     """
     kernel = psutil.Process(kernel_pid(manager))
-    cell = client.execute(code)
+    # Otherwise the kernel aborts what arrives just after this cell is interrupted.
+    cell = client.execute(code, stop_on_error=False)
     deadline = time.monotonic() + 120
     while len(started := arm_and_workers(kernel)) < 1 + workers:
         with contextlib.suppress(queue.Empty):
