@@ -17,7 +17,7 @@ from tests.obstacles import permissions_count
 DRIVER = """
 import contextlib, gc, io, json, os, sys, tempfile, time
 import helpers.cli
-import helpers.lessons.exercises.grading, helpers.lessons.kernel, helpers.lessons.reset
+import helpers.lessons.exercises.grading, helpers.lessons.kernel, helpers.lessons.course.reset
 
 def call(args):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -74,7 +74,9 @@ BAD: dict[str, list[list[str]]] = {
     "reset": [[], *calls(WORDS), *OTHER],
     "progress": [[""], ["x"], *OTHER],
     "doctor": [[""], ["x"], *OTHER],
-    "lab": [[""], ["nowhere"], [LONG], [NOT_UTF_8], ["nowhere", "--port=0"]],
+    "lab": [[""], [LONG], ["text.txt"], [".", "nowhere"], [".", "--port=0", "nowhere.ipynb"]],
+    "init": [[""], [LONG], ["text.txt"], [os.devnull], ["a", "b"], ["--no-such-option"]],
+    "update": [[""], ["x"], *OTHER],
     "serve": [
         ["x"],
         *calls(["--port"], ["", "x", "-1", "65536", LONG, "1.5"]),

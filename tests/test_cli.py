@@ -1,13 +1,9 @@
 """The command, as a person or a script would call it."""
 
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +12,7 @@ from typing import get_args
 import httpx
 import pytest
 
-from helpers.lessons.catalogue import lesson, notebooks_folder
+from helpers.lessons.catalogue import lesson
 from helpers.mock_llm import PROFILES, Fault
 from helpers.mock_llm.settings.faults import KINDS
 from helpers.mock_llm.settings.limits import RetryAfter
@@ -166,61 +162,3 @@ def test_the_help_of_serve_names_every_profile_and_fault() -> None:
     for name in [*PROFILES, *KINDS, *get_args(RetryAfter), *options]:
         assert re.search(rf"\b{name}\b", text), name
     assert text.count("llm-antipatterns serve --") == 4
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the project: the real one is not ours to change."""
-    root = tmp_path / "project"
-    shutil.copytree(notebooks_folder(), root / "notebooks")
-    package = Path(notebooks_folder()).parent / "src"
-    shutil.copytree(package, root / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    return root
-
-
-def test_lab_serves_the_first_page(project: Path, tmp_path: Path) -> None:
-    """Of the learner's copy, which has no outputs, and keeps what the learner wrote."""
-    log = tmp_path / "log"
-    mine = project / "course" / "02_shared_client.ipynb"
-    mine.parent.mkdir()
-    mine.write_text("precious")
-    environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(project / "src")}
-    with log.open("w") as out:
-        command = [*COMMAND, "lab", "--no-browser", "--port=0"]
-        lab = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
-    try:
-        found, deadline = None, time.monotonic() + 60
-        while found is None and time.monotonic() < deadline and lab.poll() is None:
-            found = re.search(
-                r"http://\S+/lab/tree/00_start_here.ipynb\?token=\w+", log.read_text()
-            )
-            time.sleep(0.1)
-        assert found, log.read_text()
-        with urllib.request.urlopen(found.group(), timeout=30) as page:  # noqa: S310
-            assert page.status == 200
-        assert mine.read_text() == "precious"
-        copies = sorted(file.name for file in mine.parent.glob("*.ipynb"))
-        assert copies == sorted(file.name for file in (project / "notebooks").glob("*.ipynb"))
-        assert '"output_type"' not in (project / "course" / "01_event_loop.ipynb").read_text()
-    finally:
-        lab.terminate()
-        lab.wait(timeout=30)
-
-
-def test_reset_restores_the_lesson_and_keeps_the_learner_s_copy(project: Path) -> None:
-    mine = project / "course" / "01_event_loop.ipynb"
-    mine.parent.mkdir()
-    came = project / "notebooks" / mine.name
-    mine.write_text(came.read_text().replace("The wrong way", "My notes"))
-    environment = os.environ | {
-        "PYTHONPATH": str(project / "src"),
-        "LLM_ANTIPATTERNS_HOME": str(project),
-    }
-    done = subprocess.run(
-        [*COMMAND, "reset", "01"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    (kept,) = mine.parent.glob("01_event_loop-kept-*.ipynb")
-    assert "My notes" in kept.read_text()
-    assert "My notes" not in mine.read_text()
-    assert '"outputs": []' in mine.read_text()

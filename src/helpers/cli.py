@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import io
 import os
@@ -14,7 +15,9 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from helpers.audit.command import audit
 from helpers.classroom.command import open_room
+from helpers.extras import what_to_install
 from helpers.mock_llm.settings.faults import KINDS, Fault, parse_fault
 from helpers.mock_llm.settings.limits import Limits
 from helpers.mock_llm.settings.options import Options, wording_of
@@ -28,43 +31,51 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("class")(open_room)
+app.command()(audit)
 Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, such as 01.")]
 
 # Each command imports what it needs, so that `serve` and `--help` do not wait for Jupyter.
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def lab(context: typer.Context) -> None:
-    """Open JupyterLab on your copy of the lessons, in the folder `course`, and make it first.
+@app.command(context_settings={"ignore_unknown_options": True})
+def lab(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[FOLDER] [JUPYTERLAB'S OPTIONS]")
+    ] = None,
+) -> None:
+    """Open your copy of the course in JupyterLab, and make it first if it is missing.
 
-    JupyterLab's own options are passed on to it.
+    Without FOLDER, it is the copy that contains the current directory, else llm-antipatterns-course
+    (in a clone: course).
     """
-    from helpers.lessons.course import copy_of, open_course
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise ModuleNotFoundError("No module named 'jupyterlab'", name="jupyterlab")
+    from helpers.lessons.course.delivery import init
     from helpers.lessons.environment import clean_environment, problems
     from helpers.lessons.kernel import jupyterlab_options
 
-    first = copy_of(_lesson("00"))
-    folder = first.parent
-    if missing := [
-        each
-        for before, each in pairwise(["", *context.args])
-        if not _is_option_or_path(each, folder) and not _takes_a_value(before)
-    ]:
+    chosen, options = _lab_arguments(arguments or [])
+    folder, course = _course_folder(chosen), _packaged_course()
+    there = (each for each in _paths(options) if each not in course.files)
+    if missing := [each for each in there if not os.path.exists(folder / each)]:
         _fail(f"There is no file or folder {_short(missing[0])} in {folder}.")
-    try:
-        open_course()
-    except OSError as error:
-        _fail(error)
+    made = not os.path.lexists(folder)
+    delivered = _delivered(init, folder, course)
+    if made:
+        typer.echo(f"Your copy of the course is in {folder}.", err=True)
+    if any(each.fate == "older" for each in delivered):
+        typer.echo("There are newer lessons: `llm-antipatterns update` brings them.", err=True)
     if problems():
         typer.echo(
             "JupyterLab and its kernels get NO_PROXY=*, and no SSL_CERT_FILE or SSL_CERT_DIR that "
             "cannot be read: the lessons only use 127.0.0.1.",
             err=True,
         )
-    options = [f"--LabApp.default_url=/lab/tree/{first.name}", *jupyterlab_options()]
+    first = f"{_lesson('00').stem}.ipynb"
+    own = [f"--LabApp.default_url=/lab/tree/{first}", *jupyterlab_options()]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        options.append("--allow-root")  # containers; JupyterLab still listens on loopback only
-    command = [sys.executable, "-m", "jupyterlab", *options, *context.args]
+        own.append("--allow-root")  # containers; JupyterLab still listens on loopback only
+    command = [sys.executable, "-m", "jupyterlab", *own, *options]
     environment = clean_environment() if problems() else dict(os.environ)
     os.chdir(folder)
     if os.name == "posix":
@@ -75,34 +86,114 @@ def lab(context: typer.Context) -> None:
     raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
-def _is_option_or_path(argument: str, folder: Path) -> bool:
-    return argument.startswith("-") or (argument != "" and os.path.exists(folder / argument))
+def _lab_arguments(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """The folder, which is the first argument that is neither an option nor its value, and the
+    others, which are JupyterLab's."""
+    paths = [each for each in _paths(arguments) if not each.endswith(".ipynb")]
+    if not paths:
+        return None, arguments
+    if not paths[0]:
+        _fail("FOLDER must not be empty.")
+    others = list(arguments)
+    others.remove(paths[0])
+    return Path(paths[0]), others
 
 
-def _takes_a_value(option: str) -> bool:
-    """Whether what follows may be its value, as in ``--port 8889``."""
-    return option.startswith("--") and "=" not in option
+def _paths(arguments: list[str]) -> list[str]:
+    """The arguments that are neither options nor their values, as in ``--port 8889``."""
+    return [
+        each
+        for before, each in pairwise(["", *arguments])
+        if not each.startswith("-")
+        and ("=" in before or not before.startswith("--") or before in _FLAGS)
+    ]
+
+
+# JupyterLab's options without a value that people give most.
+_FLAGS = ("--no-browser", "--debug", "--allow-root")
+Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", show_default=False)]
+
+
+@app.command()
+def init(folder: Folder = None) -> None:
+    """Make your copy of the course, in FOLDER or in llm-antipatterns-course (in a clone: course).
+
+    What is already in the folder stays as it is. `llm-antipatterns update` brings newer lessons.
+    """
+    from helpers.lessons.course.delivery import init as deliver
+
+    chosen = _course_folder(folder)
+    for each in _delivered(deliver, chosen, _packaged_course()):
+        typer.echo(each)
+    typer.echo(f"Your copy of the course is in {chosen}. Go there, and run: llm-antipatterns lab")
+
+
+@app.command()
+def update() -> None:
+    """Bring your copy of the course up to date, and say what happens to each file.
+
+    What you have changed or run stays, and the new one is put next to it.
+    """
+    from helpers.lessons.course.delivery import update as deliver
+
+    for each in _delivered(deliver, _existing_course(), _packaged_course()):
+        typer.echo(each)
+
+
+def _course_folder(chosen: Path | None) -> Path:
+    from helpers.lessons.course.folder import course_folder
+
+    if chosen is None:
+        return course_folder()
+    if str(chosen) == "":
+        _fail("FOLDER must not be empty.")
+    return Path.cwd() / chosen
+
+
+def _existing_course() -> Path:
+    from helpers.lessons.course.folder import existing_course
+
+    try:
+        return existing_course()
+    except FileNotFoundError as error:
+        _fail(error)
+
+
+def _packaged_course() -> Any:
+    from helpers.lessons.course.packaged import packaged_course
+
+    try:
+        return packaged_course()
+    except OSError as error:
+        _fail(error)
+
+
+def _delivered(deliver: Callable[[Path, Any], list[Any]], folder: Path, course: Any) -> list[Any]:
+    try:
+        return deliver(folder, course)
+    except (OSError, ValueError) as error:
+        _fail(error)
 
 
 @app.command()
 def run(number: Number) -> None:
     """Run one lesson without a browser, and print its table and its verdict.
 
-    The exit status is 0 only if the verdict holds.
+    It is the notebook in your copy of the course; without a copy, the lesson as it comes. The exit
+    status is 0 only if the verdict holds.
     """
     from nbclient.exceptions import CellExecutionError
 
     from helpers.lessons import notebook
+    from helpers.lessons.course.running import lesson_to_run
     from helpers.lessons.kernel import KernelError
 
     lesson = _lesson(number)
     failed = None
     try:
-        book = notebook.read_source(lesson)
-        if not notebook.tagged(book, "verdict"):
-            _fail(f"Lesson {lesson.number} has no verdict: open it with `llm-antipatterns lab`.")
-        book = notebook.up_to_the_verdict(book)
-        notebook.execute(book, lesson.notebook.parent, _show_progress)
+        with lesson_to_run(lesson) as (book, folder):
+            book = notebook.up_to_the_verdict(book)
+            notebook.execute(book, folder, _show_progress)
     except CellExecutionError as error:
         failed = f"{error.ename}: {error.evalue}"
     except (KernelError, OSError, ValueError) as error:
@@ -257,7 +348,7 @@ def check(
     from helpers.lessons.exercises.grading import grade_file
     from helpers.lessons.exercises.solution import UngradableError
 
-    lesson = _lesson(number)
+    lesson, file = _lesson(number), _in_the_course(file)
     try:
         exercise(lesson.number)
         _look_at(file)
@@ -269,6 +360,14 @@ def check(
         _fail(error, status=1)
     solved = announce(lesson.number, criteria, "Change the file and run the command again.")
     raise typer.Exit(0 if solved else 1)
+
+
+def _in_the_course(file: Path) -> Path:
+    """The file; one that is only in the learner's copy may be named without the folder."""
+    from helpers.lessons.course.folder import course_folder
+
+    there = course_folder() / file
+    return there if there.is_file() and not os.path.lexists(file) else file
 
 
 def _look_at(file: Path) -> None:
@@ -295,11 +394,11 @@ def reset(number: Number) -> None:
 
     A copy of your notebook is kept in the same folder.
     """
-    from helpers.lessons.reset import reset as restore
+    from helpers.lessons.course.reset import reset as restore
 
-    lesson = _lesson(number)
+    lesson, folder = _lesson(number), _existing_course()
     try:
-        kept = restore(lesson)
+        kept = restore(lesson, folder)
     except (OSError, ValueError) as error:
         _fail(error)
     copy = f"Your copy is kept as {kept.name}." if kept else "There was no notebook to keep."
@@ -333,7 +432,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may know ASCII only
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        sentence = what_to_install(error, "This command")
+        if sentence is None:
+            raise
+        typer.echo(sentence, err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

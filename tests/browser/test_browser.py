@@ -66,7 +66,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [sys.executable, "-m", "helpers.cli", "lab", "--no-browser", "--port=0"]
     command.append(f"--ServerApp.root_dir={home / 'notebooks'}")
     with (home / "log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
+        server = subprocess.Popen(command, cwd=home, env=environment, stderr=log, stdout=log)
     try:
         yield _address(home / "log", server)
     finally:

@@ -69,6 +69,6 @@ def test_an_explanation_follows_the_pass(tmp_path: Path) -> None:
     assert solved[-3:] == [
         "Solved.",
         solved[-2],
-        "A solution to compare: notebooks/solutions/03_prompt_tokens.py",
+        f"A solution to compare: {lesson('03').solution}",
     ]
     assert "counting tokens" in solved[-2]

@@ -13,7 +13,7 @@ class Lesson:
     title: str
     mistake: str
     name: str | None
-    """Its notebook is ``notebooks/NUMBER_NAME.ipynb``; None while the lesson is only planned."""
+    """Its notebook is ``NUMBER_NAME.ipynb``; None while the lesson is only planned."""
 
     @property
     def stem(self) -> str:
@@ -61,15 +61,11 @@ def lesson(number: str | int) -> Lesson:
 
 
 def notebooks_folder() -> Path:
-    """The folder ``notebooks`` of the checkout that holds the package or the current directory.
+    """The folder ``notebooks``: in the package, if it is installed from a wheel, or its checkout.
 
     Raises `FileNotFoundError` with the remedy if there is none.
     """
-    checkout = Path(__file__).parents[3] / "notebooks"
-    here = Path.cwd()
-    for folder in (checkout, here / "notebooks", here, here.parent / "notebooks"):
-        if (folder / "source").is_dir():
-            return folder
-    raise FileNotFoundError(
-        "The lessons cannot be found. Clone the project and run the command in its folder."
-    )
+    for folder in (Path(__file__).parent, Path(__file__).parents[3]):
+        if (folder / "notebooks" / "source").is_dir():
+            return folder / "notebooks"
+    raise FileNotFoundError("The package has lost its lessons: install llm-antipatterns again.")

@@ -90,8 +90,10 @@ def _solved(number: str | int) -> str:
     return "\n".join(["Solved.", *filter(None, lines)])
 
 
-def _solution_file(number: str | int) -> str:
-    return f"notebooks/solutions/{lesson(number).solution.name}"
+def _solution_file(number: str | int) -> Path:
+    """Its path, as short as it can be from here."""
+    file = lesson(number).solution
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
 def load_solution(number: str | int, file: Path) -> Solution:
@@ -136,15 +138,19 @@ class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
         self._hints = exercise(number).hints
         self._explanation = exercise(number).explanation
 
+    @property
+    def solution(self) -> str:
+        """The code of a solution."""
+        return lesson(self._number).solution.read_text("utf-8")
+
     def _repr_html_(self) -> str:
         folds = [_fold(f"Hint {i}", _marked_up(hint)) for i, hint in enumerate(self._hints, 1)]
-        solution = html.escape(lesson(self._number).solution.read_text("utf-8"))
-        answer = f"{_marked_up(self._explanation)}<pre>{solution}</pre>"
+        answer = f"{_marked_up(self._explanation)}<pre>{html.escape(self.solution)}</pre>"
         return "".join([*folds, _fold("A solution", answer)])
 
     def __repr__(self) -> str:
         lines = [f"Hint {i}: {hint}" for i, hint in enumerate(self._hints, 1)]
-        return "\n".join([*lines, f"A solution: {_solution_file(self._number)}"])
+        return "\n".join([*lines, f'A solution: print(hints("{self._number}").solution)'])
 
 
 def _marked_up(hint: str) -> str:

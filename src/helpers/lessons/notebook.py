@@ -26,7 +26,11 @@ for _name in [name for name in globals() if not name.startswith("_")]:
     del globals()[_name]
 globals().update({k: v for k, v in _after_the_core.items() if not k.startswith("_")})
 """
-_KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+"""Of every lesson's notebook as it comes."""
 
 
 def read_source(lesson: Lesson) -> Notebook:
@@ -37,7 +41,7 @@ def read_source(lesson: Lesson) -> Notebook:
     notebook = jupytext.read(lesson.source)
     for index, cell in enumerate(notebook.cells):
         cell.id = f"{lesson.number}-{index:02}"
-    notebook.metadata = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
+    notebook.metadata = copy.deepcopy(METADATA)
     return notebook
 
 
@@ -70,7 +74,7 @@ def build(lesson: Lesson, progress: Callable[[int, int], None]) -> None:
     execute(notebook, lesson.notebook.parent, progress)
     for cell in notebook.cells:
         cell.get("metadata", {}).pop("execution", None)
-    notebook.metadata = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
+    notebook.metadata = copy.deepcopy(METADATA)
     write(lesson, notebook)
     _write_picture(lesson, notebook)
 
@@ -85,9 +89,9 @@ def _write_picture(lesson: Lesson, notebook: Notebook) -> None:
 
 
 def up_to_the_verdict(notebook: Notebook) -> Notebook:
-    """A copy that ends with the lesson's verdict cell."""
+    """A copy that ends with the lesson's verdict cell, the last if a learner has several."""
     notebook = copy.deepcopy(notebook)
-    (verdict,) = tagged(notebook, "verdict")
+    *_, verdict = tagged(notebook, "verdict")
     notebook.cells = notebook.cells[: notebook.cells.index(verdict) + 1]
     return notebook
 

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
-from IPython.core.getipython import get_ipython
-from IPython.display import display
-
 # takes a frame as HTML and as a line of plain text
 Sink: TypeAlias = Callable[[str, str], None]
 
@@ -31,14 +28,24 @@ def default_sinks() -> tuple[Sink, Sink]:
     """Return the sink for all frames but the last, and the one for the last."""
     if chosen := _chosen.get():
         return chosen, chosen
-    if hasattr(get_ipython(), "kernel"):
+    if _in_a_kernel():
         cell = _cell_output()
         return cell, cell
     return (_rewrite_line if sys.stdout.isatty() else _nowhere), _last_line
 
 
+def _in_a_kernel() -> bool:
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return False
+    return hasattr(get_ipython(), "kernel")
+
+
 def _cell_output() -> Sink:
     """An output of the running cell: the first frame creates it, the others replace it."""
+    from IPython.display import display
+
     handle: Any = None  # IPython's own functions have no types
     new_output: Any = display
 

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
+from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 
 from helpers.lessons import progress
 from helpers.lessons.catalogue import Lesson
-from helpers.lessons.course import copy_of, fresh, put
+from helpers.lessons.course.manifest import digest, read_manifest
+from helpers.lessons.course.packaged import delivered
+from helpers.lessons.course.staging import put, staging, write_manifest
 
 
-def reset(lesson: Lesson) -> Path | None:
-    """Make the learner's notebook of a lesson as it came, and forget the progress in it.
+def reset(lesson: Lesson, folder: Path) -> Path | None:
+    """Make the notebook of a lesson in the learner's copy as it came, and forget the progress.
 
     Returns the path of the copy that is kept of the learner's notebook, in the same folder; None if
     there was no notebook. Raises `OSError` if that is not possible: the learner's notebook is then
-    where it was, or under the name of its copy.
+    where it was, or under the name of its copy. Raises `NewerCourseError`.
     """
-    with fresh(lesson) as file:
-        kept = _moved_away(copy_of(lesson))
-        put(file, copy_of(lesson))
+    file, content = folder / f"{lesson.stem}.ipynb", delivered(lesson)
+    manifest = read_manifest(folder, version("llm-antipatterns"))
+    files = {**manifest.files, file.name: digest(content)}
+    # Written first: a full disk is noticed before the learner's notebook is touched.
+    with staging(folder) as staged:
+        new = staged / file.name
+        new.write_bytes(content)
+        kept = _moved_away(file)
+        with suppress(FileExistsError):  # another process has just put its own there
+            put(new, file)
+        write_manifest(folder, replace(manifest, files=files), staged)
     progress.forget(lesson.number)
     return kept
 

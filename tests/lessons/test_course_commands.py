@@ -1,0 +1,232 @@
+"""The commands find the learner's copy of the course, wherever it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from helpers.lessons.catalogue import lesson, notebooks_folder
+from tests.obstacles import permissions_count
+
+MANIFEST = ".llm-antipatterns.json"
+STEM = lesson("01").stem
+COURSE = "llm-antipatterns-course"
+
+
+def call(
+    here: Path, *args: str, obstacle: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command, in a folder; in a clone of the project, it is that clone's."""
+    environment = os.environ | {"LLM_ANTIPATTERNS_HOME": str(here / ".home")}
+    if (here / "src").is_dir():
+        environment["PYTHONPATH"] = str(here / "src")
+    return subprocess.run(
+        [sys.executable, "-m", "helpers.cli", *args],
+        cwd=here,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=obstacle,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in a git repository, with a copy of the course that `init` has made."""
+    here = tmp_path_factory.mktemp("repository") / "Kürs für alle"
+    here.mkdir()
+    subprocess.run(["git", "init", "-q", here.parent], check=True)
+    done = call(here, "init")
+    assert done.returncode == 0, done.stderr
+    *lines, last = done.stdout.splitlines()
+    assert len(lines) == 12
+    assert all(line.endswith(": added") for line in lines)
+    assert last.startswith(f"Your copy of the course is in {here / COURSE}.")
+    return here
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path) -> Path:
+    """A folder with a fresh copy of the course."""
+    return Path(shutil.copytree(made, tmp_path / made.name))
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone of the project: the real one is not ours to change."""
+    root = tmp_path / "project"
+    shutil.copytree(notebooks_folder(), root / "notebooks")
+    package = notebooks_folder().parent / "src"
+    shutil.copytree(package, root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def learners(file: Path, text: str = "print('PASS', 'mine')", tag: str = "verdict") -> None:
+    """A lesson's notebook that takes no time."""
+    cell = nbformat.v4.new_code_cell(text, metadata={"tags": [tag]})
+    file.parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), file)
+
+
+def outdated(folder: Path) -> None:
+    """The README comes from an older version, and nobody has touched it."""
+    (folder / "README.md").write_bytes(b"older")
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    manifest["files"]["README.md"] = sha256(b"older").hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    found = (file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): file.read_bytes() for file in found}
+
+
+def test_a_copy_made_elsewhere_is_named(tmp_path: Path) -> None:
+    done = call(tmp_path, "init", "a/b c")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a" / "b c" / "00_start_here.ipynb").exists()
+
+
+@pytest.mark.parametrize("place", [".", COURSE, f"{COURSE}/.vscode"])
+def test_update_says_one_line_for_each_file(here: Path, place: str) -> None:
+    outdated(here / COURSE)
+    learners(here / COURSE / f"{STEM}.ipynb")
+    done = call(here / place, "update")
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert len(said) == 12
+    assert said.pop("README.md") == "updated"
+    assert said.pop(f"{STEM}.ipynb") == "yours stays"
+    assert set(said.values()) == {"up to date"}
+
+
+def test_an_update_that_cannot_write_is_one_sentence_and_changes_nothing(here: Path) -> None:
+    folder = here / COURSE
+    outdated(folder)
+    before = contents(folder)
+    folder.chmod(0o555)
+    done = call(here, "update", obstacle=permissions_count)
+    folder.chmod(0o755)
+    assert done.returncode == 2
+    assert "Permission denied" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("args", [["update"], ["init"], ["reset", "01"]])
+def test_a_newer_course_is_refused_in_one_sentence(here: Path, args: list[str]) -> None:
+    file = here / COURSE / MANIFEST
+    file.write_text(json.dumps({"version": "99.1", "files": {}}))
+    before = contents(here / COURSE)
+    done = call(here, *args)
+    assert done.returncode == 2
+    assert "comes from version 99.1, which is newer than this one" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert contents(here / COURSE) == before
+
+
+@pytest.mark.parametrize("args", [["update"], ["reset", "01"]])
+def test_without_a_copy_the_sentence_says_how_to_make_one(tmp_path: Path, args: list[str]) -> None:
+    done = call(tmp_path, *args)
+    assert done.returncode == 2
+    assert "make one with `llm-antipatterns init`, or go to its folder." in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [".", COURSE])
+def test_reset_restores_the_lesson_and_keeps_the_learner_s_copy(here: Path, place: str) -> None:
+    file = here / COURSE / f"{STEM}.ipynb"
+    came = file.read_bytes()
+    file.write_bytes(came.replace(b"The wrong way", b"My notes"))
+    done = call(here / place, "reset", "01")
+    assert done.returncode == 0, done.stderr
+    (kept,) = file.parent.glob(f"{STEM}-kept-*.ipynb")
+    assert b"My notes" in kept.read_bytes()
+    assert file.read_bytes() == came
+    assert "01_event_loop.ipynb: up to date" in call(here, "update").stdout
+
+
+@pytest.mark.parametrize("place", [".", COURSE, f"{COURSE}/.vscode"])
+def test_run_runs_the_learner_s_notebook(here: Path, place: str) -> None:
+    learners(here / COURSE / f"{STEM}.ipynb", "import os; print('PASS', os.getcwd())")
+    done = call(here / place, "run", "01")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[1] == f"PASS {here / COURSE}"
+
+
+def test_run_says_what_is_wrong_with_the_learner_s_notebook(here: Path) -> None:
+    file = here / COURSE / f"{STEM}.ipynb"
+    for harm, sentence in (
+        (lambda: learners(file, tag="other"), "has lost its verdict cell: `llm-antipatterns reset"),
+        (lambda: file.write_text("{"), "01_event_loop.ipynb is not a notebook: NotJSONError."),
+        (file.unlink, "is not there: `llm-antipatterns update` brings it back."),
+    ):
+        harm()
+        done = call(here, "run", "01")
+        assert done.returncode == 2
+        assert sentence in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_in_a_clone_run_uses_its_notebooks_and_the_rest_its_course(clone: Path) -> None:
+    source = clone / "notebooks" / "source" / f"{STEM}.py"
+    source.write_text("# %% tags=['verdict']\nimport os; print('PASS', os.getcwd())\n")
+    learners(clone / "course" / f"{STEM}.ipynb")
+    assert call(clone, "run", "01").stdout.split("\n")[1] == f"PASS {clone / 'notebooks'}"
+    assert call(clone / "course", "reset", "01").returncode == 2, "it is no copy of the course yet"
+    assert call(clone, "reset", "01").returncode == 0
+    (kept,) = (clone / "course").glob(f"{STEM}-kept-*.ipynb")
+    assert "mine" in kept.read_text()
+    assert f"{STEM}.ipynb: up to date" in call(clone, "update").stdout
+
+
+def test_check_finds_a_file_in_the_copy_of_the_course(here: Path) -> None:
+    answer = here / COURSE / "answer.py"
+    answer.write_text("answer = 1")
+    done = call(here, "check", "01", "answer.py")
+    assert done.returncode == 1
+    assert f"{answer} has no function `handle`" in done.stderr
+
+
+def test_lab_serves_the_first_page(clone: Path, tmp_path: Path) -> None:
+    """Of the learner's copy, which has no outputs, and keeps what the learner wrote."""
+    log = tmp_path / "log"
+    mine = clone / "course" / "02_shared_client.ipynb"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(clone / "src")}
+    with log.open("w") as out:
+        command = [sys.executable, "-m", "helpers.cli", "lab", "--no-browser", "--port=0"]
+        lab = subprocess.Popen(command, cwd=clone, stdout=out, stderr=out, env=environment)
+    try:
+        found, deadline = None, time.monotonic() + 60
+        while found is None and time.monotonic() < deadline and lab.poll() is None:
+            found = re.search(
+                r"http://\S+/lab/tree/00_start_here.ipynb\?token=\w+", log.read_text()
+            )
+            time.sleep(0.1)
+        assert found, log.read_text()
+        with urllib.request.urlopen(found.group(), timeout=30) as page:  # noqa: S310
+            assert page.status == 200
+        assert mine.read_text() == "precious"
+        copies = sorted(file.name for file in mine.parent.glob("*.ipynb"))
+        assert copies == sorted(file.name for file in (clone / "notebooks").glob("*.ipynb"))
+        assert '"output_type"' not in (clone / "course" / "01_event_loop.ipynb").read_text()
+    finally:
+        lab.terminate()
+        lab.wait(timeout=30)
