@@ -24,8 +24,7 @@ _LEAVES_AFTER = 3
 _ERROR_EVENT = re.compile(r"^event: ?error\b", re.MULTILINE)
 _QUESTION = "Please answer request {marker}: how does a message queue help when a service is busy?"
 # About 400 tokens: prompts are cached from 1,024 on, and a history needs a bound.
-_LONG_ERROR_EVENT = re.compile(r"^event: ?error\b", re.MULTILINE)
-_QUESTION = (
+_LONG_QUESTION = (
     _QUESTION
     + " Some background follows. "
     + " ".join(
