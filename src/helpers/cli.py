@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from helpers.audit.command import audit
 from helpers.classroom.command import open_room
 from helpers.extras import what_to_install
 from helpers.mock_llm.settings.faults import KINDS, Fault, parse_fault
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("class")(open_room)
+app.command()(audit)
 Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, such as 01.")]
 
 # Each command imports what it needs, so that `serve` and `--help` do not wait for Jupyter.

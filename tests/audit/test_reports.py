@@ -27,7 +27,7 @@ from helpers.audit.expected_failures import read_expected_failures
 from helpers.audit.outcome import AuditReport, Outcome, ScenarioRecord
 from helpers.audit.reports import files, html, junit, markdown, text
 from helpers.audit.reports import json as json_report
-from helpers.audit.reports.comparison import failed_checks, mistakes, side_by_side
+from helpers.audit.reports.comparison import failed_checks, mistakes, passed, side_by_side
 from helpers.lessons.catalogue import lesson
 from helpers.lessons.course.folder import MANIFEST, course_folder
 from helpers.mock_llm import Ledger, MockLLM
@@ -435,6 +435,7 @@ def test_applications_are_set_side_by_side(report: AuditReport) -> None:
         (f"06 · {_title('06')}", "1 not seen", "–"),
     )
     assert mistakes(report) == ("04",)
+    assert passed(report) == ("01", "05")
     assert failed_checks(reports)["04"] == {"wrong": 1, "right": 0}
 
 

@@ -29,9 +29,7 @@ def audit(
     ] = "",
     app: Annotated[
         str,
-        typer.Option(
-            help="Its address, such as http://127.0.0.1:$PORT.", rich_help_panel=_SERVICE
-        ),
+        typer.Option(help="Its address, such as http://127.0.0.1:$PORT.", rich_help_panel=_SERVICE),
     ] = "",
     chat: Annotated[
         str,
@@ -138,7 +136,7 @@ def audit(
 
 
 def _read(path: Path) -> dict[str, str]:
-    from helpers.audit.api import IDS
+    from helpers.audit.checks.table import IDS
     from helpers.audit.errors import AuditError
     from helpers.audit.expected_failures import read_expected_failures
 
@@ -162,7 +160,9 @@ def _require(start: str, app: str, chat: str) -> None:
     from helpers.audit.errors import AuditError
 
     missing = [
-        name for name, value in {"--start": start, "--app": app, "--chat": chat}.items() if not value
+        name
+        for name, value in {"--start": start, "--app": app, "--chat": chat}.items()
+        if not value
     ]
     if len(missing) == 3:
         raise AuditError(

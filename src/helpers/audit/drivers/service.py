@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import httpx
+from anyio.from_thread import start_blocking_portal
 
 from helpers.audit.drivers.application import Application
 from helpers.audit.drivers.command import HOW_TO_POINT
@@ -77,7 +78,9 @@ class Service:
 
     def record(self, scenario: Scenario, provider: Provider) -> Recording:
         """Play one scenario. Raises AuditError."""
-        return anyio.run(self._record, scenario, provider)
+        # In a thread of its own: a notebook's has an event loop already.
+        with start_blocking_portal() as portal:
+            return portal.call(self._record, scenario, provider)
 
     async def _record(self, scenario: Scenario, provider: Provider) -> Recording:
         started = perf_counter()

@@ -21,6 +21,7 @@ _KEPT = 256 * 1024
 _FIRST_WORD = WORDS.split()[0]
 # A reader who leaves has seen so many words.
 _LEAVES_AFTER = 3
+_ERROR_EVENT = re.compile(r"^event: ?error\b", re.MULTILINE)
 _QUESTION = "Please answer request {marker}: how does a message queue help when a service is busy?"
 # About 400 tokens: prompts are cached from 1,024 on, and a history needs a bound.
 _LONG_QUESTION = (
@@ -148,7 +149,9 @@ class _Reading:
             and self.status is not None
             and self.status < 400
             and not self.broken_off
-            and self.left is None,
+            and self.left is None
+            and not (answer == "" and self._options.answer)
+            and not _ERROR_EVENT.search(self._text),
             text=self._text,
             answer=answer,
             broken_off=self.broken_off,

@@ -15,6 +15,12 @@ def mistakes(report: AuditReport) -> tuple[str, ...]:
     return tuple(sorted({check.lesson for check in report.failures}))
 
 
+def passed(report: AuditReport) -> tuple[str, ...]:
+    """The numbers of the lessons of which a check passed and none failed."""
+    lessons = {check.lesson for check in report.checks if check.verdict == "pass"}
+    return tuple(sorted(lessons.difference(mistakes(report))))
+
+
 def failed_checks(reports: Mapping[str, AuditReport]) -> dict[str, dict[str, float]]:
     """How many checks of each lesson failed, by application: to be drawn as bars."""
     return {
