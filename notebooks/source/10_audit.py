@@ -37,7 +37,8 @@ from helpers.audit import audit_service
 from helpers.audit.reports import comparison, text
 from helpers.lessons import chatbot
 
-folder = Scratch().folder  # a temporary folder, removed when this notebook's kernel ends
+scratch = Scratch()  # a temporary folder, removed when this notebook's kernel ends
+folder = scratch.folder
 chatbot.copy_to(folder)
 print(*sorted(file.name for file in folder.iterdir()))
 
