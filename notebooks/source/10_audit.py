@@ -25,14 +25,14 @@
 #
 # ## The incident
 #
-# A service created its OpenAI client without a timeout. One slow answer held a worker, then a second one held the other, and both workers were killed four seconds apart: nothing was left to serve anyone.
+# A service created its OpenAI client without a timeout. Slow answers held both of its workers, and both were killed, four seconds apart: nothing was left to serve anyone.
 # The team knew the mistake. Releases earlier, they had repaired exactly the same one in their *other* client
 # ([alibaizhanov/mengram#124](https://github.com/alibaizhanov/mengram/pull/124)).
 #
 # An **audit** looks at all of it: it runs the application against a mock provider that misbehaves, and reports what the application did.
 
 # %%
-from helpers import Predict, Scratch, bars
+from helpers import Predict, Scratch, figure
 from helpers.audit import audit_service
 from helpers.audit.reports import comparison, text
 from helpers.lessons import chatbot
@@ -111,13 +111,19 @@ right_report = audit(right)
 reports = {"wrong": wrong_report, "right": right_report}
 
 # %% tags=["figure"]
-caption = f"checks that failed: {len(wrong_report.failures)} of the chatbot as it was, {len(right_report.failures)} of the repaired one."
-bars(comparison.failed_checks(reports), unit="failed checks", caption=caption)
+numbers = [
+    ("users at once", lambda run: 8),
+    ("their requests in flight at once", lambda run: run.peak_in_flight),
+    ("checks that failed", lambda run: len(reports[run.arm].failures)),
+]
+figure(comparison.played(reports, "crowd"), prediction=guess.made, numbers=numbers)
 
 # %% tags=["table"]
 comparison.side_by_side(reports)
 
 # %% [markdown]
+# The figure is one of the scenarios, in which eight users ask at once, as the provider saw it. The table has all of them.
+#
 # ## Verdict
 
 # %% tags=["nbval-check-output", "verdict"]
@@ -139,7 +145,7 @@ verdict(
 # Audit an application of yours. It must take the provider's address from the environment; the SDKs do (see *In your SDK*).
 #
 # 1. Write the command that starts it into `START`, with `$PORT` where the port goes, and a user's request into `CHAT`.
-# 2. Begin with one lesson: `only=["04"]` takes half a minute. Then leave `only` out.
+# 2. Begin with one lesson: `only=["04"]` takes about a minute. Then leave `only` out.
 # 3. Take the first failure, open the lesson that the report names, and repair it.
 #
 # Your application calls no provider but the mock one: it needs no key, and it costs nothing.
@@ -185,7 +191,7 @@ for number in ("05", "06"):
     print(number, "is still a mistake:", number in comparison.mistakes(with_reasons))
 
 # %% [markdown]
-# The check still runs. If it passes one day, the entry is *stale* and the audit fails until you remove it: the file cannot rot. Add an entry for a check that passes, such as `LAP08.whole`, and read the summary with `print(text.render(with_reasons))`.
+# The check still runs. If it passes one day, the entry is *stale* and the audit fails until you remove it: the file cannot rot. Put `right_report` in place of `wrong_report` in the cell above and run `print(text.render(with_reasons))`.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What can the audit not see?
@@ -276,7 +282,7 @@ script_report = audit_script(SCRIPT, only=["08"], deadline=5)
 print(text.render(script_report))
 
 # %% [markdown]
-# It took an answer that ended at the token limit for a whole one. Let the script look at `reply.choices[0].finish_reason`, raise an error if it is not `"stop"`, and audit it again.
+# It took an answer without a finish reason for a whole one. Let the script raise an error unless `reply.choices[0].finish_reason` is `"stop"`, and audit it again.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
@@ -302,13 +308,13 @@ guess_sdk
 # %%
 timeout = SCRIPT.replace("OpenAI()", "OpenAI(timeout=1)")
 sdk = {
-    "defaults": audit_script(SCRIPT, only=["04"], deadline=3),
-    "timeout=1": audit_script(timeout, only=["04"], deadline=3),
+    "defaults": audit_script(SCRIPT, only=["LAP04.hang"], deadline=3),
+    "timeout=1": audit_script(timeout, only=["LAP04.hang"], deadline=3),
 }
 guess_sdk.reveal(sum("04" not in comparison.mistakes(report) for report in sdk.values()))
 
 # %% [markdown]
-# The default is 600 seconds, and three attempts. With one second there are three attempts as well, and the pauses between them: add `max_retries=0` and audit it again.
+# The default is 600 seconds, and three attempts. With one second there are three attempts, too, with pauses between them: add `max_retries=0`. Then audit `LAP04.drip`: what is one second worth there?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service

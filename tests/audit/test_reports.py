@@ -27,7 +27,7 @@ from helpers.audit.expected_failures import read_expected_failures
 from helpers.audit.outcome import AuditReport, Outcome, ScenarioRecord
 from helpers.audit.reports import files, html, junit, markdown, text
 from helpers.audit.reports import json as json_report
-from helpers.audit.reports.comparison import failed_checks, mistakes, passed, side_by_side
+from helpers.audit.reports.comparison import mistakes, passed, played, side_by_side
 from helpers.lessons.catalogue import lesson
 from helpers.lessons.course.folder import MANIFEST, course_folder
 from helpers.mock_llm import Ledger, MockLLM
@@ -436,7 +436,17 @@ def test_applications_are_set_side_by_side(report: AuditReport) -> None:
     )
     assert mistakes(report) == ("04",)
     assert passed(report) == ("01", "05")
-    assert failed_checks(reports)["04"] == {"wrong": 1, "right": 0}
+
+
+def test_one_scenario_of_several_audits_is_a_comparison(report: AuditReport) -> None:
+    comparison = played({"wrong": report, "right": report}, "hanging")
+    record = report.scenarios[1]
+    assert comparison.arms.keys() == {"wrong", "right"}
+    run = comparison["wrong"]
+    assert run.peak_in_flight == record.ledger.peak_in_flight
+    first = min(request.arrival for request in record.ledger.requests)
+    assert run.window[0] == pytest.approx(first - record.started)
+    assert run.makespan <= record.ended - record.started
 
 
 # HTML

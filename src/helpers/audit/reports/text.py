@@ -35,7 +35,7 @@ _COLORS: dict[State, str] = {
 }
 _COLUMN = max(map(len, _WORDS.values()))
 # With more failures than this, each gets one line instead of two: the summary fits a screen.
-_MANY = 10
+_MANY = 15
 
 
 def render(report: AuditReport, width: int = 100, color: bool = False) -> str:
