@@ -113,7 +113,7 @@ reports = {"wrong": wrong_report, "right": right_report}
 # %% tags=["figure"]
 numbers = [
     ("users at once", lambda run: 8),
-    ("their requests in flight at once", lambda run: run.peak_in_flight),
+    ("requests in flight at once", lambda run: run.peak_in_flight),
     ("checks that failed", lambda run: len(reports[run.arm].failures)),
 ]
 figure(comparison.played(reports, "crowd"), prediction=guess.made, numbers=numbers)
@@ -122,7 +122,7 @@ figure(comparison.played(reports, "crowd"), prediction=guess.made, numbers=numbe
 comparison.side_by_side(reports)
 
 # %% [markdown]
-# The figure is one of the scenarios, in which eight users ask at once, as the provider saw it. The table has all of them.
+# The figure is one of the scenarios, in which eight users ask at once, as the provider saw it. Of the chatbot's event loop the audit knows nothing: it does not look into the process. The table has all scenarios.
 #
 # ## Verdict
 
