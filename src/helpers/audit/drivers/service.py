@@ -244,7 +244,11 @@ async def _crowd(stage: _Stage) -> None:
 async def _probe(stage: _Stage) -> None:
     await anyio.sleep(2 * _HEALTH_SECONDS)
     while True:
-        stage.health.append(await stage.users.health())
+        started = perf_counter()
+        try:
+            await stage.users.health()
+        finally:  # also of one that is still waiting when the users have their answers
+            stage.health.append(perf_counter() - started)
         await anyio.sleep(_HEALTH_SECONDS)
 
 
