@@ -33,6 +33,7 @@ _CROWD = 8
 _HANGING = 24
 _HEALTHY = 4
 _HEALTH_SECONDS = 0.1
+_STAGGER_SECONDS = 0.1
 # Seconds in which a cancelled call should have left the provider.
 _GRACE = 1.5
 
@@ -284,6 +285,15 @@ async def _all_at_once(count: int, stage: _Stage) -> None:
     await stage.all_at_once(_names(kind, count))
 
 
+async def _staggered(count: int, stage: _Stage) -> None:
+    """At nearly the same moment, and so far apart that the service's own work is no delay."""
+    (kind,) = stage.scenario.users
+    async with anyio.create_task_group() as tasks:
+        for name in _names(kind, count):
+            tasks.start_soon(stage.chat, name)
+            await anyio.sleep(_STAGGER_SECONDS)
+
+
 async def _one_by_one(count: int, stage: _Stage) -> None:
     (kind,) = stage.scenario.users
     for name in _names(kind, count):
@@ -344,7 +354,7 @@ _PLAYS: dict[str, Callable[[_Stage], Awaitable[None]]] = {
     "tls": _ask_in_turn,
     "silence": _silence,
     "limited": partial(_all_at_once, 4),
-    "overloaded": partial(_all_at_once, 10),
+    "overloaded": partial(_staggered, 10),
     "permanent": _each_kind_once,
     "down": partial(_one_by_one, 6),
     "restart": _restart,
