@@ -13,7 +13,7 @@ CHAT = 'POST /chat {"session": "$SESSION", "message": "$MESSAGE"}'
 ADDRESS = "http://127.0.0.1:$PORT"
 
 
-def audit_the_service(store: Path, *words: str, only: str, deadline: float = 5) -> AuditReport:
+def audit_the_service(store: Path, *words: str, only: str, deadline: float = 8) -> AuditReport:
     """``words``: its mistakes, and ``--stream``. ``store``: the folder for its conversations."""
     os.environ["STORE"] = str(store)
     streams = "--stream" in words

@@ -13,7 +13,7 @@ import random
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ STREAMS = "--stream" in sys.argv
 MISTAKES = {word for word in sys.argv[2:] if not word.startswith("-")}
 FAN_OUT = {"batch", "siblings", "orphans"}
 MODELS = ("gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano", "gpt-4o", "gpt-4o-mini", "gpt-5-mini")
+TRANSIENT = (openai.RateLimitError, openai.InternalServerError)
 SYSTEM = "You are a patient assistant for people who run message queues. " * 8
 WINDOW = 12
 STORE = Path(os.environ["STORE"])
@@ -83,7 +84,7 @@ def prompt(history: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def new_client() -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(timeout=1.5)
+    return openai.AsyncOpenAI(timeout=2.5, max_retries=0 if "drip" in MISTAKES else 2)
 
 
 class Model:
@@ -101,6 +102,8 @@ class Model:
         self.calls += 1
         self.in_flight += 1
         try:
+            if "starve" in MISTAKES and self.gate.locked():
+                raise HTTPException(503, "Too many users.")
             async with self.gate if self.is_gated else nullcontext():
                 return await self._ask(messages)
         finally:
@@ -119,7 +122,7 @@ class Model:
             async with new_client() as client:
                 reply = await client.chat.completions.create(**options)
         elif "blocking" in MISTAKES:
-            reply = openai.OpenAI(timeout=2).chat.completions.create(**options)
+            reply = openai.OpenAI(timeout=4).chat.completions.create(**options)
         else:
             reply = await self._with_retries(options)
         choice = reply.choices[0]
@@ -134,7 +137,7 @@ class Model:
             httpx.AsyncClient(timeout=None) as client,
             client.stream("POST", url, json=options, headers=headers) as reply,
         ):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(5):
                 body = json.loads(await reply.aread())
         if reply.status_code != 200:
             raise HTTPException(502, f"The model answers {reply.status_code}.")
@@ -144,15 +147,17 @@ class Model:
         create = self.client.chat.completions.create
         once = self.client.with_options(max_retries=0).chat.completions.create
         if "early" in MISTAKES:
-            return await _repeat(once, options, openai.RateLimitError, [0.2, 0.3])
+            return await _repeat(once, options, TRANSIENT, lambda: random.uniform(0.2, 0.6))
         if "jitter" in MISTAKES:
-            return await _repeat(once, options, openai.InternalServerError, [0.8, 0.8])
+            return await _repeat(once, options, TRANSIENT, lambda: 1.2)
         if "permanent" in MISTAKES:
-            return await _repeat(once, options, openai.APIStatusError, [0.3 + random.random() / 2])
+            return await _repeat(
+                once, options, (openai.APIStatusError,), lambda: 1 + random.random()
+            )
         if "layers" in MISTAKES:
-            return await _repeat(create, options, openai.InternalServerError, [0.1])
+            return await _repeat(create, options, (openai.InternalServerError,), lambda: 0.1)
         if "down" in MISTAKES:
-            return await _repeat(once, options, openai.APIConnectionError, [0.05] * 14)
+            return await _repeat(once, options, (openai.APIConnectionError,), lambda: 0.05, 14)
         if "breaker" in MISTAKES:
             return await self._behind_a_breaker(options)
         return await create(**options)
@@ -195,13 +200,19 @@ def _kind(error: Exception) -> str:
 
 
 async def _repeat(
-    call: Any, options: dict[str, Any], error: type[Exception], pauses: Sequence[float]
+    call: Any,
+    options: dict[str, Any],
+    errors: tuple[type[openai.APIError], ...],
+    pause: Callable[[], float],
+    retries: int = 1,
 ) -> Any:
-    for pause in pauses:
+    for _ in range(retries):
         try:
             return await call(**options)
-        except error:
-            await asyncio.sleep(pause)
+        except errors as error:
+            if error.code == "insufficient_quota" and "permanent" not in MISTAKES:
+                raise
+            await asyncio.sleep(pause())
     return await call(**options)
 
 
@@ -231,7 +242,7 @@ async def chat(question: Question) -> dict[str, str] | StreamingResponse:
     if STREAMS:
         return StreamingResponse(_events(messages), media_type="text/event-stream")
     try:
-        async with asyncio.timeout(None if {"hang", "drip"} & MISTAKES else 3.0):
+        async with asyncio.timeout(None if {"hang", "drip"} & MISTAKES else 5.0):
             answer = await _answer(messages)
     except (openai.APIError, httpx.HTTPError, TimeoutError, ValueError) as error:
         raise HTTPException(502, f"The model is not available: {type(error).__name__}") from None
