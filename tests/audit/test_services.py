@@ -36,7 +36,7 @@ MISTAKES: dict[str, tuple[str, set[str], set[str]]] = {
     "LAP06.restart": ("restart", set(), set()),
     "LAP06.workers": ("workers", set(), set()),
     "LAP06.order": ("order", set(), set()),
-    "LAP07.first": ("first --stream", set(), set()),
+    "LAP07.first": ("first --stream", set(), {"LAP07.leave"}),
     "LAP07.leave": ("leave --stream", set(), set()),
     "LAP08.cut": ("cut --stream", set(), ONE_CALL | NO_BREAKER),
     "LAP08.no_finish": ("no_finish --stream", set(), ONE_CALL | NO_BREAKER),
