@@ -80,9 +80,9 @@ class LlmAudit:
 def llm_audit() -> LlmAudit:
     """Audits of your own application::
 
-        def test_our_batch_job(llm_audit):
-            report = llm_audit.command("python batch.py", only="04,05")
-            assert not report.failures
+    def test_our_batch_job(llm_audit):
+        report = llm_audit.command("python batch.py", only="04,05")
+        assert not report.failures
     """
     return LlmAudit()
 

@@ -36,6 +36,8 @@ _HEALTH_SECONDS = 0.1
 _STAGGER_SECONDS = 0.1
 # Seconds in which a cancelled call should have left the provider.
 _GRACE = 1.5
+# Seconds in which a user's message should have become a request to the model.
+_ARRIVAL_SECONDS = 2.0
 
 
 @dataclass
@@ -255,14 +257,18 @@ async def _probe(stage: _Stage) -> None:
 
 async def _silence(stage: _Stage) -> None:
     async with anyio.create_task_group() as tasks:
-        for name in ["drip-1", *_names("hang", _HANGING)]:
+        # One after the other: a service that admits few calls must meet both.
+        first, *others = _names("hang", _HANGING)
+        for name in (first, "drip-1"):
             tasks.start_soon(stage.chat, name)
-        await _until(lambda: stage.provider.last_call() is not None, 5)
+            await _until(partial(stage.provider.has_asked, name), _ARRIVAL_SECONDS)
+        for name in others:
+            tasks.start_soon(stage.chat, name)
         await anyio.sleep(0.5)
         for name in _names("well", _HEALTHY):
             tasks.start_soon(stage.chat, name)
     # An answered user's call may be open still.
-    end = max(visit.started for visit in stage.visits) + stage.service.deadline + 1
+    end = max(visit.started for visit in stage.visits) + stage.service.deadline + _ARRIVAL_SECONDS
     await _until(lambda: not _is_open(stage), end - perf_counter())
 
 
