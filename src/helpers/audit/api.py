@@ -5,24 +5,25 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from helpers.audit.checks.table import CHECKS, IDS, Check, judge
 from helpers.audit.drivers import command as command_driver
 from helpers.audit.drivers import service as service_driver
-from helpers.audit.drivers.application import split
+from helpers.audit.drivers.application import end_all, split
 from helpers.audit.drivers.command import Program
 from helpers.audit.drivers.options import read_options
 from helpers.audit.drivers.service import Service, waiting
 from helpers.audit.errors import AuditError
 from helpers.audit.outcome import AuditReport
 from helpers.audit.provider import Provider
-from helpers.audit.recording import Recording
+from helpers.audit.recording import Recording, to_records
 from helpers.audit.scenarios import SCENARIOS, STEADY, Scenario
 
 DEADLINE = 30.0
@@ -134,6 +135,7 @@ class _Audit:
     expected: Mapping[str, str]
     progress: Progress | None
     is_program: bool
+    is_over: threading.Event = field(default_factory=threading.Event)
 
     def run(self, check_steady: Callable[[Recording], None], lanes: int) -> AuditReport:
         """Play the scenarios that the checks need; the first shows whether all is well."""
@@ -146,7 +148,7 @@ class _Audit:
         recordings = {recording.scenario: recording for recording in (steady, *played)}
         return AuditReport(
             tuple(judge(c, recordings, is_program=self.is_program) for c in self.checks),
-            tuple(recording.to_record() for recording in recordings.values()),
+            to_records(recordings.values()),
             dict(self.expected),
         )
 
@@ -160,17 +162,27 @@ class _Audit:
             others.sort(key=lambda scenario: scenario.waits)
         with ExitStack() as providers, ThreadPoolExecutor(lanes) as pool:
             second: list[Future[list[Recording]]] = []
-            if waiting_ones:
-                apart = providers.enter_context(Provider())
-                second = [pool.submit(self._play_in_turn, waiting_ones, apart)]
-            played = self._play_in_turn(others, provider)
-            for future in second:
-                played += future.result()
+            try:
+                if waiting_ones:
+                    apart = providers.enter_context(Provider())
+                    second = [pool.submit(self._play_in_turn, waiting_ones, apart)]
+                played = self._play_in_turn(others, provider)
+                for future in second:
+                    played += future.result()
+            except BaseException:  # also an interrupt: the other lane must not go on
+                self.is_over.set()
+                end_all()
+                raise
         order = [scenario.name for scenario in scenarios]
         return sorted(played, key=lambda recording: order.index(recording.scenario))
 
     def _play_in_turn(self, scenarios: list[Scenario], provider: Provider) -> list[Recording]:
-        return [self._play(scenario, provider) for scenario in scenarios]
+        played = []
+        for scenario in scenarios:
+            if self.is_over.is_set():
+                break
+            played.append(self._play(scenario, provider))
+        return played
 
     def _play(self, scenario: Scenario, provider: Provider) -> Recording:
         started = time.monotonic()

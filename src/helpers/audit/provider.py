@@ -72,6 +72,10 @@ class Provider(StartStop):
             return relay.last_call
         return max((request.arrival for request in self.ledger().requests), default=None)
 
+    def has_asked(self, kind: str) -> bool:
+        """Whether a call of a user of that kind has arrived."""
+        return any(each.user.startswith(kind) for each in self._sent())
+
     def ledger(self) -> Ledger:
         return self._llm.ledger()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from helpers.audit.outcome import ScenarioRecord
@@ -121,16 +121,27 @@ class Recording:
                 busy += max(0.0, end - begin)
         return self.starting + max(0.0, self.ended - self.started - busy)
 
-    def to_record(self) -> ScenarioRecord:
+    def to_record(self, begin: float) -> ScenarioRecord:
+        """``begin``: until then the seconds belong to another scenario."""
         return ScenarioRecord(
             self.scenario,
             self.description,
             self.ledger,
             self.started,
             self.ended,
-            self.waited,
+            max(0.0, min(self.waited, self.ended - begin)),
             self.missing or self.remark,
         )
+
+
+def to_records(recordings: Iterable[Recording]) -> tuple[ScenarioRecord, ...]:
+    """In the order in which they ended. No second is counted twice, though some go on at once."""
+    in_turn = sorted(recordings, key=lambda recording: recording.ended)
+    begin, records = in_turn[0].started, []
+    for recording in in_turn:
+        records.append(recording.to_record(begin))
+        begin = recording.ended
+    return tuple(records)
 
 
 def attempts(calls: Sequence[Call]) -> list[list[Call]]:

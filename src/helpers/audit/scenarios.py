@@ -81,7 +81,7 @@ LIMITED = Scenario(
 )
 OVERLOADED = Scenario(
     "overloaded",
-    "Every request gets 503 without Retry-After; ten users at the same time.",
+    "Every request gets 503 without Retry-After; ten users, shortly after one another.",
     _STEADY,
     {"overloaded": Treatment("503")},
 )

@@ -18,6 +18,8 @@ _FEW_CALLS = 4
 # An SDK's jitter of 25 % has a standard deviation of 8 %; without jitter there are a few ms.
 _LEAST_SPREAD = 0.045
 _LEAST_SECONDS = 0.015
+# Sooner than this there was no back-off to spread.
+_AT_ONCE = 0.1
 _PERMANENT = {
     "request": "400",
     "key": "401",
@@ -75,7 +77,7 @@ def jitter(recording: Recording) -> Finding:
     spread = pstdev([share for share, _ in pooled])
     seconds = pstdev(first)
     return found(
-        spread >= _LEAST_SPREAD and seconds >= _LEAST_SECONDS,
+        spread >= _LEAST_SPREAD and seconds >= _LEAST_SECONDS and median(first) >= _AT_ONCE,
         f"After 503 without Retry-After, {len(first)} calls came back after {median(first):.2f} s, "
         f"give or take {seconds:.3f} s ({spread:.0%} with later retries).",
         retried_calls=len(first),

@@ -35,6 +35,15 @@ def split(command: str) -> list[str]:
     return words
 
 
+_running: set[Application] = set()
+
+
+def end_all() -> None:
+    """Kill every application that runs: the audit is over."""
+    for application in [*_running]:
+        application.kill()
+
+
 class _Pipe:
     """Reads all that is written, and keeps its first and its last bytes."""
 
@@ -80,6 +89,7 @@ class Application:
             ) from None
         except ValueError as error:
             raise AuditError(f"The command cannot be started: {error}.") from None
+        _running.add(self)
         self._output = _Pipe(cast(IO[bytes], self.process.stdout))
         self._errors = _Pipe(cast(IO[bytes], self.process.stderr))
 
@@ -133,6 +143,7 @@ class Application:
             time.sleep(0.01)
         self._output.close()
         self._errors.close()
+        _running.discard(self)
 
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 
-from helpers.audit.drivers.application import Application
+from helpers.audit.drivers.application import Application, end_all
 from helpers.audit.errors import AuditError
 from helpers.audit.provider import Provider
 from helpers.audit.recording import Recording, Visit
@@ -39,7 +39,12 @@ class Program:
         with provider.playing(scenario):
             at_once = len(scenario.users) if scenario.waits else _AT_ONCE
             with ThreadPoolExecutor(at_once) as pool:
-                visits = tuple(pool.map(lambda user: self._run(user, provider), scenario.users))
+                try:
+                    visits = tuple(pool.map(lambda user: self._run(user, provider), scenario.users))
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    end_all()
+                    raise
             ledger = provider.ledger()
             calls = provider.calls(ledger)
         return Recording(

@@ -34,8 +34,11 @@ _CROWD = 8
 _HANGING = 24
 _HEALTHY = 4
 _HEALTH_SECONDS = 0.1
+_STAGGER_SECONDS = 0.1
 # Seconds in which a cancelled call should have left the provider.
 _GRACE = 1.5
+# Seconds in which a user's message should have become a request to the model.
+_ARRIVAL_SECONDS = 2.0
 
 
 @dataclass
@@ -247,20 +250,28 @@ async def _crowd(stage: _Stage) -> None:
 async def _probe(stage: _Stage) -> None:
     await anyio.sleep(2 * _HEALTH_SECONDS)
     while True:
-        stage.health.append(await stage.users.health())
+        started = perf_counter()
+        try:
+            await stage.users.health()
+        finally:  # also of one that is still waiting when the users have their answers
+            stage.health.append(perf_counter() - started)
         await anyio.sleep(_HEALTH_SECONDS)
 
 
 async def _silence(stage: _Stage) -> None:
     async with anyio.create_task_group() as tasks:
-        for name in ["drip-1", *_names("hang", _HANGING)]:
+        # One after the other: a service that admits few calls must meet both.
+        first, *others = _names("hang", _HANGING)
+        for name in (first, "drip-1"):
             tasks.start_soon(stage.chat, name)
-        await _until(lambda: stage.provider.last_call() is not None, 5)
+            await _until(partial(stage.provider.has_asked, name), _ARRIVAL_SECONDS)
+        for name in others:
+            tasks.start_soon(stage.chat, name)
         await anyio.sleep(0.5)
         for name in _names("well", _HEALTHY):
             tasks.start_soon(stage.chat, name)
     # An answered user's call may be open still.
-    end = max(visit.started for visit in stage.visits) + stage.service.deadline + 1
+    end = max(visit.started for visit in stage.visits) + stage.service.deadline + _ARRIVAL_SECONDS
     await _until(lambda: not _is_open(stage), end - perf_counter())
 
 
@@ -281,6 +292,15 @@ async def _each_kind_once(stage: _Stage) -> None:
 async def _all_at_once(count: int, stage: _Stage) -> None:
     (kind,) = stage.scenario.users
     await stage.all_at_once(_names(kind, count))
+
+
+async def _staggered(count: int, stage: _Stage) -> None:
+    """At nearly the same moment, and so far apart that the service's own work is no delay."""
+    (kind,) = stage.scenario.users
+    async with anyio.create_task_group() as tasks:
+        for name in _names(kind, count):
+            tasks.start_soon(stage.chat, name)
+            await anyio.sleep(_STAGGER_SECONDS)
 
 
 async def _one_by_one(count: int, stage: _Stage) -> None:
@@ -343,7 +363,7 @@ _PLAYS: dict[str, Callable[[_Stage], Awaitable[None]]] = {
     "tls": _ask_in_turn,
     "silence": _silence,
     "limited": partial(_all_at_once, 4),
-    "overloaded": partial(_all_at_once, 10),
+    "overloaded": partial(_staggered, 10),
     "permanent": _each_kind_once,
     "down": partial(_one_by_one, 6),
     "restart": _restart,
