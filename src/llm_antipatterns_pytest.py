@@ -1,4 +1,4 @@
-"""A pytest plugin: the fixture ``mock_llm``, a provider for one test.
+"""A pytest plugin: the fixtures ``mock_llm``, a provider for one test, and ``llm_audit``.
 
 It stands outside ``helpers``, and imports that only for a test that asks for the fixture: pytest
 loads it in every project of an environment, also in one that has a ``helpers`` of its own.
@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from helpers import MockLLM
+    from helpers.audit import AuditReport
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,6 +47,44 @@ def mock_llm(
         for name, value in _environment(llm).items():
             monkeypatch.setenv(name, value)
     return llm
+
+
+class LlmAudit:
+    """Audits of an application, for a test. What `AuditError` says fails the test."""
+
+    def command(self, command: str | Sequence[str], **options: Any) -> AuditReport:
+        """Audit a program; the arguments are those of `helpers.audit.audit_command`."""
+        return self._run("audit_command", command, **options)
+
+    def service(self, start: str | Sequence[str], **options: Any) -> AuditReport:
+        """Audit a service; the arguments are those of `helpers.audit.audit_service`."""
+        return self._run("audit_service", start, **options)
+
+    def _run(self, name: str, *arguments: Any, **options: Any) -> AuditReport:
+        try:
+            from helpers import audit
+        except ImportError:
+            pytest.fail(
+                "the fixture llm_audit needs the package `helpers` of llm-antipatterns, but "
+                "another `helpers` hides it: rename that one, or use `llm-antipatterns audit`",
+                pytrace=False,
+            )
+        try:
+            report: AuditReport = getattr(audit, name)(*arguments, **options)
+        except audit.AuditError as error:
+            pytest.fail(f"the audit could not run: {error}", pytrace=False)
+        return report
+
+
+@pytest.fixture
+def llm_audit() -> LlmAudit:
+    """Audits of your own application::
+
+    def test_our_batch_job(llm_audit):
+        report = llm_audit.command("python batch.py", only="04,05")
+        assert not report.failures
+    """
+    return LlmAudit()
 
 
 def _environment(llm: MockLLM) -> dict[str, str]:

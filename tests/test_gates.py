@@ -17,7 +17,9 @@ from helpers.lessons.exercise import Criterion, exercise, grade, load_solution
 from tests.guard import CHECK, language, limits, problems
 
 READY = [each for each in LESSONS if each.name]
+GRADED = [each for each in READY if each.graded]
 each_lesson = pytest.mark.parametrize("lesson", READY, ids=lambda lesson: lesson.stem)
+each_graded = pytest.mark.parametrize("lesson", GRADED, ids=lambda lesson: lesson.stem)
 
 
 @pytest.mark.parametrize("lesson", [START, *READY], ids=lambda lesson: lesson.stem)
@@ -54,7 +56,7 @@ def test_the_command_runs_a_lesson() -> None:
 def test_mutation_gate(lesson: Lesson) -> None:
     """With the fix replaced by the mistake, the verdict must fail, and nothing before it."""
     mutant = notebook.up_to_the_verdict(notebook.read_source(lesson))
-    definition = re.compile(r"^(async )?def right\(", re.MULTILINE)
+    definition = re.compile(r"^((async )?def right\(|right = )", re.MULTILINE)
     fixes = [cell for cell in mutant.cells if definition.search(cell.source)]
     assert len(fixes) == 1
     fixes[0].source += "\n\nright = wrong"
@@ -76,7 +78,7 @@ def _graded(lesson: Lesson, file: Path) -> list[Criterion]:
 
 
 @pytest.mark.timed
-@each_lesson
+@each_graded
 def test_exercise_gate_the_starter_fails(lesson: Lesson, tmp_path: Path) -> None:
     (cell,) = notebook.tagged(notebook.read_source(lesson), "exercise")
     starter = tmp_path / "starter.py"
@@ -87,13 +89,13 @@ def test_exercise_gate_the_starter_fails(lesson: Lesson, tmp_path: Path) -> None
 
 
 @pytest.mark.timed
-@each_lesson
+@each_graded
 def test_exercise_gate_the_solution_passes(lesson: Lesson) -> None:
     unmet = [str(criterion) for criterion in _graded(lesson, lesson.solution) if not criterion.met]
     assert unmet == []
 
 
-@each_lesson
+@each_graded
 def test_exercise_gate_three_hints(lesson: Lesson) -> None:
     hints: tuple[Any, ...] = exercise(lesson.number).hints
     assert len({hint for hint in hints if hint.strip()}) == 3

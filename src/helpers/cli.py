@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from helpers.audit.command import audit
 from helpers.audit.scan.command import scan
 from helpers.classroom.command import open_room
 from helpers.extras import require_course, what_to_install
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("class")(open_room)
+app.command()(audit)
 app.command()(scan)
 Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, such as 01.")]
 

@@ -14,6 +14,8 @@ class Lesson:
     mistake: str
     name: str | None
     """Its notebook is ``NUMBER_NAME.ipynb``; None while the lesson is only planned."""
+    graded: bool = True
+    """Whether its exercise has a solution, which can be checked."""
 
     @property
     def stem(self) -> str:
@@ -45,6 +47,7 @@ LESSONS = (
     Lesson("07", "Show the first token first", "blocking on streaming", "streaming"),
     Lesson("08", "Draw error boundaries", "missing error boundaries", "error_boundaries"),
     Lesson("09", "Repair a chatbot", "all of the above", None),
+    Lesson("10", "Audit your own application", "any of the above", "audit", graded=False),
 )
 
 METADATA = {

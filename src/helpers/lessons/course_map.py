@@ -28,6 +28,8 @@ def _steps(lesson: Lesson) -> tuple[str, str]:
         return "planned", "planned"
     noted = progress.read(lesson.number)
     run = "✓ done" if "verdict" in noted else "○ to do"
+    if not lesson.graded:
+        return run, "your own"
     return run, "✓ solved" if "exercise" in noted else "○ to do"
 
 

@@ -75,7 +75,7 @@ def _heading(frame: Frame) -> tuple[str, str]:
 def _axis(span: float) -> list[str]:
     parts = [_text(_LEFT - 10, 242, "loop", anchor="end", fill=MUTED)]
     parts += [_text(_LEFT - 10, _TOP + 14, "server", anchor="end", fill=MUTED)]
-    step = _tick_step(span)
+    step = tick_step(span)
     for tick in range(int(span / step + 1e-6) + 1):
         x = _LEFT + (_RIGHT - _LEFT) * tick * step / span
         parts.append(f'<path d="M{x:.1f} {_TOP}V{_LOOP_FLOOR}" stroke="{FAINT}"/>')
@@ -83,7 +83,7 @@ def _axis(span: float) -> list[str]:
     return parts
 
 
-def _tick_step(span: float) -> float:
+def tick_step(span: float) -> float:
     """The round number of seconds that makes at most six steps."""
     size = 10.0 ** math.floor(math.log10(span / 6))
     return next(size * step for step in (1, 2, 5, 10) if size * step * 6 >= span)
@@ -103,24 +103,26 @@ def _lanes(lanes: Sequence[Lane], look: Look, scale: float) -> list[str]:
         )
         if slot - arrival > 0.5:
             queued.append(f"M{arrival:.1f} {y + height / 2:.1f}H{slot:.1f}")
-        waiting.append(_bar(slot, first, y, height))
-        generating.append(_bar(first, end, y, height))
-        ends.append(_end_mark(lane.fate, end, y + height / 2, min(max(height / 2, 2), 5)))
+        waiting.append(bar(slot, first, y, height))
+        generating.append(bar(first, end, y, height))
+        ends.append(end_mark(lane.fate, end, y + height / 2, min(max(height / 2, 2), 5)))
     return [
-        _path(queued, f'stroke="{look.color}" stroke-width="{min(1.2, height * 0.3):.1f}"'),
-        _path(waiting, f'fill="{look.light}"'),
-        _path(generating, f'fill="{look.color}"'),
-        _path(ends, f'fill="none" stroke="{INK}" stroke-width="1.3"'),
+        path(queued, f'stroke="{look.color}" stroke-width="{min(1.2, height * 0.3):.1f}"'),
+        path(waiting, f'fill="{look.light}"'),
+        path(generating, f'fill="{look.color}"'),
+        path(ends, f'fill="none" stroke="{INK}" stroke-width="1.3"'),
     ]
 
 
-def _bar(start: float, end: float, y: float, height: float) -> str:
+def bar(start: float, end: float, y: float, height: float) -> str:
+    """A filled bar as part of a path; nothing if it has no length."""
     if end <= start:
         return ""
     return f"M{start:.1f} {y:.1f}h{end - start:.1f}v{height:.1f}H{start:.1f}z"
 
 
-def _end_mark(fate: Fate, x: float, y: float, r: float) -> str:
+def end_mark(fate: Fate, x: float, y: float, r: float) -> str:
+    """How a request ended, as part of a path; nothing if it was answered."""
     d = 2 * r
     if fate == "refused":
         return f"M{x - r:.1f} {y - r:.1f}l{d:.1f} {d:.1f}m0 {-d:.1f}l{-d:.1f} {d:.1f}"
@@ -143,14 +145,14 @@ def _loop(stalls: Iterable[Stall], beats: Iterable[float], span: float) -> list[
         if share:
             height = max(share * depth, 3.0)
             top = _LOOP_FLOOR - height
-            blocked.append(_bar(_LEFT + i * width, _LEFT + (i + 1) * width, top, height))
+            blocked.append(bar(_LEFT + i * width, _LEFT + (i + 1) * width, top, height))
     scale = (_RIGHT - _LEFT) / span
     alive = thinned((beat for beat in beats if 0 <= beat <= span), span / _BINS)
     ticks = [f"M{_LEFT + beat * scale:.1f} {middle - 6:.1f}v12" for beat in alive]
     return [
         f'<path d="M{_LEFT} {_LOOP_FLOOR + 0.5}H{_RIGHT}" stroke="{MUTED}"/>',
-        _path(ticks, f'stroke="{INK}"'),
-        _path(blocked, f'fill="{BLOCKED}"'),
+        path(ticks, f'stroke="{INK}"'),
+        path(blocked, f'fill="{BLOCKED}"'),
     ]
 
 
@@ -220,12 +222,13 @@ def _legend_entries(frame: Frame) -> list[tuple[str, str]]:
     fates = {lane.fate for lane in frame.lanes}
     for fate, name in FATE_NAMES.items():
         if fate in fates:
-            mark = _end_mark(fate, 9, 0, 5)
-            entries.append((_path([mark], f'fill="none" stroke="{INK}" stroke-width="1.3"'), name))
+            mark = end_mark(fate, 9, 0, 5)
+            entries.append((path([mark], f'fill="none" stroke="{INK}" stroke-width="1.3"'), name))
     return entries
 
 
-def _path(pieces: Iterable[str], look: str) -> str:
+def path(pieces: Iterable[str], look: str) -> str:
+    """The pieces as one element; ``look`` is its attributes."""
     drawn = "".join(pieces)
     return f'<path d="{drawn}" {look}/>' if drawn else ""
 

@@ -41,7 +41,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def read_script(path: Path) -> Sequence[Rule]:
     """The rules in a file: a list, or a list called ``script``. Raises ValueError: one sentence."""
     try:
-        rules = _read_values(path, "a script", (".json", *_KINDS))
+        rules = read_values(path, "a script", (".json", *_KINDS))
         if isinstance(rules, dict) and rules.keys() == {"script"}:
             rules = rules["script"]
         return Settings(script=rules).script
@@ -51,7 +51,11 @@ def read_script(path: Path) -> Sequence[Rule]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read_values(path: Path, what: str, kinds: tuple[str, ...]) -> Any:
+def read_values(path: Path, what: str, kinds: tuple[str, ...]) -> Any:
+    """What a file holds, as plain values; ``kinds`` are endings of its name, such as ``.yaml``.
+
+    Raises ValueError, and RecursionError for JSON that is nested too deeply.
+    """
     kind = path.suffix.lower()
     if kind not in kinds:
         names = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
@@ -68,7 +72,7 @@ def _read_values(path: Path, what: str, kinds: tuple[str, ...]) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    config = _read_values(path, "a settings", _KINDS)
+    config = read_values(path, "a settings", _KINDS)
     if not isinstance(config, dict):
         raise ValueError("the file must hold settings by name, such as `profile: small`")
     for option, field in Limits.model_fields.items():

@@ -1,0 +1,1 @@
+"""Plain functions from what was recorded to a verdict with the numbers that prove it."""

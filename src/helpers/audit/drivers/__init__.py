@@ -1,0 +1,1 @@
+"""What uses an application while the provider plays a scenario."""

@@ -1,0 +1,122 @@
+"""Runs a program that calls the model by itself, once for each scenario."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+
+from helpers.audit.drivers.application import Application, end_all
+from helpers.audit.errors import AuditError
+from helpers.audit.provider import Provider
+from helpers.audit.recording import Recording, Visit
+from helpers.audit.scenarios import Scenario
+
+_START_SECONDS = 30.0
+# A program that calls the model again and again is ended then.
+_LONGEST = 120.0
+_POLL = 0.02
+# Runs of one scenario at the same time, where they need a processor.
+_AT_ONCE = 3
+
+HOW_TO_POINT = (
+    "point it at the audit by OPENAI_BASE_URL, ANTHROPIC_BASE_URL or AZURE_OPENAI_ENDPOINT, which "
+    "are set in its environment"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The command under audit."""
+
+    command: list[str]
+    deadline: float
+
+    def record(self, scenario: Scenario, provider: Provider) -> Recording:
+        """Run it once for each user of the scenario. Raises AuditError."""
+        started = perf_counter()
+        with provider.playing(scenario):
+            at_once = len(scenario.users) if scenario.waits else _AT_ONCE
+            with ThreadPoolExecutor(at_once) as pool:
+                try:
+                    visits = tuple(pool.map(lambda user: self._run(user, provider), scenario.users))
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    end_all()
+                    raise
+            ledger = provider.ledger()
+            calls = provider.calls(ledger)
+        return Recording(
+            scenario=scenario.name,
+            description=scenario.description,
+            ledger=ledger,
+            calls=calls,
+            visits=visits,
+            started=started,
+            ended=perf_counter(),
+            deadline=self.deadline,
+            is_program=True,
+            remark="; ".join(_exit(visit) for visit in visits if not visit.succeeded),
+        )
+
+    def _run(self, user: str, provider: Provider) -> Visit:
+        application = Application(self.command, provider.environment(user))
+        started = perf_counter()
+        try:
+            while (status := application.exit_status) is None and not self._is_late(
+                started, provider.last_call(user)
+            ):
+                time.sleep(_POLL)
+            ended = None if status is None else perf_counter()
+        finally:
+            application.kill()
+        return Visit(
+            user=user,
+            started=started,
+            ended=ended,
+            status=status,
+            succeeded=status == 0,
+            text=application.output,
+            errors=application.errors,
+            last_words=application.last_words,
+        )
+
+    def _is_late(self, started: float, last_call: float | None) -> bool:
+        now = perf_counter()
+        if last_call is None:
+            return now > started + _START_SECONDS
+        return now > last_call + self.deadline + 1 or now > started + max(
+            _LONGEST, 2 * self.deadline
+        )
+
+
+def check_steady(recording: Recording) -> None:
+    """Whether the program works while the provider is healthy. Raises AuditError if not."""
+    (visit,) = recording.visits
+    said = f" ({visit.last_words})" if visit.last_words else ""
+    if not recording.ledger.requests:
+        end = (
+            f"did not end within {recording.ended - visit.started:.0f} s"
+            if visit.status is None
+            else f"ended with status {visit.status}{said}"
+        )
+        raise AuditError(f"The program sent not one request and {end}: {HOW_TO_POINT}.")
+    if not recording.calls:
+        paths = ", ".join(sorted({r.path[:100] for r in recording.ledger.requests})[:3])
+        raise AuditError(f"The program asked no model: its requests were for {paths}.")
+    if visit.ended is None:
+        raise AuditError(
+            "The program did not end though every answer came at once: audit a service with "
+            "--start, --app and --chat."
+        )
+    if visit.status != 0:
+        raise AuditError(
+            f"The program ended with status {visit.status} though the provider was healthy{said}."
+        )
+
+
+def _exit(visit: Visit) -> str:
+    if visit.status is None:
+        return f"{visit.user}: killed, still running"
+    return f"{visit.user}: exit status {visit.status}"
