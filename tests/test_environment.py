@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import tomllib
 import venv
@@ -45,6 +46,20 @@ def test_the_lock_is_hashed_and_names_no_index() -> None:
 def test_the_build_backend_is_the_locked_one() -> None:
     required = _pyproject()["build-system"]["requires"]
     assert all(requirement in pins(LOCK.read_text()) for requirement in required)
+
+
+def test_the_readme_names_the_wheel_of_this_version() -> None:
+    named = set(re.findall(r"[\w.-]+\.whl", (ROOT / "README.md").read_text("utf-8")))
+    version = _pyproject()["project"]["version"]
+    assert named == {f"llm_antipatterns-{version}-py3-none-any.whl"}
+
+
+def test_without_an_extra_nothing_of_jupyter_is_required_and_nothing_is_capped() -> None:
+    project = _pyproject()["project"]
+    wanted = [Requirement(line) for line in project["dependencies"]]
+    assert not {each.name for each in wanted} & {"ipykernel", "ipython", "jupyterlab", "matplotlib"}
+    assert {one.operator for each in wanted for one in each.specifier} == {">="}
+    assert set(project["optional-dependencies"]) == {"course", "test", "dev"}
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import io
 import os
@@ -17,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from helpers.audit.command import audit
 from helpers.classroom.command import open_room
-from helpers.extras import what_to_install
+from helpers.extras import require_course, what_to_install
 from helpers.mock_llm.settings.faults import KINDS, Fault, parse_fault
 from helpers.mock_llm.settings.limits import Limits
 from helpers.mock_llm.settings.options import Options, wording_of
@@ -37,24 +36,22 @@ Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, 
 # Each command imports what it needs, so that `serve` and `--help` do not wait for Jupyter.
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
-def lab(
-    arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[FOLDER] [JUPYTERLAB'S OPTIONS]")
-    ] = None,
-) -> None:
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="[FOLDER] [JUPYTERLAB'S OPTIONS]",
+)
+def lab(context: typer.Context) -> None:
     """Open your copy of the course in JupyterLab, and make it first if it is missing.
 
-    Without FOLDER, it is the copy that contains the current directory, else llm-antipatterns-course
-    (in a clone: course).
+    Without FOLDER, it is the copy that contains the current directory, else
+    llm-antipatterns-course, in a clone course.
     """
-    if importlib.util.find_spec("jupyterlab") is None:
-        raise ModuleNotFoundError("No module named 'jupyterlab'", name="jupyterlab")
+    require_course()
     from helpers.lessons.course.delivery import init
     from helpers.lessons.environment import clean_environment, problems
     from helpers.lessons.kernel import jupyterlab_options
 
-    chosen, options = _lab_arguments(arguments or [])
+    chosen, options = _lab_arguments(context.args)
     folder, course = _course_folder(chosen), _packaged_course()
     there = (each for each in _paths(options) if each not in course.files)
     if missing := [each for each in there if not os.path.exists(folder / each)]:
@@ -63,7 +60,7 @@ def lab(
     delivered = _delivered(init, folder, course)
     if made:
         typer.echo(f"Your copy of the course is in {folder}.", err=True)
-    if any(each.fate == "older" for each in delivered):
+    if any(each.fate == "older" and each.name.endswith(".ipynb") for each in delivered):
         typer.echo("There are newer lessons: `llm-antipatterns update` brings them.", err=True)
     if problems():
         typer.echo(
@@ -86,17 +83,15 @@ def lab(
     raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
-def _lab_arguments(arguments: list[str]) -> tuple[Path | None, list[str]]:
+def _lab_arguments(arguments: list[str]) -> tuple[str | None, list[str]]:
     """The folder, which is the first argument that is neither an option nor its value, and the
     others, which are JupyterLab's."""
     paths = [each for each in _paths(arguments) if not each.endswith(".ipynb")]
     if not paths:
         return None, arguments
-    if not paths[0]:
-        _fail("FOLDER must not be empty.")
     others = list(arguments)
     others.remove(paths[0])
-    return Path(paths[0]), others
+    return paths[0], others
 
 
 def _paths(arguments: list[str]) -> list[str]:
@@ -111,12 +106,14 @@ def _paths(arguments: list[str]) -> list[str]:
 
 # JupyterLab's options without a value that people give most.
 _FLAGS = ("--no-browser", "--debug", "--allow-root")
-Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", show_default=False)]
+Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", show_default=False)]
 
 
 @app.command()
 def init(folder: Folder = None) -> None:
-    """Make your copy of the course, in FOLDER or in llm-antipatterns-course (in a clone: course).
+    """Make your copy of the course.
+
+    Without FOLDER, it is the folder llm-antipatterns-course, in a clone course.
 
     What is already in the folder stays as it is. `llm-antipatterns update` brings newer lessons.
     """
@@ -140,12 +137,12 @@ def update() -> None:
         typer.echo(each)
 
 
-def _course_folder(chosen: Path | None) -> Path:
+def _course_folder(chosen: str | None) -> Path:
     from helpers.lessons.course.folder import course_folder
 
     if chosen is None:
         return course_folder()
-    if str(chosen) == "":
+    if not chosen:
         _fail("FOLDER must not be empty.")
     return Path.cwd() / chosen
 
@@ -182,6 +179,7 @@ def run(number: Number) -> None:
     It is the notebook in your copy of the course; without a copy, the lesson as it comes. The exit
     status is 0 only if the verdict holds.
     """
+    require_course()
     from nbclient.exceptions import CellExecutionError
 
     from helpers.lessons import notebook
@@ -367,7 +365,7 @@ def _in_the_course(file: Path) -> Path:
     from helpers.lessons.course.folder import course_folder
 
     there = course_folder() / file
-    return there if there.is_file() and not os.path.lexists(file) else file
+    return there if os.path.isfile(there) and not os.path.lexists(file) else file
 
 
 def _look_at(file: Path) -> None:

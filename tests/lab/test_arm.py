@@ -1,6 +1,7 @@
 """An arm runs in a process of its own; what it does comes back."""
 
 import asyncio
+import marshal
 import os
 import signal
 import threading
@@ -8,9 +9,11 @@ import time
 from collections.abc import Coroutine
 from itertools import pairwise
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import anyio
+import cloudpickle
 import httpx
 import psutil
 import pytest
@@ -108,6 +111,22 @@ def test_what_the_arm_raises_comes_back_with_its_line() -> None:
     assert "no such turn" in failure.traceback
     assert failure.stack[-1] == failure.where
     assert caught.value.run.outcome == "raised"
+
+
+def test_lines_keep_their_file_s_name_whatever_cloudpickle_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From 3.1.3 on it drops the names."""
+
+    def drop(code: CodeType) -> Any:
+        return marshal.loads, (marshal.dumps(code.replace(co_filename="<dynamic-code>")),)
+
+    async def by_value() -> None:
+        raise LookupError
+
+    monkeypatch.setitem(cloudpickle.Pickler.dispatch_table, CodeType, drop)
+    with pytest.raises(ArmError, match=r"^by_value raised LookupError at test_arm\.py, line"):
+        in_loop(run_arm(by_value, None))
 
 
 @pytest.mark.parametrize("arm", [hangs, waits_forever, hangs_without_a_loop])

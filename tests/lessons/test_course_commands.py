@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import nbformat
 import pytest
 
 from helpers.lessons.catalogue import lesson, notebooks_folder
+from tests.jupyterlab import first_page
 from tests.obstacles import permissions_count
 
 MANIFEST = ".llm-antipatterns.json"
@@ -111,6 +111,21 @@ def test_update_says_one_line_for_each_file(here: Path, place: str) -> None:
     assert said.pop("README.md") == "updated"
     assert said.pop(f"{STEM}.ipynb") == "yours stays"
     assert set(said.values()) == {"up to date"}
+
+
+def test_updates_at_the_same_time_do_not_disturb_each_other(here: Path) -> None:
+    folder = here / COURSE
+    (folder / MANIFEST).unlink()
+    for file in folder.glob("*.ipynb"):
+        file.write_bytes(b"mine")
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: call(here, "update"), range(4)))
+    assert [each.returncode for each in done] == [0] * 4, [each.stderr for each in done]
+    notebooks = {file.name: file.read_bytes() for file in folder.glob("*.ipynb")}
+    mine = {name for name in notebooks if ".new." not in name}
+    assert {notebooks[name] for name in mine} == {b"mine"}
+    assert set(notebooks) - mine == {name.replace(".ipynb", ".new.ipynb") for name in mine}
+    assert list(folder.glob(".llm-antipatterns-*")) == []
 
 
 def test_an_update_that_cannot_write_is_one_sentence_and_changes_nothing(here: Path) -> None:
@@ -214,14 +229,9 @@ def test_lab_serves_the_first_page(clone: Path, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "helpers.cli", "lab", "--no-browser", "--port=0"]
         lab = subprocess.Popen(command, cwd=clone, stdout=out, stderr=out, env=environment)
     try:
-        found, deadline = None, time.monotonic() + 60
-        while found is None and time.monotonic() < deadline and lab.poll() is None:
-            found = re.search(
-                r"http://\S+/lab/tree/00_start_here.ipynb\?token=\w+", log.read_text()
-            )
-            time.sleep(0.1)
-        assert found, log.read_text()
-        with urllib.request.urlopen(found.group(), timeout=30) as page:  # noqa: S310
+        address = first_page(log, lab)
+        assert "/lab/tree/00_start_here.ipynb?" in address
+        with urllib.request.urlopen(address, timeout=30) as page:  # noqa: S310
             assert page.status == 200
         assert mine.read_text() == "precious"
         copies = sorted(file.name for file in mine.parent.glob("*.ipynb"))

@@ -13,7 +13,7 @@ import pytest
 from helpers.lessons.catalogue import lesson, notebooks_folder
 from tests.obstacles import full_disk, permissions_count
 
-SOURCE = lesson("01").source
+NOTEBOOK = lesson("01").notebook
 STEM = lesson("01").stem
 RESET = "from helpers.cli import main; main()"
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     """The learner's copy of a course of one lesson, with nothing in it yet."""
     source = tmp_path / "notebooks" / "source"
     source.mkdir(parents=True)
-    shutil.copy(SOURCE, source)
+    shutil.copy(NOTEBOOK, source.parent)
     folder = tmp_path / "course"
     folder.mkdir()
     # The package finds the notebooks next to itself.
@@ -94,10 +94,10 @@ def test_a_deleted_notebook_is_made_again(folder: Path) -> None:
     assert kept(folder) == []
 
 
-def test_without_a_source_the_notebook_stays(folder: Path) -> None:
+def test_without_the_packaged_notebook_the_learner_s_stays(folder: Path) -> None:
     write(folder, "precious")
-    (folder.parent / "notebooks" / "source" / SOURCE.name).unlink()
-    assert_refused(folder, reset(folder), SOURCE.name)
+    (folder.parent / "notebooks" / NOTEBOOK.name).unlink()
+    assert_refused(folder, reset(folder), NOTEBOOK.name)
 
 
 def test_in_a_read_only_folder_the_notebook_stays(folder: Path) -> None:

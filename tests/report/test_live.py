@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from helpers.lab.run import Block, Run, Snapshot, Stall, Where
-from helpers.report import LiveView, live, outputs
+from helpers.report import LiveView, live
 from helpers.report.frame import stalled_shares
 from helpers.report.palette import BLOCKED
 from tests.report.makers import LINE, busy, concurrent, flaky, hung, limited, raised, serial
@@ -286,8 +286,8 @@ def test_a_notebook_gets_one_output_that_is_replaced(
     class Shell:
         kernel = object()
 
-    monkeypatch.setattr(outputs, "get_ipython", Shell)
-    monkeypatch.setattr(outputs, "display", display)
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", Shell)
+    monkeypatch.setattr("IPython.display.display", display)
     view = LiveView("wrong", 20.0)
     view.update(Snapshot(0.3))
     clock.now += 1

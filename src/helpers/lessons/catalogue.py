@@ -50,6 +50,12 @@ LESSONS = (
     Lesson("10", "Audit your own application", "any of the above", "audit", graded=False),
 )
 
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+"""Of every lesson's notebook as it comes."""
+
 
 def lesson(number: str | int) -> Lesson:
     """The lesson with this number.

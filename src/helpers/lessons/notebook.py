@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import jupytext
 import nbformat
 
-from helpers.lessons.catalogue import LESSONS, START, Lesson, lesson
+from helpers.lessons.catalogue import LESSONS, METADATA, START, Lesson, lesson
 from helpers.lessons.kernel import run_cells
 
 Notebook: TypeAlias = Any
@@ -26,11 +26,6 @@ for _name in [name for name in globals() if not name.startswith("_")]:
     del globals()[_name]
 globals().update({k: v for k, v in _after_the_core.items() if not k.startswith("_")})
 """
-METADATA = {
-    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
-"""Of every lesson's notebook as it comes."""
 
 
 def read_source(lesson: Lesson) -> Notebook:

@@ -11,8 +11,8 @@ from typing import Any
 
 from packaging.version import Version
 
+from helpers.lessons.catalogue import METADATA
 from helpers.lessons.course.folder import MANIFEST
-from helpers.lessons.notebook import METADATA
 
 # What reading JSON of another form raises.
 _DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import nbformat
-
-from helpers.lessons import notebook
-from helpers.lessons.catalogue import LESSONS, START, Lesson
+from helpers.lessons.catalogue import LESSONS, METADATA, START, Lesson
+from helpers.lessons.course.manifest import notebook_bytes
 
 _FILES = Path(__file__).parent / "files"
 
@@ -36,8 +34,13 @@ def packaged_course() -> Course:
 
 
 def delivered(lesson: Lesson) -> bytes:
-    """A lesson's notebook as a learner gets it. Raises `OSError`."""
-    return f"{nbformat.writes(notebook.read_source(lesson)).strip()}\n".encode()
+    """A lesson's notebook as a learner gets it: without outputs. Raises `OSError`."""
+    # Not by nbformat: its import takes longer than all the rest.
+    notebook = json.loads(lesson.notebook.read_bytes())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    return notebook_bytes(notebook | {"metadata": METADATA})
 
 
 def _settings() -> bytes:
