@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_LIMIT_OF = {"/chat/completions": "max_completion_tokens", "/responses": "max_output_tokens"}
 _STORED = ("previous_response_id", "conversation")
 _MARKER = re.compile(r"\blap-([a-z]+-\d+)-(\d+)\b", re.IGNORECASE)
 
@@ -58,9 +59,8 @@ def read_prompt(body: bytes) -> Prompt | None:
 def with_limit(body: bytes, path: str, tokens: int) -> bytes:
     """The body with another limit of the answer."""
     sent = json.loads(body)
-    name = next((name for name in _LIMITS if name in sent), None)
-    if name is None:
-        name = "max_output_tokens" if path.endswith("/responses") else "max_tokens"
+    usual = next((name for end, name in _LIMIT_OF.items() if path.endswith(end)), "max_tokens")
+    name = next((name for name in _LIMITS if name in sent), usual)
     return json.dumps({**sent, name: tokens}).encode()
 
 

@@ -84,7 +84,9 @@ def prompt(history: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def new_client() -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(timeout=2.5, max_retries=0 if "drip" in MISTAKES else 2)
+    # A hung call must end before the deadline; an orphan must not outlive a provider's fall.
+    retries = 0 if {"drip", "orphans"} & MISTAKES else 2
+    return openai.AsyncOpenAI(timeout=2.5, max_retries=retries)
 
 
 class Model:

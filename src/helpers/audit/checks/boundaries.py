@@ -23,7 +23,7 @@ _ORPHAN_SECONDS = 0.3
 
 
 def _whole(recording: Recording, kind: str, fault: str, what: str) -> Finding:
-    calls = [c for c in recording.of_user(kind) if not fault or c.request.fault == fault]
+    calls = [c for c in recording.of_user(kind) if _is_hit(c, fault)]
     if not calls:
         return not_seen(f"No request arrived whose answer could be {what}.")
     (visit,), (control,) = recording.visits_of(kind), recording.visits_of("whole")
@@ -54,6 +54,11 @@ def _whole(recording: Recording, kind: str, fault: str, what: str) -> Finding:
         "nothing that says so.",
         **counted,
     )
+
+
+def _is_hit(call: Call, fault: str) -> bool:
+    """Whether the request met the fault; without one, whether it got an answer."""
+    return call.request.fault == fault if fault else call.request.status == 200
 
 
 cut = partial(_whole, kind="cut", fault="cut", what="cut off")

@@ -124,7 +124,7 @@ class Application:
     def stop(self) -> None:
         """Ask it to end, and kill what is left 3 s later."""
         if self.exit_status is None:
-            self._signal_group(signal.SIGTERM)
+            self._signal_group("SIGTERM")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(_POLITE_SECONDS)
         self.kill()
@@ -132,7 +132,7 @@ class Application:
     def kill(self) -> None:
         """As a crash would: without a chance to save anything."""
         for _ in range(100):  # a process may fork while it is looked for
-            self._signal_group(signal.SIGKILL)
+            self._signal_group("SIGKILL")
             tagged = self._tagged()
             for pid in tagged:
                 with contextlib.suppress(OSError):
@@ -145,12 +145,12 @@ class Application:
         self._errors.close()
         _running.discard(self)
 
-    def _signal_group(self, number: signal.Signals) -> None:
+    def _signal_group(self, name: str) -> None:
         with contextlib.suppress(OSError):
             if hasattr(os, "killpg"):
-                os.killpg(self.process.pid, number)
-            else:
-                self.process.send_signal(number)
+                os.killpg(self.process.pid, getattr(signal, name))
+            else:  # Windows has neither groups nor these signals
+                self.process.kill()
 
     def _tagged(self) -> list[int]:
         """Processes that it started and that still run, also those that left its group (Linux)."""
