@@ -40,7 +40,7 @@ def scan(
         else:
             typer.echo(text, nl=False)
     except OSError as error:
-        _fail(f"{error.filename or repr('')}: {error.strerror or error}.")
+        _fail(f"{str(error.filename or repr(''))[:200]}: {error.strerror or error}.")
     except (EngineError, ValueError) as error:
         _fail(str(error))
     notes = report.notes if report.files else (*report.notes, "There is no Python or Rust file.")
