@@ -2,12 +2,12 @@
 import OpenAI from "openai";
 
 const wrong = process.argv[2] === "wrong";
-const client = new OpenAI({ timeout: wrong ? 600_000 : 1_000 });
+const client = new OpenAI({ timeout: wrong ? 600_000 : 2_500 });
 const texts = [1, 2, 3, 4, 5, 6].map((number) => `text ${number}`);
 
 async function ask(text) {
   const limit = wrong ? {} : { max_completion_tokens: 300 };
-  const signal = wrong ? undefined : AbortSignal.timeout(4_000);
+  const signal = wrong ? undefined : AbortSignal.timeout(4_500);
   const reply = await client.chat.completions.create(
     { model: "gpt-4o-mini", messages: [{ role: "user", content: `Summarize: ${text}` }], ...limit },
     { signal },

@@ -282,10 +282,11 @@ async def _events(messages: list[dict[str, str]]) -> AsyncIterator[str]:
     if "leave" in MISTAKES:
         texts = _from_a_task(texts)
     try:
-        async for text in texts:
-            yield f"data: {json.dumps({'text': text})}\n\n"
+        async with asyncio.timeout(5.0):
+            async for text in texts:
+                yield f"data: {json.dumps({'text': text})}\n\n"
         yield "data: [DONE]\n\n"
-    except (openai.APIError, httpx2.HTTPError, ValueError) as error:
+    except (openai.APIError, httpx2.HTTPError, ValueError, TimeoutError) as error:
         yield f"event: error\ndata: {json.dumps({'message': str(error)})}\n\n"
 
 

@@ -31,7 +31,11 @@ def _whole(recording: Recording, kind: str, fault: str, what: str) -> Finding:
     if visit.ended is None:
         return not_seen(f"After an answer that was {what} there was none before the deadline.")
     if not visit.succeeded:
-        how = "an answer that broke off" if visit.broken_off else said
+        how = said
+        if visit.broken_off:
+            how = "an answer that broke off"
+        elif not recording.is_program and (visit.status or 0) < 400:
+            how = "an error in place of its end"
         return found(True, f"After an answer that was {what} the user got {how}.")
     if len(words_in(control.answer or control.text)) < _ALL:
         return not_seen(
@@ -101,7 +105,9 @@ def _without_words(text: str) -> str:
 
 def siblings(recording: Recording) -> Finding:
     family = attempts(recording.of_user("family"))
-    if len(family) < 3 or not all(visit.succeeded for visit in recording.visits_of("family")):
+    if not all(visit.succeeded for visit in recording.visits_of("family")):
+        return not_seen("One use of the application fails though every call is answered.")
+    if len(family) < 3:
         return not_seen(
             f"One use of the application makes {plural(len(family), 'call')} that succeed: it "
             "takes three to lose others to one failure.",

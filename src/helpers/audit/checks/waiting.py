@@ -43,8 +43,8 @@ def _within_the_deadline(recording: Recording, kind: str, what: str) -> Finding:
     was = "was" if len(hit) == 1 else "were"
     return found(
         True,
-        f"{plural(len(hit), 'request')} {was} {what}; the last {who} had an answer "
-        f"or an error after {max(waits):.1f} s.",
+        f"{plural(len(hit), 'request')} {was} {what}; none was open for more "
+        f"than {max(lengths):.1f} s, and the last {who} ended after {max(waits):.1f} s.",
         **counted,
         longest_wait_seconds=round(max(waits), 2),
     )
