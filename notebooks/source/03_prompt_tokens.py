@@ -339,7 +339,21 @@ lines(points, x="turn", y="full-price tokens", caption=f"All 64 turns: {total}."
 
 # %% [markdown]
 # A **sliding window** drops the oldest messages in each turn. Its prompt begins differently each time, so the cache finds nothing. A window that drops eight messages at once keeps its beginning for a while.
-# Change the 8 to 20. Is that cheaper still, and what does the model forget?
+#
+# **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (with long messages, `window` above loses it), at least a third of the budget is used, and the same history always gives the same prompt. The check counts what a server takes from its cache in two conversations.
+
+
+# %% tags=["exercise-b"]
+def build_in_steps(system, history, budget):
+    prompt = [{"role": "system", "content": system}, *history]
+    while count_prompt_tokens(prompt) > budget:
+        del prompt[1]
+    return prompt
+
+
+# %% tags=["nbval-check-output"]
+await check("03b", build_in_steps)
+hints("03b")
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it

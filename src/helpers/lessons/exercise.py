@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeGuard
 
 from helpers.lab import ArmError, Failure, Run
 from helpers.lessons import progress
-from helpers.lessons.catalogue import lesson
+from helpers.lessons.catalogue import Lesson, lesson
 from helpers.lessons.exercises.solution import UngradableError, load, make_sendable
 
 Solution: TypeAlias = Callable[..., Any]
@@ -43,12 +43,39 @@ class Exercise:
     """Why the solution is right; shown above it, and printed when the exercise is solved."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Which exercise: most lessons have one, lesson 03 has a part b as well."""
+
+    lesson: Lesson
+    part: str
+
+    @classmethod
+    def of(cls, number: str | int) -> _Key:
+        """Of "03" or "03b". Raises `ValueError` if there is no such lesson."""
+        text = str(number)
+        part = text[-1:] if text[:-1].isdigit() and text[-1:].isalpha() else ""
+        return cls(lesson(text.removesuffix(part)), part)
+
+    def __str__(self) -> str:
+        return f"{self.lesson.number}{self.part}"
+
+    @property
+    def solution(self) -> Path:
+        return self.lesson.solution.with_name(f"{self}_{self.lesson.name}.py")
+
+    @property
+    def note(self) -> str:
+        """Under which its progress is kept."""
+        return f"exercise {self.part}" if self.part else "exercise"
+
+
 def exercise(number: str | int) -> Exercise:
-    """The exercise of a lesson. Raises `ValueError` if there is none."""
-    found = lesson(number)
-    name = f"helpers.lessons.exercises.exercise_{found.number}"
+    """The exercise of a lesson, or "03b", a part of it. Raises `ValueError` if there is none."""
+    key = _Key.of(number)
+    name = f"helpers.lessons.exercises.exercise_{key}"
     if importlib.util.find_spec(name) is None:
-        raise ValueError(f"Lesson {found.number} has no exercise.")
+        raise ValueError(f"Lesson {key.lesson.number} has no exercise {key.part}".rstrip() + ".")
     exercise: Exercise = importlib.import_module(name).EXERCISE
     return exercise
 
@@ -80,7 +107,8 @@ def announce(number: str | int, criteria: list[Criterion], next_step: str) -> bo
     print(*criteria, sep="\n")
     solved = all(criterion.met for criterion in criteria)
     if solved:
-        progress.note_now(lesson(number).number, "exercise")
+        key = _Key.of(number)
+        progress.note_now(key.lesson.number, key.note)
     print(_solved(number) if solved else f"Not yet. {next_step}")
     return solved
 
@@ -91,7 +119,7 @@ def _solved(number: str | int) -> str:
 
 
 def _solution_file(number: str | int) -> str:
-    return f"notebooks/solutions/{lesson(number).solution.name}"
+    return f"notebooks/solutions/{_Key.of(number).solution.name}"
 
 
 def load_solution(number: str | int, file: Path) -> Solution:
@@ -132,19 +160,19 @@ class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
     """Three hints and a solution, each behind a click."""
 
     def __init__(self, number: str | int) -> None:
-        self._number = lesson(number).number
+        self._key = _Key.of(number)
         self._hints = exercise(number).hints
         self._explanation = exercise(number).explanation
 
     def _repr_html_(self) -> str:
         folds = [_fold(f"Hint {i}", _marked_up(hint)) for i, hint in enumerate(self._hints, 1)]
-        solution = html.escape(lesson(self._number).solution.read_text("utf-8"))
+        solution = html.escape(self._key.solution.read_text("utf-8"))
         answer = f"{_marked_up(self._explanation)}<pre>{solution}</pre>"
         return "".join([*folds, _fold("A solution", answer)])
 
     def __repr__(self) -> str:
         lines = [f"Hint {i}: {hint}" for i, hint in enumerate(self._hints, 1)]
-        return "\n".join([*lines, f"A solution: {_solution_file(self._number)}"])
+        return "\n".join([*lines, f"A solution: {_solution_file(str(self._key))}"])
 
 
 def _marked_up(hint: str) -> str:
