@@ -49,7 +49,7 @@ def body(question):
 
 
 def text(reply):
-    return reply.json()["choices"][0]["message"]["content"]
+    return reply.raise_for_status().json()["choices"][0]["message"]["content"]
 
 
 # %% [markdown]
@@ -64,13 +64,13 @@ def text(reply):
 async def wrong(url, questions):
     async def ask(question):
         reply = httpx.post(f"{url}/chat/completions", json=body(question), timeout=30)
-        answers.append(text(reply))
+        answers[question] = text(reply)
 
-    answers = []
+    answers = {}
     async with anyio.create_task_group() as tasks:
         for question in questions:
             tasks.start_soon(ask, question)
-    return answers
+    return [answers[question] for question in questions]
 
 
 # %% [markdown]
@@ -116,13 +116,13 @@ print("what it did there:          ", "waiting" if wrong_run.culprits[0].waiting
 async def right(url, questions):
     async def ask(question):
         reply = await client.post(f"{url}/chat/completions", json=body(question))
-        answers.append(text(reply))
+        answers[question] = text(reply)
 
-    answers = []
+    answers = {}
     async with httpx.AsyncClient(timeout=30) as client, anyio.create_task_group() as tasks:
         for question in questions:
             tasks.start_soon(ask, question)
-    return answers
+    return [answers[question] for question in questions]
 
 
 # %% [markdown]
@@ -540,7 +540,7 @@ for name in routes:
 # | asyncio | anyio, as in this lesson |
 # |---|---|
 # | `asyncio.TaskGroup()`, `tasks.create_task(ask(q))` | `anyio.create_task_group()`, `tasks.start_soon(ask, q)` |
-# | `await asyncio.gather(ask(1), ask(2))` | a task group that appends to a list |
+# | `await asyncio.gather(ask(1), ask(2))` | a task group, and a dict for the answers |
 # | `await asyncio.to_thread(f, x)` | `await anyio.to_thread.run_sync(f, x)` |
 # | `asyncio.Semaphore(8)` | `anyio.Semaphore(8)` |
 # | `async with asyncio.timeout(30)` | `with anyio.fail_after(30)` |

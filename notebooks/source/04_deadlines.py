@@ -53,13 +53,17 @@ def body(question):
     return {"model": "gpt-5-mini", "messages": [{"role": "user", "content": question}]}
 
 
+def text(reply):
+    return reply.raise_for_status().json()["choices"][0]["message"]["content"]
+
+
 # %%
 async def wrong(url, questions):
     async def ask(question):
         reply = await client.post(f"{url}/chat/completions", json=body(question))
-        answers.append(reply.json()["choices"][0]["message"]["content"])
+        answers[question] = text(reply)
 
-    answers, failed = [], []
+    answers, failed = {}, {}
     async with (
         httpx.AsyncClient(timeout=None, limits=POOL) as client,
         anyio.create_task_group() as tasks,
@@ -124,7 +128,7 @@ async def call(client, url, question, limit):
         waited = anyio.current_time() - start
         cause = f"{type(late).__name__} after {waited:.1f} s (deadline {limit:.1f} s)"
         raise NoAnswerError(f"gpt-5-mini gave no answer: {cause}") from late
-    return reply.json()["choices"][0]["message"]["content"]
+    return text(reply)
 
 
 # %%
@@ -132,11 +136,11 @@ async def right(url, questions):
     async def ask(question):
         async with turn:
             try:
-                answers.append(await call(client, url, question, limit=30 / SCALE))
+                answers[question] = await call(client, url, question, limit=30 / SCALE)
             except NoAnswerError as error:
-                failed.append(str(error))
+                failed[question] = str(error)
 
-    answers, failed = [], []
+    answers, failed = {}, {}
     turn = anyio.CapacityLimiter(4)  # as many as the pool has connections
     timeout = httpx.Timeout(20 / SCALE, connect=10 / SCALE)
     async with (
@@ -178,7 +182,7 @@ table(comparison, dict(numbers) | {"how it ended": attrgetter("outcome")}, stand
 from helpers import equals, verdict
 
 w, r = comparison["wrong"], comparison["right"]
-answers, failed = r.result or ([], [])
+answers, failed = r.result or ({}, {})
 verdict(
     "04",
     equals("requests still open, wrong", w.still_open, 4),
@@ -275,6 +279,11 @@ def wasted(run, hung):
     return sum(each.client_left - each.arrival for each in left) * SCALE / len(run.requests)
 
 
+def abandoned(run):
+    """Answers that would have come."""
+    return sum(each.client_left is not None and each.fault != "hang" for each in run.requests)
+
+
 # %%
 async def vary(share, tail):
     draws = numpy.random.default_rng(4).lognormal(math.log(240), tail, 40)
@@ -290,9 +299,8 @@ async def vary(share, tail):
     both = [(x, y + more) for (x, y), (_, more) in zip(healthy, hung, strict=True)]
     best = min(both, key=lambda point: point[1])[0]
     waits = {"for answers thrown away": healthy, "for calls that hang": hung, "both": both}
-    left = [each for each in runs[f"{best} s"].requests if each.client_left]
-    lost = sum(each.fault != "hang" for each in left)
-    caption = f"Least is wasted at {best} s, where {lost} of 40 answers are thrown away."
+    lost = ", ".join(f"{abandoned(runs[arm])} at {arm}" for arm in deadlines)
+    caption = f"The least is wasted at {best} s. Answers thrown away, of 40 calls: {lost}."
     return lines(waits, x="deadline (s)", y="wasted per call (s)", caption=caption)
 
 
@@ -303,7 +311,7 @@ await vary(share=0.1, tail=0.8)
 WhatIf(vary, share=(0.0, 0.5, 0.1), tail=(0.2, 1.2, 0.8))
 
 # %% [markdown]
-# Find a tail and a share for which 40 s is better than 20 s. In production, take the deadline from your own **tail latency** (the least waste is not the best deadline, as a lost answer costs more than the seconds spent on it): above the slowest answers that you still want (the 99th percentile, say) and below the patience of your users.
+# Find a tail and a share for which 40 s is better than 20 s. In production, take the deadline from your own **tail latency** (the least waste is not the best deadline: see how many answers it throws away): above the slowest answers that you still want (the 99th percentile, say) and below the patience of your users.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Is a read timeout enough?

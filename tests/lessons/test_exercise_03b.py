@@ -213,10 +213,9 @@ def build_in_steps(system, history, budget):
         "missing",
     ),
     "cuts too early": (
-        wrapped("    return built(system, history, max(0.8 * budget, 900))").replace(
-            "return built(system, history, max(0.8 * budget, 900))",
-            "tight = 'Monday' in history[0]['content'][150:1200] and len(history[0]['content']) > 900\n"
-            "    return built(system, history, budget if tight else 0.8 * budget)",
+        wrapped(
+            "    is_long = len(history[0]['content']) > 900\n"
+            "    return built(system, history, budget if is_long else 0.8 * budget)"
         ),
         ALL,
         "were kept",

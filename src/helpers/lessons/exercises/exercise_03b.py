@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import httpx
+import tiktoken.registry
 
 from helpers.lab import Run, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 from helpers.mock_llm import MockLLM
-from helpers.mock_llm.tokens import count_prompt_tokens
+from helpers.mock_llm.tokens import count_prompt_tokens, encoding
 
 _Message: TypeAlias = dict[str, Any]
 
+# As `tiktoken.get_encoding` would else download the vocabulary, which the package has.
+tiktoken.registry.ENCODINGS.setdefault("o200k_base", encoding())
 _SYSTEM = "You are the help desk of a parcel service. Answer briefly."
 _FIRST: _Message = {"role": "system", "content": _SYSTEM}
 _TURNS = 20

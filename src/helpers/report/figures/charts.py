@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -270,8 +271,11 @@ def _name_lines(axes: Axes, series: Mapping[str, Points], marks: Mapping[str, fl
     texts = [wrapped(name, _NAME) for _, name, _ in ends]
     wanted = [float(to_panel(point)[1]) for point, _, _ in ends]
     middles = _apart(wanted, [height_of(text) / _PANEL for text in texts])
+    # Where two lines end in one point, leaders from it to both names would say nothing.
+    shared = Counter(point for point, _, look in ends if look)
     for (point, _, look), text, y in zip(ends, texts, middles, strict=True):
-        axes.annotate("", point, (1.03, y), textcoords="axes fraction", arrowprops=_LEADER)
+        if shared[point] < 2:
+            axes.annotate("", point, (1.03, y), textcoords="axes fraction", arrowprops=_LEADER)
         axes.text(1.05, y, text, transform=axes.transAxes, va="center")
         if look:
             place: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False, "zorder": 3}
