@@ -351,7 +351,7 @@ lines(points, x="turn", y="full-price tokens", caption=f"All 64 turns: {total}."
 # %% [markdown]
 # A **sliding window** drops the oldest messages in each turn. Its prompt begins differently each time, so the cache finds nothing. A window that drops eight messages at once keeps its beginning for a while.
 #
-# **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (with long messages, `window` above loses it), at least a third of the budget is used, and the same history always gives the same prompt. The check counts what a server takes from its cache in two conversations.
+# **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (with long messages, `window` above loses it), at least a third of the budget is used, and the same history always gives the same prompt. The check counts what a server takes from its cache in two conversations: once messages have to go, half of the tokens.
 
 
 # %% tags=["exercise-b"]

@@ -279,11 +279,6 @@ def wasted(run, hung):
     return sum(each.client_left - each.arrival for each in left) * SCALE / len(run.requests)
 
 
-def abandoned(run):
-    """Answers that would have come."""
-    return sum(each.client_left is not None and each.fault != "hang" for each in run.requests)
-
-
 # %%
 async def vary(share, tail):
     draws = numpy.random.default_rng(4).lognormal(math.log(240), tail, 40)
@@ -299,8 +294,8 @@ async def vary(share, tail):
     both = [(x, y + more) for (x, y), (_, more) in zip(healthy, hung, strict=True)]
     best = min(both, key=lambda point: point[1])[0]
     waits = {"for answers thrown away": healthy, "for calls that hang": hung, "both": both}
-    lost = ", ".join(f"{abandoned(runs[arm])} at {arm}" for arm in deadlines)
-    caption = f"The least is wasted at {best} s. Answers thrown away, of 40 calls: {lost}."
+    came = ", ".join(f"{runs[arm].answered} at {arm}" for arm in deadlines)
+    caption = f"The least is wasted at {best} s. Answers to the 40 calls: {came}."
     return lines(waits, x="deadline (s)", y="wasted per call (s)", caption=caption)
 
 
@@ -311,7 +306,7 @@ await vary(share=0.1, tail=0.8)
 WhatIf(vary, share=(0.0, 0.5, 0.1), tail=(0.2, 1.2, 0.8))
 
 # %% [markdown]
-# Find a tail and a share for which 40 s is better than 20 s. In production, take the deadline from your own **tail latency** (the least waste is not the best deadline: see how many answers it throws away): above the slowest answers that you still want (the 99th percentile, say) and below the patience of your users.
+# Find a tail and a share for which 40 s is better than 20 s. In production, take the deadline from your own **tail latency** (the least waste is not the best deadline: see how many answers are left): above the slowest answers that you still want (the 99th percentile, say) and below the patience of your users.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Is a read timeout enough?

@@ -25,12 +25,12 @@ _TURNS = 20
 _QUESTION = "My parcel should have been here on Monday, and nobody can say where it is. " * 4
 _ANSWER = 120  # tokens
 # Of the turns in which something has to go. A window that slides in each turn reaches 0, one that
-# is cut in steps of eight messages two thirds.
+# is cut in steps of eight messages three fifths.
 _SHARE = 0.5
 # Of the budget: what a prompt keeps at least when messages had to go.
 _LEAST = 1 / 3
-# Eight and twelve turns fit.
-_BUDGETS = (1_700, 2_500)
+# Ten and fourteen turns fit.
+_BUDGETS = (2_300, 3_000)
 
 
 @dataclass(frozen=True, slots=True)
