@@ -21,7 +21,7 @@
 # - order a prompt so that the provider's cache can be used
 # - keep a prompt within a budget
 #
-# **Prerequisites.** Lists of chat messages. Lesson 01 helps. **Time.** 25 minutes for the core, 50 with everything in *Going deeper*.
+# **Prerequisites.** Lists of chat messages. Lesson 01 helps. **Time.** 25 minutes for the core, 60 with everything in *Going deeper*.
 #
 # ## The incident
 #
@@ -396,6 +396,8 @@ for build_prompt in (wrong_prompt, right_prompt):
 # %% [markdown]
 # In production, log two numbers of each call's `usage`: prompt tokens, and the share of them that was cached. A share of 0 on a prompt that hardly changes is a bug. One team found theirs like that
 # ([goruck/home-generative-agent#617](https://github.com/goruck/home-generative-agent/issues/617)). Lower the budget to 16,000: which test fails first now?
+#
+# <details><summary>Answer</summary>test_budget, for both prompts.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK

@@ -349,6 +349,8 @@ print("calls never sent:", never_sent(read_run))
 
 # %% [markdown]
 # The calls that drip are never silent for 20 s. Each keeps a connection, and the fourth fills the pool. It only takes longer. (The server sees a closed connection a moment late, so it may count a fifth request in flight.) Change `pool=None` to `pool=20 / SCALE`: which error do the waiting calls get?
+#
+# <details><summary>Answer</summary><code>httpx.PoolTimeout</code>, without having been sent.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if the answer is streamed?
@@ -531,6 +533,8 @@ print(visited.result)
 
 # %% [markdown]
 # Raise the limit in `ask` to 40 s, above the read timeout. Which of the two requests in trouble is ended earlier, the one that hangs or the one that drips?
+#
+# <details><summary>Answer</summary>The one that hangs: a read timeout notices silence, not a drip.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust

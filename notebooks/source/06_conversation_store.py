@@ -364,6 +364,8 @@ print("BEGIN, read, somebody else writes, write:", await read_then_write("BEGIN"
 
 # %% [markdown]
 # Call it with `"BEGIN IMMEDIATE"`. The message is the same: which of the two connections gets it now?
+#
+# <details><summary>Answer</summary>The second: the first has the lock before it reads.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
@@ -391,6 +393,8 @@ print(f"remembers after a restart: wrong {await remembers(wrong)}, right {await 
 #
 # In production, log the number of messages in each prompt: when it falls to one after a deploy, you have found it. And let the service refuse to start without its store. One gateway had a Redis back end that was never connected, and silently used memory
 # ([IBM/mcp-context-forge#5740](https://github.com/IBM/mcp-context-forge/issues/5740)). Change `ORDER BY id` in `WINDOW` to `ORDER BY id DESC`: does `remembers` notice?
+#
+# <details><summary>Answer</summary>No. It counts messages; a test of the order has to look at their texts.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
@@ -421,6 +425,8 @@ for continued, done in talks.items():
 
 # %% [markdown]
 # You send one message and pay for three. This is a store with somebody else's policy: you set neither the window nor the TTL, and your users' words stay there. Add a third question: how do the tokens grow?
+#
+# <details><summary>Answer</summary>Each prompt contains all turns before it.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
@@ -525,6 +531,8 @@ except ValkeyMissing as missing:
 # %% [markdown]
 # A list keeps the order, which a hash (`HSET`) does not. `LTRIM` is the window, `EXPIRE` the TTL. A server can be killed too: without an append-only file, all it knows is gone with it.
 # Use `keep=1` and run the cell again. Why does it say 0?
+#
+# <details><summary>Answer</summary>The window holds one message, which is half a turn.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust

@@ -409,6 +409,8 @@ for way, users in ways_out.items():
 # %% [markdown]
 # In one such outage eleven requests made 33 attempts at the dead provider; with a breaker, fifteen requests made four ([BerriAI/litellm#40405](https://github.com/BerriAI/litellm/issues/40405)). Change `default_threshold` to 1: how many requests does `guarded` send now?
 #
+# <details><summary>Answer</summary>One. Its failure opens the circuit, and half a minute is longer than this experiment.</details>
+#
 # Two traps of this library (purgatory 3.0): an exception that you *exclude* counts as a success, so do not exclude `CancelledError`, or users who give up on a hanging model will close the circuit.
 # And when the circuit is half-open, *all* waiting calls go through: let one at a time try.
 
