@@ -200,11 +200,11 @@ arms = {"wrong": partial(day, handle=wrong), "right": partial(day, handle=right,
 comparison = await compare(llm, repeats=1, limit=60, **arms)
 last = {"worker killed": 7, "two workers": 15}  # the request with question 8
 kept = {name: {arm: recalled(comparison[arm])[at] for arm in arms} for name, at in last.items()}
-kept["visitors after the TTL (wanted: 0)"] = {arm: comparison[arm].result for arm in arms}
-caption = "Remembered, of 7 turns or visitors: " + "; ".join(
+kept["visitors after the TTL"] = {arm: comparison[arm].result for arm in arms}
+caption = "Still known, of 7 turns or visitors: " + "; ".join(
     f"{name}, wrong {number['wrong']}, right {number['right']}" for name, number in kept.items()
 )
-title = "What the service remembers"
+title = "What the service still knows"
 bars(kept, unit="turns or visitors, of 7", title=title, caption=caption, prediction=guess.made)
 
 # %% tags=["table"]

@@ -31,7 +31,6 @@
 # %%
 import asyncio
 import random
-from dataclasses import dataclass
 
 import anyio
 import httpx
@@ -116,6 +115,9 @@ async def swallow(client, url, reviews, save):
 
 
 # %%
+from dataclasses import dataclass
+
+
 async def rate(client, url, review):
     reply = await client.post(f"{url}/chat/completions", json=body(review))
     choice = reply.raise_for_status().json()["choices"][0]
