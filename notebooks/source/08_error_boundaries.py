@@ -31,6 +31,7 @@
 # %%
 import asyncio
 import random
+from dataclasses import dataclass
 
 import anyio
 import httpx
@@ -49,13 +50,6 @@ class Rating(BaseModel, extra="forbid"):
     reason: str
 
 
-def body(review):
-    messages = [{"role": "user", "content": f"Rate this review. {review}"}]
-    schema = {"name": "rating", "strict": True, "schema": Rating.model_json_schema()}
-    response_format = {"type": "json_schema", "json_schema": schema}
-    return {"model": "gpt-5", "messages": messages, "response_format": response_format}
-
-
 # %% [markdown]
 # ## The wrong way
 #
@@ -63,6 +57,13 @@ def body(review):
 
 
 # %%
+def body(review):
+    messages = [{"role": "user", "content": f"Rate this review. {review}"}]
+    schema = {"name": "rating", "strict": True, "schema": Rating.model_json_schema()}
+    response_format = {"type": "json_schema", "json_schema": schema}
+    return {"model": "gpt-5", "messages": messages, "response_format": response_format}
+
+
 async def ask(client, url, review):
     reply = await client.post(f"{url}/chat/completions", json=body(review))
     return reply.raise_for_status().json()["choices"][0]["message"]["content"]
@@ -115,9 +116,6 @@ async def swallow(client, url, reviews, save):
 
 
 # %%
-from dataclasses import dataclass
-
-
 async def rate(client, url, review):
     reply = await client.post(f"{url}/chat/completions", json=body(review))
     choice = reply.raise_for_status().json()["choices"][0]
