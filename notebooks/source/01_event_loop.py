@@ -70,7 +70,7 @@ async def wrong(url, questions):
     async with anyio.create_task_group() as tasks:
         for question in questions:
             tasks.start_soon(ask, question)
-    return answers
+    return [answers[question] for question in questions]
 
 
 # %% [markdown]
@@ -122,7 +122,7 @@ async def right(url, questions):
     async with httpx.AsyncClient(timeout=30) as client, anyio.create_task_group() as tasks:
         for question in questions:
             tasks.start_soon(ask, question)
-    return answers
+    return [answers[question] for question in questions]
 
 
 # %% [markdown]
@@ -540,7 +540,7 @@ for name in routes:
 # | asyncio | anyio, as in this lesson |
 # |---|---|
 # | `asyncio.TaskGroup()`, `tasks.create_task(ask(q))` | `anyio.create_task_group()`, `tasks.start_soon(ask, q)` |
-# | `await asyncio.gather(ask(1), ask(2))` | a task group that appends to a list |
+# | `await asyncio.gather(ask(1), ask(2))` | a task group, and a dict for the answers |
 # | `await asyncio.to_thread(f, x)` | `await anyio.to_thread.run_sync(f, x)` |
 # | `asyncio.Semaphore(8)` | `anyio.Semaphore(8)` |
 # | `async with asyncio.timeout(30)` | `with anyio.fail_after(30)` |

@@ -21,7 +21,7 @@
 # - order a prompt so that the provider's cache can be used
 # - keep a prompt within a budget
 #
-# **Prerequisites.** Lists of chat messages. Lesson 01 helps. **Time.** 25 minutes for the core, 50 with everything in *Going deeper*.
+# **Prerequisites.** Lists of chat messages. Lesson 01 helps. **Time.** 25 minutes for the core, 60 with everything in *Going deeper*.
 #
 # ## The incident
 #
@@ -47,7 +47,7 @@ def body(messages):
 
 
 # %% [markdown]
-# `count_prompt_tokens` counts with tiktoken and the vocabulary `o200k_base`, as the mock provider does. In this lesson, prompts are cached by the rules of OpenAI's models before GPT-5.6; *In your SDK* has the others.
+# `encode` is that of `tiktoken.get_encoding("o200k_base")`; `count_prompt_tokens` adds what the chat format needs, about four tokens per message, as the mock provider does. In this lesson, prompts are cached by the rules of OpenAI's models before GPT-5.6; *In your SDK* has the others.
 #
 # ## The wrong way
 #
@@ -118,20 +118,29 @@ async def wrong(url, questions):
 # ## Predict, then run
 #
 # Providers keep what they have read. If the *beginning* of a prompt has been read before, token for token, it comes from the **prompt cache**: cheaper, and much sooner. Here it works from 1,024 tokens on, in steps of 128.
-# The conversation has eight turns, with about 132,000 prompt tokens together. Commit to a number.
+#
+# The conversation has eight turns, with about 132,000 prompt tokens together. A letter costs four times as many as a line, and those of earlier turns are sent again. Commit to a number.
 
 # %%
 guess = Predict(
-    "03", "How many of these prompt tokens come from the cache?", arm="wrong", unit="tokens"
+    "03", "How many percent of the prompt tokens are in the letters?", arm="wrong", unit="%"
 )
 guess
 
+
 # %%
+def in_questions(run):
+    """Percent of the prompt tokens: question n of 8 is sent in 9 - n turns."""
+    each = {"wrong": tokens["letter"], "right": tokens["line"]}[run.arm]
+    return 100 * each * sum(range(1, 9)) / run.prompt_tokens
+
+
 wrong_run = await run(wrong, llm, QUESTIONS)
-guess.reveal(wrong_run.cached_tokens)
+guess.reveal(round(in_questions(wrong_run), 1))
+print("prompt tokens from the cache:", wrong_run.cached_tokens)
 
 # %% [markdown]
-# **What just happened?** What a model computes for a token depends on every token before it, so a cache can only know beginnings. The clock is the one thing that changes, and it is at the front.
+# **What just happened?** Nearly all tokens are the tariff's, and none came from the cache. What a model computes for a token depends on every token before it, so a cache can only know beginnings. The clock is the one thing that changes, and it is at the front.
 # So each turn was a new prompt from its first line. The server read the tariff eight times, at full price, while the user waited.
 #
 # ## The right way
@@ -149,7 +158,7 @@ async def right(url, questions):
 
 # %% [markdown]
 # - **What never changes comes first; what changes comes last.** The model still learns the time, from the newest message.
-# - **One line instead of a letter.** The letter would stay in the history, and be sent again in every later turn. (Here that is 1.4 % of the tokens: nearly all of the difference comes from the order.)
+# - **One line instead of a letter.** Shorter is cheaper, but here the order makes nearly all of the difference. Without the tariff, it would be the letter.
 #
 # ## Side by side
 
@@ -157,14 +166,15 @@ async def right(url, questions):
 from IPython.display import display
 
 numbers = [
-    ("prompt tokens", lambda run: run.prompt_tokens),
-    ("from the cache", lambda run: run.cached_tokens),
+    ("in the questions", lambda run: f"{in_questions(run):.1f} %"),
+    ("from the cache", lambda run: f"{100 * run.cached_tokens / run.prompt_tokens:.0f} %"),
     ("median TTFT", lambda run: f"{1000 * run.ttft:.0f} ms"),
 ]
 titles = {"wrong": "wrong: clock first", "right": "right: tariff first"}
 comparison = await compare(llm, QUESTIONS, wrong=wrong, right=right)
 display(figure(comparison, prediction=guess.made, titles=titles, numbers=numbers))
-table(comparison, dict(numbers[:2]) | {"TTFT, s": lambda run: run.ttft}, standard=False)
+rows = {"prompt tokens": lambda run: run.prompt_tokens, "TTFT, s": lambda run: run.ttft}
+table(comparison, dict(numbers[:2]) | rows, standard=False)
 
 # %% [markdown]
 # The first turn of `right` takes as long as any of `wrong`: somebody has to read the tariff once. TTFT is the **time to first token**.
@@ -174,7 +184,7 @@ table(comparison, dict(numbers[:2]) | {"TTFT, s": lambda run: run.ttft}, standar
 # ## Verdict
 
 # %% tags=["nbval-check-output", "verdict"]
-from helpers import at_least, equals, verdict
+from helpers import at_least, at_most, equals, verdict
 
 w, r = comparison["wrong"], comparison["right"]
 full_price = {run.arm: run.prompt_tokens - run.cached_tokens for run in (w, r)}
@@ -185,6 +195,7 @@ verdict(
     "03",
     at_least("tokens, letter ÷ line", tokens["letter"] / tokens["line"], 3),
     equals("tokens counted as the server counts", usage == counted, True),
+    at_most("percent of the tokens in letters, wrong", in_questions(w), 5),
     equals("tokens from the cache, wrong", w.cached_tokens, 0),
     at_least("share of tokens from the cache, right", r.cached_tokens / r.prompt_tokens, 0.8),
     at_least("full-price tokens, wrong ÷ right", full_price["wrong"] / full_price["right"], 5),
@@ -339,7 +350,21 @@ lines(points, x="turn", y="full-price tokens", caption=f"All 64 turns: {total}."
 
 # %% [markdown]
 # A **sliding window** drops the oldest messages in each turn. Its prompt begins differently each time, so the cache finds nothing. A window that drops eight messages at once keeps its beginning for a while.
-# Change the 8 to 20. Is that cheaper still, and what does the model forget?
+#
+# **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (with long messages, `window` above loses it), at least a third of the budget is used, and the same history always gives the same prompt. The check counts what a server takes from its cache in two conversations: once messages have to go, half of the tokens.
+
+
+# %% tags=["exercise-b"]
+def build_in_steps(system, history, budget):
+    prompt = [{"role": "system", "content": system}, *history]
+    while count_prompt_tokens(prompt) > budget:
+        del prompt[1]
+    return prompt
+
+
+# %% tags=["nbval-check-output"]
+await check("03b", build_in_steps)
+hints("03b")
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
@@ -371,6 +396,8 @@ for build_prompt in (wrong_prompt, right_prompt):
 # %% [markdown]
 # In production, log two numbers of each call's `usage`: prompt tokens, and the share of them that was cached. A share of 0 on a prompt that hardly changes is a bug. One team found theirs like that
 # ([goruck/home-generative-agent#617](https://github.com/goruck/home-generative-agent/issues/617)). Lower the budget to 16,000: which test fails first now?
+#
+# <details><summary>Answer</summary>test_budget, for both prompts.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK

@@ -405,6 +405,8 @@ print("ruff on hammer:", *lint(hammer, "ASYNC,B,PERF,S") or ["nothing found"])
 # ```
 #
 # In production, log each wait with the attempt and what the server asked for, and watch requests per answer (**retry amplification**). It should be close to 1. Which number of the figure above is that for `wrong`?
+#
+# <details><summary>Answer</summary>The third, requests per answer.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK

@@ -357,6 +357,8 @@ for kind, said in trusted.result.items():
 
 # %% [markdown]
 # Let `trusting` raise `BrokenOffError` at an `"error"` event too. Which of the four answers can it still not judge?
+#
+# <details><summary>Answer</summary>The one without a finish reason: it ends with <code>[DONE]</code> and has no error event.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it

@@ -349,17 +349,17 @@ def check(
     from helpers.lessons.exercises.grading import grade_file
     from helpers.lessons.exercises.solution import UngradableError
 
-    lesson, file = _lesson(number), _in_the_course(file)
+    file = _in_the_course(file)
     try:
-        exercise(lesson.number)
+        exercise(number)
         _look_at(file)
     except (OSError, ValueError) as error:
         _fail(error)
     try:
-        criteria = grade_file(lesson.number, file)
+        criteria = grade_file(number, file)
     except (UngradableError, OSError) as error:
         _fail(error, status=1)
-    solved = announce(lesson.number, criteria, "Change the file and run the command again.")
+    solved = announce(number, criteria, "Change the file and run the command again.")
     raise typer.Exit(0 if solved else 1)
 
 

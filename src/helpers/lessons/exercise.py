@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeGuard
 
 from helpers.lab import ArmError, Failure, Run
 from helpers.lessons import progress, workshop
-from helpers.lessons.catalogue import lesson
+from helpers.lessons.catalogue import Lesson, lesson
 from helpers.lessons.environment import clean_this_process
 from helpers.lessons.exercises.solution import UngradableError, load, make_sendable
 
@@ -44,12 +44,39 @@ class Exercise:
     """Why the solution is right; shown above it, and printed when the exercise is solved."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Which exercise: most lessons have one, lesson 03 has a part b as well."""
+
+    lesson: Lesson
+    part: str
+
+    @classmethod
+    def of(cls, number: str | int) -> _Key:
+        """Of "03" or "03b". Raises `ValueError` if there is no such lesson."""
+        text = str(number)
+        part = text[-1:] if text[:-1].isdigit() and text[-1:].isalpha() else ""
+        return cls(lesson(text.removesuffix(part)), part)
+
+    def __str__(self) -> str:
+        return f"{self.lesson.number}{self.part}"
+
+    @property
+    def solution(self) -> Path:
+        return self.lesson.solution.with_name(f"{self}_{self.lesson.name}.py")
+
+    @property
+    def note(self) -> str:
+        """Under which its progress is kept."""
+        return f"exercise {self.part}" if self.part else "exercise"
+
+
 def exercise(number: str | int) -> Exercise:
-    """The exercise of a lesson. Raises `ValueError` if there is none."""
-    found = lesson(number)
-    name = f"helpers.lessons.exercises.exercise_{found.number}"
+    """The exercise of a lesson, or "03b", a part of it. Raises `ValueError` if there is none."""
+    key = _Key.of(number)
+    name = f"helpers.lessons.exercises.exercise_{key}"
     if importlib.util.find_spec(name) is None:
-        raise ValueError(f"Lesson {found.number} has no exercise.")
+        raise ValueError(f"Lesson {key.lesson.number} has no exercise {key.part}".rstrip() + ".")
     exercise: Exercise = importlib.import_module(name).EXERCISE
     return exercise
 
@@ -81,9 +108,10 @@ def announce(number: str | int, criteria: list[Criterion], next_step: str) -> bo
     """Print a line per criterion; remember, and return, whether all are met."""
     print(*criteria, sep="\n")
     solved = all(criterion.met for criterion in criteria)
-    workshop.send_check(lesson(number).number, solved=solved)
+    key = _Key.of(number)
+    workshop.send_check(str(key), solved=solved)
     if solved:
-        progress.note_now(lesson(number).number, "exercise")
+        progress.note_now(key.lesson.number, key.note)
     print(_solved(number) if solved else f"Not yet. {next_step}")
     return solved
 
@@ -95,7 +123,7 @@ def _solved(number: str | int) -> str:
 
 def _solution_file(number: str | int) -> Path:
     """Its path, as short as it can be from here."""
-    file = lesson(number).solution
+    file = _Key.of(number).solution
     return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
@@ -137,14 +165,14 @@ class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
     """Three hints and a solution, each behind a click."""
 
     def __init__(self, number: str | int) -> None:
-        self._number = lesson(number).number
+        self._key = _Key.of(number)
         self._hints = exercise(number).hints
         self._explanation = exercise(number).explanation
 
     @property
     def solution(self) -> str:
         """The code of a solution."""
-        return lesson(self._number).solution.read_text("utf-8")
+        return self._key.solution.read_text("utf-8")
 
     def hint(self, number: int) -> str:
         """A hint, by its number from 1 to 3. Raises `ValueError` for any other."""
@@ -159,7 +187,7 @@ class hints:  # noqa: N801 - reads as a verb in a notebook: hints("01")
 
     def __repr__(self) -> str:
         # Not the hints themselves: they are for when the learner wants one.
-        name = f'hints("{self._number}")'
+        name = f'hints("{self._key}")'
         return (
             f"Three hints, one at a time: print({name}.hint(1)), then 2 and 3.\n"
             f"A solution to compare: print({name}.solution)"

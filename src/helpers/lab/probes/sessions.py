@@ -11,7 +11,7 @@ import anyio
 if TYPE_CHECKING:
     from helpers.lab.worker_process import Handle, Messages
 
-_VISITORS = 50
+_VISITORS = 7
 
 
 async def at_once(handle: Handle) -> int:
@@ -40,7 +40,7 @@ async def at_once(handle: Handle) -> int:
 async def deserted(
     handle: Handle, wait: float, expire: Callable[[], Coroutine[Any, Any, None]] | None = None
 ) -> int:
-    """Fifty visitors ask one question each; how many are still known ``wait`` seconds later.
+    """Seven visitors ask one question each; how many are still known ``wait`` seconds later.
 
     ``expire`` is what the service does from time to time to forget; it is called before the count.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -150,7 +151,8 @@ def _limits(known: Sequence[float], prediction: Prediction | None) -> tuple[floa
     # A prediction far beyond does not squeeze what was measured.
     if prediction and high < prediction.value <= 1.5 * high:
         high = prediction.value
-    return low, high if high > low else 1.0
+    # Room for the value of the longest bar.
+    return low, high + 0.04 * (high - low) if high > low else 1.0
 
 
 def _draw_bars(
@@ -254,8 +256,11 @@ def _name_lines(axes: Axes, series: Mapping[str, Points], marks: Mapping[str, fl
     texts = [wrapped(name, _NAME) for _, name, _ in ends]
     wanted = [float(to_panel(point)[1]) for point, _, _ in ends]
     middles = _apart(wanted, [height_of(text) / _PANEL for text in texts])
+    # Where lines end at one height, their leaders would meet; the markers tell the names apart.
+    level = Counter(point[1] for point, _, _ in ends)
     for (point, _, look), text, y in zip(ends, texts, middles, strict=True):
-        axes.annotate("", point, (1.03, y), textcoords="axes fraction", arrowprops=_LEADER)
+        if level[point[1]] == 1:
+            axes.annotate("", point, (1.03, y), textcoords="axes fraction", arrowprops=_LEADER)
         axes.text(1.05, y, text, transform=axes.transAxes, va="center")
         if look:
             place: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False, "zorder": 3}

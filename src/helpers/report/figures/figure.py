@@ -271,7 +271,7 @@ def _lanes_panel(axes: Axes, column: _Column, rows: _Rows) -> None:
         note = "no request reached the server"
         axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", va="center", fontsize=9)
     if column.run.outcome != "returned":
-        axes.axvline(column.line.end, color=INK, linewidth=1, ymax=1.02, clip_on=False)
+        axes.axvline(column.line.end, color=INK, linewidth=1)
 
 
 def _loop_panel(axes: Axes, column: _Column, span: float) -> None:
@@ -286,8 +286,8 @@ def _loop_panel(axes: Axes, column: _Column, span: float) -> None:
 def _notice(canvas: Canvas, column: _Column, rows: _Rows, span: float) -> None:
     """How the arm ended, above the line that marks the moment."""
     width = max(text_width(line, bold=True) for line in column.notice.split("\n"))
-    x = _near(column, _at(column, span, column.line.end) + 0.04, width, "right")
-    y = rows.prediction - height_of(column.notice)
+    x = _near(column, _at(column, span, column.line.end), width, "right")
+    y = rows.prediction - height_of(column.notice) - 0.03
     if column.notice:
         canvas.text(x, y, column.notice, _SMALL, weight="bold")
 
