@@ -30,10 +30,11 @@ test: setup lint
 	@$(RUN) -m pytest -n 5 -m "not timed and not slow and not browser"
 	@$(RUN) -m pytest -n 3 -m "timed and not slow"
 
-# What takes too long for `make test`: fuzz, soak, installing from the lock, further solutions.
+# What takes too long for `make test`: fuzz, soak, installing, further solutions, whole audits.
+# The first line measures memory and bursts, so it has the machine to itself.
 slow: setup
-	@$(RUN) -m pytest -m slow --ignore=tests/lessons
-	@$(RUN) -m pytest -n 2 -m slow tests/lessons
+	@$(RUN) -m pytest -m slow tests/mock_llm tests/test_environment.py
+	@$(RUN) -m pytest -n 3 -m slow --ignore=tests/mock_llm --ignore=tests/test_environment.py
 
 # The untimed tests and lesson 01 on each Python from 3.11 to 3.13 that is installed.
 pythons: setup
