@@ -530,7 +530,7 @@ def print_sight(backend: str, times: int) -> None:
     kinds = sum(map(len, GROUPS.values()))
     print(f"{backend}: {kinds} kinds x {len(LENGTHS)} lengths x {times}")
     print("true length in ms   injected  found   line: right  range  caller  none  wrong", end="")
-    print("   error in ms: median  95 %   waiting or computing: right  wrong  unknown")
+    print("   error in ms: median  95 %   waiting or computing: right")
     wrong: Counter[str] = Counter()
     for group, members in GROUPS.items():
         print(group)
@@ -549,14 +549,16 @@ def print_row(title: str, injected: list[Injected], steps: list[BlockedStep]) ->
     pairs = [(each, step) for each in injected for step in steps if holds(step, each)]
     lines = Counter(line(step, each.kind) for each, step in pairs)
     errors = sorted(abs(step.seconds - each.seconds) * 1000 for each, step in pairs)
-    judged = Counter(judgment(step, each.kind) for each, step in pairs)
+    judged = sum(
+        step.cpu_share is not None and (step.cpu_share < 0.5) == each.kind.waits
+        for each, step in pairs
+    )
     print(f"{title:<18} {len(injected):9} {len(pairs):6}", end="")
     for outcome, width in (("right", 12), ("range", 6), ("caller", 7), ("none", 5), ("wrong", 6)):
         print(f" {lines[outcome]:{width}}", end="")
     if errors:
         print(f" {statistics.median(errors):19.2f} {errors[int(0.95 * len(errors))]:6.2f}", end="")
-        for outcome, width in (("right", 30), ("wrong", 6), ("unknown", 8)):
-            print(f" {judged[outcome]:{width}}", end="")
+        print(f" {judged:20} of {len(pairs)}", end="")
     print()
     return Counter(each.kind.name for each, step in pairs if line(step, each.kind) == "wrong")
 
@@ -569,13 +571,6 @@ def line(step: BlockedStep, kind: Kind) -> str:
         return "range" if step.last_line else "right"
     # What the guilty function drops as it returns belongs to it, but is done in this line.
     return "caller" if step.frame[0] == __file__ and kind.calling & lines else "wrong"
-
-
-def judgment(step: BlockedStep, kind: Kind) -> str:
-    """Of waiting or computing."""
-    if step.cpu_share is None:
-        return "unknown"
-    return "right" if (step.cpu_share < 0.5) == kind.waits else "wrong"
 
 
 def overlap(step: BlockedStep, span: tuple[float, float]) -> bool:

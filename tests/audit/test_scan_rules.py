@@ -69,10 +69,10 @@ def test_both_languages_have_rules_for_most_lessons() -> None:
     assert lessons["rust"] >= {"01", "02", "04", "05", "06", "07", "08"}
 
 
-def test_the_solutions_and_the_package_are_clean() -> None:
+def test_the_solutions_and_the_package_are_clean_but_for_the_chatbot() -> None:
     report = scan([notebooks_folder() / "solutions", FOLDER.parents[2]])
     assert report.files > 50
-    assert report.findings == ()
+    assert {Path(each.path).name for each in report.findings} == {"chatbot.py"}
 
 
 # The mistake of lesson 07 is not one of code, but of what the user sees.

@@ -6,8 +6,8 @@ import linecache
 from pathlib import Path
 from typing import Any
 
-from helpers.lab.guilty_line import Frame
 from helpers.lab.run import Where
+from helpers.lab.stall_meter import Frame
 
 
 def locate(frame: Frame | None, last_line: int | None = None) -> Where | None:

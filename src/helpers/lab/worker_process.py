@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from helpers.lab.guilty_line import learners_traceback
+from helpers.lab.stall_meter import learners_traceback
 from helpers.processes import Parent, stay_on_loopback
 
 Messages: TypeAlias = list[dict[str, str]]

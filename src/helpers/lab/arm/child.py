@@ -47,8 +47,7 @@ from helpers.lab.arm.events import (
     Unsendable,
     text_of,
 )
-from helpers.lab.guilty_line import learners_stack
-from helpers.lab.stall_meter import BlockedStep, StallMeter
+from helpers.lab.stall_meter import BlockedStep, StallMeter, learners_stack
 from helpers.processes import stay_on_loopback
 
 _SEND_EVERY = 0.05

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from helpers.lab.guilty_line import Frame
-from helpers.lab.stall_meter import BlockedStep, Stretch
+from helpers.lab.stall_meter import BlockedStep, Frame, Stretch
 
 BEAT = 0.02
 """Seconds between two beats of the heartbeat."""

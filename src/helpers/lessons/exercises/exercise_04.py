@@ -15,7 +15,7 @@ import httpx
 from helpers.lab import Run, run_arm
 from helpers.lab.arm.events import text_of
 from helpers.lab.cells import locate
-from helpers.lab.guilty_line import Frame, learners_traceback
+from helpers.lab.stall_meter import Frame, learners_traceback
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 from helpers.lessons.exercises.criteria import (
     MODERATOR,
