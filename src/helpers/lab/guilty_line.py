@@ -26,8 +26,8 @@ from helpers.lab.thread_times import PROMPT, Reading
 Frame: TypeAlias = tuple[str, int, str]
 """File name, line number, function."""
 
-# A thread that computes gives up the GIL 5 ms after the first request. With requests from here on,
-# the watchdog samples every computation of 10 ms.
+# Seconds. A thread that computes gives up the GIL 5 ms after the first request. If requests begin
+# here, the watchdog samples every computation of 10 ms.
 _SAMPLE_AFTER = 0.0025
 # The share of a step for which there must be evidence that its line was running.
 _EVIDENCE = 1 / 8
@@ -41,12 +41,12 @@ _LIBRARIES = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines of one function, one of which ran."""
+    """A range of lines in one function; one of them ran."""
 
     file: str
     first: int
     last: int
-    # A generator expression is a function on the line of another one.
+    # A generator expression is a function on the same line as another function.
     function: str = field(compare=False)
 
 
@@ -58,22 +58,22 @@ class Samples:
         self._reading = reading
         self._lines: Lines | None = None
         self._charged: dict[Lines | None, float] = defaultdict(float)
-        """Lines → seconds that ended with a sample of them."""
+        """Lines → seconds that ended with a sample of these lines."""
         self._evident: dict[Lines | None, float] = defaultdict(float)
-        """Lines → seconds in which they were surely running."""
+        """Lines → seconds in which these lines were certainly running."""
 
     def due(self, now: float) -> bool:
         """Whether to sample now."""
-        # The first sample names the line. Later ones, ever rarer, find out whether it was only the
-        # prelude to the line that really takes long.
+        # The first sample names the line. Later ones, ever rarer, show whether it only preceded
+        # the line that really takes long.
         passed = self._at - self.start
         return now - self.start >= _SAMPLE_AFTER and now - self._at >= passed / 8
 
     def add(self, lines: Lines | None, reading: Reading, waited: float) -> None:
-        """A sample for which the watchdog waited so many seconds for the GIL."""
+        """Add a sample for which the watchdog waited ``waited`` seconds for the GIL."""
         seconds = reading.at - self._at
-        # All the time since the last sample if that saw the same; what was not computed if it
-        # waits now; what passed without a check.
+        # All the time since the last sample if that showed the same lines; the time without
+        # computing if the thread waits now; otherwise the time that passed without a check.
         evident = waited - sys.getswitchinterval()
         if lines == self._lines:
             evident = seconds
@@ -86,7 +86,7 @@ class Samples:
     def verdict(self, reading: Reading, seconds: float) -> Lines | None:
         """The lines that most of the step was spent on, if there is evidence for that.
 
-        The step ends with the reading, and was blocked for so many seconds of its own.
+        The step ends with the reading, and itself caused ``blocked`` seconds of blocking.
         """
         charged = list(self._charged.items())
         if not charged:
@@ -100,8 +100,10 @@ class Samples:
 
 
 def guilty_lines(frame: FrameType | None, waited: float) -> Lines | None:
-    """The learner's lines one of which was running in a stack, for which a thread that takes
-    samples has waited so many seconds; None if they are unknown."""
+    """A range of the learner's lines, one of which was running in a stack; None if it is unknown.
+
+    ``waited``: seconds for which the sampling thread has waited for the GIL.
+    """
     exact = _exact(waited) and not _begins(frame)
     return _exact_lines(frame) if exact else _unchecked_lines(frame)
 
@@ -113,7 +115,7 @@ def _exact(waited: float) -> bool:
 
 
 def _begins(frame: FrameType | None) -> bool:
-    """Whether it is at the start of its function: until now, its caller's code has run."""
+    """Whether it is at the start of its function: so far, only its caller's code has run."""
     return frame is not None and frame.f_code.co_code[frame.f_lasti] == dis.opmap["RESUME"]
 
 
@@ -123,9 +125,9 @@ def _exact_lines(frame: FrameType | None) -> Lines | None:
 
 
 def _unchecked_lines(frame: FrameType | None) -> Lines | None:
-    """The learner's lines one of which has run since the last check for GIL requests.
+    """A range of the learner's lines, one of which has run since the last check for GIL requests.
 
-    None if they are unknown, or more than five.
+    None if the range is unknown, or longer than five lines.
     """
     while frame is not None and _begins(frame):
         frame = frame.f_back
@@ -150,7 +152,7 @@ _ENDS_A_CALL = ("STORE_", "POP_TOP", "RETURN_VALUE")
 # CPython's fast ways to call these skip the check.
 _UNCHECKED_CALLS = frozenset({"len", "isinstance", "type", "append"})
 _LONGEST_CODE = 4_000
-"""Bytes. To read more bytecode would itself block the loop."""
+"""Bytes. Reading more bytecode would itself block the loop."""
 
 
 class _Instruction(NamedTuple):
@@ -158,10 +160,10 @@ class _Instruction(NamedTuple):
     line: int | None
     quick: bool
     call: bool
-    """Calls something that checks for GIL requests: a Python function as it begins, all else as it
-    ends."""
+    """Calls something that checks for GIL requests: a Python function when it begins, anything else
+    when it ends."""
     before: tuple[int, ...]
-    """Indexes of the instructions that may have run just before."""
+    """Indexes of the instructions that may have run just before this one."""
 
 
 @lru_cache(maxsize=256)
@@ -198,7 +200,7 @@ def _is_check(name: str) -> bool:
 
 @lru_cache(maxsize=32)
 def _instructions(code: CodeType) -> tuple[list[int], list[_Instruction]]:
-    """All instructions of ``code``: their offsets, and what they are."""
+    """All instructions of ``code``: their offsets, and the instructions."""
     raw = list(dis.get_instructions(code))
     offsets = [one.offset for one in raw]
     before: list[list[int]] = [[] for _ in raw]
@@ -248,7 +250,7 @@ def _is_checked_call(raw: list[dis.Instruction], index: int) -> bool:
 
 
 def _called(raw: list[dis.Instruction], index: int) -> object:
-    """The name of what an instruction calls; None if it is no name."""
+    """The name of what an instruction calls; None if it has no name."""
     start = _start(raw[index])
     for one in reversed(raw[:index]):
         if _start(one) == start and one.opname.startswith("LOAD_"):

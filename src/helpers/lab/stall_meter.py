@@ -32,7 +32,7 @@ _READ_EVERY = 0.001
 
 @dataclass(frozen=True, slots=True)
 class BlockedStep:
-    """A step longer than the floor. Times are ``perf_counter`` seconds."""
+    """A step longer than `FLOOR`. Times are ``perf_counter`` seconds."""
 
     start: float
     seconds: float
@@ -47,7 +47,7 @@ class BlockedStep:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """An unresponsive stretch longer than the floor. Times are ``perf_counter`` seconds."""
+    """An unresponsive stretch longer than `FLOOR`. Times are ``perf_counter`` seconds."""
 
     start: float
     seconds: float
@@ -86,7 +86,7 @@ class StallMeter:
         self._times.close()
 
     def overdue(self) -> BlockedStep | None:
-        """The step that is blocking the loop now, as far as it has come. For other threads."""
+        """The step that is blocking the loop now, up to this moment. For other threads."""
         start, now = self.step_start, perf_counter()
         if not start or now - start < FLOOR:
             return None
@@ -156,7 +156,7 @@ class StallMeter:
             self._blocked = True
             self._report(step)
         # Not at every step, which would cost more than the step: a reading is at most _READ_EVERY
-        # older than the step it is held against.
+        # older than the step it is compared with.
         self._before = self._times.read()
         self.step_start = self._before.at
 
@@ -170,10 +170,10 @@ class StallMeter:
             self._report(Stretch(woke, now - woke, self._steps))
 
     def _step(self, start: float, now: float, after: Reading) -> BlockedStep | None:
-        """The step as it deserves to be reported; None if other processes made it long."""
+        """The step as it is to be reported; None if other processes made it long."""
         before = self._before
         blocked = after.blocked_since(before)
-        # The reading before may be older than the step.
+        # The previous reading may be older than the step.
         if blocked - (start - before.at) < FLOOR:
             return None
         share = None
@@ -202,7 +202,7 @@ class StallMeter:
                 self._times.look()
 
     def _sample(self, now: float, waited: float) -> None:
-        """A look at the running step by the watchdog, ``waited`` seconds after it asked for the
+        """Sample the running step, in the watchdog, ``waited`` seconds after it asked for the
         GIL."""
         start, samples = self.step_start, self._samples
         if start != samples.start:

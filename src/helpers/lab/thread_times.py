@@ -1,15 +1,15 @@
-"""What the event loop's thread did with its time: computed, was without a core, or waited.
+"""How the event loop's thread spent its time: computing, without a core, or waiting.
 
 The operating system counts computing and being without a core. The rest of the time a thread
 waits: for what it called, or for the GIL. A thread of the lab that has the GIL, and perhaps loses
-its core with it, makes the loop's thread wait. That is not the loop's own doing, and the system
-does not count it. So a wait is taken for the loop's own only on evidence:
+its core while it holds it, makes the loop's thread wait. The loop did not cause that wait, and the
+system does not count it. So a wait counts as the loop's own only if there is evidence:
 
-- the loop's thread is seen to wait for something else than the GIL, or
+- the loop's thread is seen waiting for something other than the GIL, or
 - it has waited for longer than the lab's threads were busy.
 
-The rest is *withheld*. So is what looks like a wait in which the thread never went to sleep: a
-hypervisor had its core.
+The rest is *withheld*. So is an apparent wait in which the thread never went to sleep: a hypervisor
+had its core.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ if sys.platform == "linux":
 
 PROMPT = 0.0005
 """Seconds. Waking up and taking a free GIL takes less, and so does a reading."""
-# A nap of the watchdog, and some more.
+# One of the watchdog's naps, with some margin.
 _LOOSE = 0.0035
 _TRIES = 10
 # Number of the system call in which a thread waits for the GIL, and for other locks.
 _FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
 # The GIL is part of this structure of CPython, which is smaller than that.
 _RUNTIME, _RUNTIME_SIZE = "_PyRuntime", 1 << 20
-# More of them cost more time than they are worth.
+# Reading more guests would cost more time than it is worth.
 _MOST_GUESTS = 8
 _CALL = operator.methodcaller("__call__")
 
@@ -64,11 +64,11 @@ class Reading(NamedTuple):
         return computed + self.starved - before.starved
 
     def idle_since(self, before: Reading) -> float:
-        """Seconds since ``before`` in which it waited, for whatever that was."""
+        """Seconds since ``before`` in which it waited, whatever for."""
         return max(self.at - before.at - self.computed_since(before), 0.0)
 
     def blocked_since(self, before: Reading) -> float:
-        """Seconds since ``before`` without those that are other processes' or threads' doing."""
+        """Seconds since ``before``, without those that other processes or threads caused."""
         # Up to this reading, not up to the end of the step: while it is read, a thread often loses
         # its core or the GIL.
         computed = (self.cpu or 0.0) - (before.cpu or 0.0)
@@ -77,9 +77,9 @@ class Reading(NamedTuple):
 
 class _WaitsFor(Enum):
     NOTHING = auto()
-    """It runs, or could."""
+    """The thread runs, or could run."""
     PERHAPS_THE_GIL = auto()
-    """Also where the system does not say."""
+    """It may wait for the GIL; also where the system does not say."""
     SOMETHING_ELSE = auto()
 
 
@@ -96,12 +96,12 @@ class _Thread:
         self._busy = 0.0
 
     def read(self) -> Reading:
-        """Its times; nothing is withheld. Takes about 5 µs."""
+        """The thread's times, with nothing withheld. Takes about 5 µs."""
         for _ in range(_TRIES):
             began = perf_counter()
             cpu, starved = self._cpu(), self.starved()
             at = perf_counter()
-            # Else the core or the GIL was lost in between: the numbers do not belong together.
+            # Otherwise the core or the GIL was lost in between: the numbers are not of one moment.
             if at - began < PROMPT:
                 break
         return Reading(at, cpu, starved, 0.0)
@@ -142,17 +142,17 @@ class _Thread:
 
 
 class _Mark(NamedTuple):
-    """A moment up to which it is settled what was withheld."""
+    """A moment; what was withheld before it is settled."""
 
     reading: Reading
     guests: float
     """How long the guests were busy."""
     watchdog: float
-    """How long the watchdog was."""
+    """How long the watchdog was busy."""
     nap: int
     """The number of the watchdog's last nap."""
     napping: bool
-    """Whether that has not ended. If it has, the watchdog may have the GIL."""
+    """Whether that nap is still going on. If it is not, the watchdog may have the GIL."""
 
 
 class ThreadTimes:
@@ -169,21 +169,21 @@ class ThreadTimes:
         self._watchdog: _Thread | None = None
         self._nap = 0
         self._runs, self._busy = 0, 0.0
-        """The watchdog's when its last nap began."""
+        """The watchdog's counts when its last nap began."""
         self._asleep: deque[bool | None] = deque([None], maxlen=1)
         self._mark, self._sleeps = self._now(), _sleeps()
 
     def start_watchdog(self) -> None:
-        """The thread that calls this is the watchdog."""
+        """Make the calling thread the watchdog."""
         self._watchdog = _Thread(threading.current_thread())
 
     def nap(self, seconds: float) -> float:
-        """Let the watchdog sleep; for how long it then had a core and waited for the GIL."""
+        """Let the watchdog sleep; returns how long it then had a core and waited for the GIL."""
         watchdog = self._watchdog or self._thread
         self._nap += 1
         self._runs, self._busy = watchdog.runs(), watchdog.busy()
         starved, wakes = watchdog.starved(), perf_counter() + seconds
-        # While it sleeps, True is there. None replaces it when the watchdog has the GIL again, and
+        # While it sleeps, this has True. None replaces it when the watchdog has the GIL again, and
         # before it can be asked to give that up: CPython does so between bytecodes only.
         self._asleep.extend(map(_CALL, (partial(bool, 1), partial(time.sleep, seconds))))
         return perf_counter() - wakes - (watchdog.starved() - starved)
@@ -192,22 +192,22 @@ class ThreadTimes:
         return sys._current_frames().get(self._thread.id)
 
     def read(self) -> Reading:
-        """For the followed thread itself."""
+        """The times, read by the followed thread itself."""
         for _ in range(_TRIES):
             mark, now, sleeps = self._mark, self._now(), _sleeps()
-            # Without a sleep it has not waited: the hypervisor had its core.
+            # A thread that did not sleep has not waited: the hypervisor had its core.
             lent = self._lent(mark, now) if sleeps != self._sleeps else math.inf
             reading = self._withhold(mark, now, lent)
-            # Else another thread has moved it meanwhile.
+            # Otherwise another thread has moved the mark in the meantime.
             if self._mark is mark:
                 self._mark, self._sleeps = now._replace(reading=reading), sleeps
                 break
         return reading
 
     def look(self) -> Reading:
-        """For other threads, while they have the GIL."""
+        """The times, read by another thread while it has the GIL."""
         mark, now, waits_for = self._mark, self._now(), self._thread.waits_for()
-        # If it had needed the GIL in the last case, it would be waiting for that.
+        # In the second case, a thread that needed the GIL would be waiting for that instead.
         own = self._just_woke(mark, now) or waits_for is _WaitsFor.SOMETHING_ELSE
         reading = self._withhold(mark, now, 0.0 if own else self._lent(mark, now))
         new = now._replace(reading=reading)
@@ -230,10 +230,10 @@ class ThreadTimes:
         return self._watchdog.runs() == self._runs + 1 and max(others) < PROMPT
 
     def _lent(self, mark: _Mark, now: _Mark) -> float:
-        """For how long at most others had the GIL while the followed thread waited for it."""
+        """At most how long others had the GIL while the followed thread waited for it."""
         guests, watchdog = now.guests - mark.guests, now.watchdog - mark.watchdog
-        # The watchdog has had to ask for the GIL, and to wait for it, for longer than it was busy:
-        # the followed thread waited with the GIL.
+        # The watchdog has been asking for the GIL, and waiting for it, for longer than it was busy:
+        # the followed thread held the GIL while it waited.
         asked = mark.napping and mark.nap == now.nap
         if asked and now.reading.idle_since(mark.reading) > watchdog + _LOOSE:
             return guests
@@ -241,7 +241,7 @@ class ThreadTimes:
 
     @staticmethod
     def _withhold(mark: _Mark, now: _Mark, lent: float) -> Reading:
-        """Now, if others had the GIL for at most ``lent`` seconds."""
+        """The reading now, if others had the GIL for at most ``lent`` seconds."""
         withheld = min(now.reading.idle_since(mark.reading), max(lent, 0.0))
         return now.reading._replace(withheld=mark.reading.withheld + withheld)
 
@@ -264,7 +264,7 @@ def _open(native_id: int | None, name: str) -> FileIO | None:
 
 
 def _sleeps() -> float:
-    """How often this thread gave up its core by itself; not a number where nobody knows."""
+    """How often this thread gave up its core by itself; NaN where the system does not say."""
     if sys.platform == "linux":
         return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     return math.nan
@@ -272,7 +272,7 @@ def _sleeps() -> float:
 
 @cache
 def _gil_addresses() -> range:
-    """Addresses of memory among which are those of the GIL; none if they are unknown."""
+    """A range of addresses that includes those of the GIL; empty if they are unknown."""
     with suppress(ValueError):
         start = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, _RUNTIME))
         return range(start, start + _RUNTIME_SIZE)
@@ -280,8 +280,8 @@ def _gil_addresses() -> range:
 
 
 def _read_now(file: FileIO | None) -> bytes:
-    """A small file's text. It keeps the GIL, which `os.pread` would give up, and with it perhaps
-    the core."""
+    """A small file's text. Keeps the GIL: `os.pread` would give it up, and might lose the core,
+    too."""
     if file is None or file.closed:  # the meter ended while another thread was here
         return b""
     text = ctypes.create_string_buffer(200)
