@@ -84,11 +84,11 @@ def test_a_program_that_ignores_the_variables() -> None:
 
 
 def test_a_program_that_fails_though_the_provider_is_healthy() -> None:
-    assert "status 1 though the provider was healthy (the disk is full)" in refused("fails")
+    assert "status 1 although the provider was healthy (the disk is full)" in refused("fails")
 
 
 def test_a_program_that_goes_on_after_its_answers() -> None:
-    assert "did not end though every answer came at once" in refused("hangs-after-asking", 1)
+    assert "did not end although every answer came at once" in refused("hangs-after-asking", 1)
 
 
 @pytest.mark.slow

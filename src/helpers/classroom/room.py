@@ -24,7 +24,7 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     learner: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-    """Random, from the learner's course folder: it tells learners apart without naming them."""
+    """Random, kept with the learner's progress: tells learners apart without naming them."""
     name: Annotated[str, Field(max_length=40)] = ""
     lesson: Annotated[str, Field(pattern=r"^\d\d[a-z]?$")]
 

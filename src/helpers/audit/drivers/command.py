@@ -112,7 +112,7 @@ def check_steady(recording: Recording) -> None:
         )
     if visit.status != 0:
         raise AuditError(
-            f"The program ended with status {visit.status} though the provider was healthy{said}."
+            f"The program ended with status {visit.status} although the provider was healthy{said}."
         )
 
 
