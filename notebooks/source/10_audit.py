@@ -254,7 +254,7 @@ print(*suites)
 # ### What about a command-line program?
 
 # %% [markdown]
-# A program that calls the model by itself needs no users. The audit runs the program once for each way in which the provider behaves, and judges by the requests, the exit status and the output. In a terminal: `llm-antipatterns audit -- python summarize.py`.
+# A program that calls the model by itself needs no users. The audit runs it once for each behavior of the provider, and judges by the requests, the exit status and the output. In a terminal: `llm-antipatterns audit -- python summarize.py`.
 
 # %%
 import shlex
@@ -314,7 +314,7 @@ sdk = {
 guess_sdk.reveal(sum("04" not in comparison.mistakes(report) for report in sdk.values()))
 
 # %% [markdown]
-# The default is a timeout of 600 seconds, and three attempts. With a timeout of one second, there are also three attempts, with pauses between them: add `max_retries=0` for a single attempt. Then audit `LAP04.drip`: what is one second worth there?
+# The default is 600 seconds for each of three attempts. A timeout of one second also gives three attempts, with pauses between them: add `max_retries=0`. Then audit `LAP04.drip`: what is one second worth there?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
