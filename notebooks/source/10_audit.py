@@ -19,17 +19,17 @@
 #
 # - audit an application in any language, without changing its code
 # - read an audit: what failed, by which numbers, and what was not seen
-# - make it a check in CI that your team can live with
+# - make the audit a CI check that your team can live with
 #
 # **Prerequisites.** Lessons 01 to 08, or those that interest you. **Time.** 20 minutes for the core, 40 with everything in *Going deeper*.
 #
 # ## The incident
 #
 # A service created its OpenAI client without a timeout. Slow answers held both of its workers, and both were killed, four seconds apart: nothing was left to serve anyone.
-# The team knew the mistake. Releases earlier, they had repaired exactly the same one in their *other* client
+# The team knew the mistake. Several releases earlier, they had repaired exactly the same one in their *other* client
 # ([alibaizhanov/mengram#124](https://github.com/alibaizhanov/mengram/pull/124)).
 #
-# An **audit** looks at all of it: it runs the application against a mock provider that misbehaves, and reports what the application did.
+# An **audit** looks at the whole application: it runs the application against a mock provider that misbehaves, and reports what the application did.
 
 # %%
 from helpers import Predict, Scratch, figure
@@ -45,7 +45,7 @@ print(*sorted(file.name for file in folder.iterdir()))
 # %% [markdown]
 # ## The wrong way
 #
-# A chatbot with FastAPI and the openai SDK. It works: a demo with one user and a provider in a good mood would not show anything.
+# A chatbot with FastAPI and the openai SDK. It works: a demo with one user and a healthy provider would show no mistake.
 
 # %%
 wrong = "chatbot.py"
@@ -63,14 +63,14 @@ guess = Predict("10", question, arm="wrong", unit="mistakes")
 guess
 
 # %% [markdown]
-# The audit is the chatbot's users. It starts it, asks eight things at once, takes part in a long conversation, restarts it between two questions, and leaves in the middle of an answer. Meanwhile the provider hangs, drips, refuses and breaks off. It takes half a minute. In a terminal, the same audit is
+# The audit plays the chatbot's users. It starts the chatbot, asks eight things at once, has a long conversation, restarts the chatbot between two questions, and leaves in the middle of an answer. Meanwhile the provider hangs, drips, refuses and breaks off. The audit takes half a minute. In a terminal, the same audit is
 #
 # ```
 # llm-antipatterns audit --start 'uvicorn chatbot:app --port $PORT' --app 'http://127.0.0.1:$PORT' \
 #     --chat 'POST /chat {"session": "$SESSION", "message": "$MESSAGE"}' --stream --answer text --deadline 8
 # ```
 #
-# `$PORT`, `$SESSION` and `$MESSAGE` are replaced; `--answer` says where the text is in what comes back.
+# `$PORT`, `$SESSION` and `$MESSAGE` are replaced; `--answer` says where the text is in the reply.
 
 # %%
 SOME = "LAP01.flight LAP02.connections 03 04 LAP05.permanent LAP06.restart 07 LAP08.cut"
@@ -93,12 +93,12 @@ print(text.render(wrong_report))
 # **What just happened?** Read the report row by row.
 #
 # - A **verdict** is about what happened at the provider and at the user's end, in numbers. Nobody read the code: the same audit works for a program in any language.
-# - **The id**, such as `LAP04.hang`, begins with the lesson to read. It stays the same, so that you can refer to it.
+# - **The id**, such as `LAP04.hang`, begins with the lesson to read. Ids do not change, so you can refer to them.
 # - **`not seen`** is not a pass. The application did not do what the check needs, and the sentence says what was missing.
 #
 # ## The right way
 #
-# The repaired chatbot has one change for each lesson; a comment at each of them names the lesson.
+# The repaired chatbot has one change for each lesson; a comment at each change names the lesson.
 
 # %%
 print((folder / right).read_text())
@@ -122,7 +122,7 @@ figure(comparison.played(reports, "crowd"), prediction=guess.made, numbers=numbe
 comparison.side_by_side(reports)
 
 # %% [markdown]
-# The figure is one of the scenarios, in which eight users ask at once, as the provider saw it. Of the chatbot's event loop the audit knows nothing: it does not look into the process. The table has all scenarios.
+# The figure shows one of the scenarios as the provider saw it: eight users ask at once. The audit knows nothing of the chatbot's event loop: it does not look into the process. The table has all scenarios.
 #
 # ## Verdict
 
@@ -170,7 +170,7 @@ else:
 # ### When is the wrong way fine?
 
 # %% [markdown]
-# A check can be right and not worth a repair now: a script for one person needs no store, and a prototype no back-off. Say so in a file that the team can read, with a reason for each entry:
+# A failed check can be right and still not be worth a repair now: a script for one person needs no store, and a prototype no back-off. Say so in a file that the team can read, with a reason for each entry:
 
 # %%
 from helpers.audit.expected_failures import read_expected_failures
@@ -191,18 +191,18 @@ for number in ("05", "06"):
     print(number, "is still a mistake:", number in comparison.mistakes(with_reasons))
 
 # %% [markdown]
-# The check still runs. If it passes one day, the entry is *stale* and the audit fails until you remove it: the file cannot rot. Put `right_report` in place of `wrong_report` in the cell above and run `print(text.render(with_reasons))`.
+# The check still runs. If it passes one day, the entry is *stale* and the audit fails until you remove the entry: the file cannot go out of date. Put `right_report` in place of `wrong_report` in the cell above and run `print(text.render(with_reasons))`.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What can the audit not see?
 
 # %% [markdown]
-# - **What did not happen.** An application that never asks for JSON is not judged by how it parses JSON. That is `not seen`, and no pass.
+# - **What did not happen.** An application that never asks for JSON is not judged by how it parses JSON. That is `not seen`, not a pass.
 # - **Whether answers are good.** The mock provider's text means nothing.
 # - **Your load.** Eight users at once prove that a loop is blocked. They do not say how many users you can serve.
 # - **Your infrastructure.** A proxy that buffers, a load balancer with a shorter timeout, a second provider behind a gateway.
 #
-# How many checks could not be made of each chatbot?
+# How many checks could not judge each chatbot?
 
 # %%
 for name, report in reports.items():
@@ -218,7 +218,7 @@ for name, report in reports.items():
 # ### Catch it
 
 # %% [markdown]
-# In CI, the audit is one line. It ends with status 0 if nothing failed unexpectedly, 1 if something did, and 2 if it could not run:
+# In CI, the audit is one command. It ends with status 0 if nothing failed unexpectedly, 1 if something did, and 2 if it could not run:
 #
 # ```yaml
 # - run: >
@@ -227,7 +227,7 @@ for name, report in reports.items():
 #     --expected-failures audit.yaml --junit audit.xml --html audit.html --markdown "$GITHUB_STEP_SUMMARY"
 # ```
 #
-# `--html` writes one page with the timeline of each scenario as the provider saw it. Keep it as an artifact: it is what you show to the person who has to repair it.
+# `--html` writes one page with the timeline of each scenario as the provider saw it. Keep it as an artifact: show it to the person who has to make the repair.
 
 # %%
 from helpers.audit.reports import files, html, junit
@@ -246,15 +246,15 @@ suites = re.findall(r'name="(LAP\d\d)"', (folder / "audit.xml").read_text())
 print(*suites)
 
 # %% [markdown]
-# To see the page, open the file that `print(folder / "audit.html")` names in a browser.
+# To see the page, run `print(folder / "audit.html")`, and open that file in a browser.
 #
-# Begin with the failures of today as expected ones. From then on, each *new* mistake fails the build, and each repair takes a line out of the file.
+# Begin by listing today's failures as expected. From then on, each *new* mistake fails the build, and each repair takes an entry out of the file.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What about a command-line program?
 
 # %% [markdown]
-# A program that calls the model by itself needs no users. The audit runs it once for each thing that the provider plays, and judges by the requests, the exit status and the output. In a terminal: `llm-antipatterns audit -- python summarize.py`.
+# A program that calls the model by itself needs no users. The audit runs it once for each behavior of the provider, and judges by the requests, the exit status and the output. In a terminal: `llm-antipatterns audit -- python summarize.py`.
 
 # %%
 import shlex
@@ -282,13 +282,13 @@ script_report = audit_script(SCRIPT, only=["08"], deadline=5)
 print(text.render(script_report))
 
 # %% [markdown]
-# It took an answer without a finish reason for a whole one. Let the script raise an error unless `reply.choices[0].finish_reason` is `"stop"`, and audit it again.
+# The script took an answer without a finish reason for a complete one. Let the script raise an error unless `reply.choices[0].finish_reason` is `"stop"`, and audit it again.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
 
 # %% [markdown]
-# The audit leads an application to the mock provider with environment variables:
+# The audit points an application at the mock provider with environment variables:
 #
 # | variable | read by |
 # |---|---|
@@ -297,9 +297,9 @@ print(text.render(script_report))
 # | `ANTHROPIC_BASE_URL`, `ANTHROPIC_API_KEY` | anthropic for Python and Node |
 # | `AZURE_OPENAI_ENDPOINT` | the Azure clients of openai |
 #
-# If the code sets `base_url` itself, not one request arrives, and the audit says so. Let the code read the variable.
+# If the code sets `base_url` itself, no request arrives, and the audit says so. Let the code read the variable.
 #
-# Here is the same program with the SDK's defaults, and with a timeout of one second. The provider hangs, and a user waits three seconds at most. How many of the two will end in time?
+# Here is the same program with the SDK's defaults, and with a timeout of one second. The provider hangs, and a user waits for three seconds at most. How many of the two will end in time?
 
 # %%
 guess_sdk = Predict("10", "How many of the two end in time?", arm="sdk", unit="programs")
@@ -314,13 +314,13 @@ sdk = {
 guess_sdk.reveal(sum("04" not in comparison.mistakes(report) for report in sdk.values()))
 
 # %% [markdown]
-# The default is 600 seconds, and three attempts. With one second there are three attempts, too, with pauses between them: add `max_retries=0`. Then audit `LAP04.drip`: what is one second worth there?
+# The default is 600 seconds for each of three attempts. A timeout of one second also gives three attempts, with pauses between them: add `max_retries=0`. Then audit `LAP04.drip`: what is one second worth there?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
 
 # %% [markdown]
-# Most services answer with JSON, all at once. `answer` says where the text is in it. Do the eight users of this one wait for each other?
+# Most services answer with JSON, all at once. `answer` says where in the JSON the text is. Do the eight users of this one wait for each other?
 
 # %%
 SERVICE = """
@@ -350,13 +350,13 @@ service_report = audit_app(SERVICE, only=["01"])
 print(text.render(service_report))
 
 # %% [markdown]
-# Remove `async` from `async def ask`: FastAPI then runs it in a thread. What does the audit say now?
+# Remove `async` from `async def ask`: FastAPI then runs the function in a thread. What does the audit say now?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
 
 # %% [markdown]
-# The audit talks to a process, so its verdicts are the same in any language. What each of them usually points to:
+# The audit talks to a process, so its verdicts are the same in any language. What a failure usually points to:
 #
 # | check | asyncio | tokio, reqwest |
 # |---|---|---|
@@ -380,19 +380,19 @@ print(text.render(service_report))
 # ### Recap and further reading
 
 # %% [markdown]
-# 1. Why is `not seen` no pass?
+# 1. Why is `not seen` not a pass?
 # 2. A check fails, and you will repair it next month. What do you do today?
-# 3. Not one request arrives at the mock provider. Why?
+# 3. No request arrives at the mock provider. Why?
 #
 # <details><summary>Answers</summary>
 #
 # 1. The application did not do what the check needs, so nothing is known about it.
-# 2. Write it into the expected failures, with the reason. The audit then fails when it is repaired, until the entry is removed.
+# 2. List the check in the expected failures, with the reason. Once the check passes, the audit fails until you remove the entry.
 # 3. The application does not read the provider's address from the environment.
 #
 # </details>
 #
-# **Further reading.** A detector that people switch off, because changing the code is hard: [langchain-ai/langsmith-docs#849](https://github.com/langchain-ai/langsmith-docs/issues/849). A run of five hours in one call without a timeout, and the seven places that had to be repaired:
+# **Further reading.** A detector that people turn off because changing the code is hard: [langchain-ai/langsmith-docs#849](https://github.com/langchain-ai/langsmith-docs/issues/849). A run of five hours in one call without a timeout, and the seven places that had to be repaired:
 # [bolnet/attestor#117](https://github.com/bolnet/attestor/pull/117).
 #
 # Back to the [course map](00_start_here.ipynb).

@@ -45,8 +45,8 @@ Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, 
 def lab(context: typer.Context) -> None:
     """Open your copy of the course in JupyterLab, and make it first if it is missing.
 
-    Without FOLDER, it is the copy that contains the current directory, else
-    llm-antipatterns-course, in a clone course.
+    FOLDER defaults to the copy that contains the current directory, or else to
+    llm-antipatterns-course (in a clone, to course).
     """
     require_course()
     from helpers.lessons.course.delivery import init
@@ -67,8 +67,8 @@ def lab(context: typer.Context) -> None:
     obstacles = problems()
     if obstacles:
         typer.echo(
-            "Something in this environment would stop a lesson, and the course works around it: "
-            "`llm-antipatterns doctor` says what.",
+            "Something in this environment would stop a lesson, but the course works around it: "
+            "`llm-antipatterns doctor` says what it is.",
             err=True,
         )
     first = f"{_lesson('00').stem}.ipynb"
@@ -107,7 +107,7 @@ def _paths(arguments: list[str]) -> list[str]:
     ]
 
 
-# JupyterLab's options without a value that people give most.
+# The options without a value that people most often pass to JupyterLab.
 _FLAGS = ("--no-browser", "--debug", "--allow-root")
 Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", show_default=False)]
 
@@ -116,7 +116,8 @@ Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", show_default=Fal
 def init(folder: Folder = None) -> None:
     """Make your copy of the course.
 
-    Without FOLDER, it is the folder llm-antipatterns-course, in a clone course.
+    FOLDER defaults to the copy that contains the current directory, or else to
+    llm-antipatterns-course (in a clone, to course).
 
     What is already in the folder stays as it is. `llm-antipatterns update` brings newer lessons.
     """
@@ -132,7 +133,7 @@ def init(folder: Folder = None) -> None:
 def update() -> None:
     """Bring your copy of the course up to date, and say what happens to each file.
 
-    What you have changed or run stays, and the new one is put next to it.
+    What you have changed or run stays, and the new version is put next to it.
     """
     from helpers.lessons.course.delivery import update as deliver
 
@@ -179,8 +180,8 @@ def _delivered(deliver: Callable[[Path, Any], list[Any]], folder: Path, course: 
 def run(number: Number) -> None:
     """Run one lesson without a browser, and print its table and its verdict.
 
-    It is the notebook in your copy of the course; without a copy, the lesson as it comes. The exit
-    status is 0 only if the verdict holds.
+    The lesson is the notebook in your copy of the course, or the original if you have no copy. The
+    exit status is 0 only if the verdict holds.
     """
     require_course()
     from nbclient.exceptions import CellExecutionError
@@ -295,7 +296,7 @@ def serve(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A further model's name, which may be any; may be repeated."),
+        typer.Option(help="An additional model name, of your choice; may be repeated."),
     ] = None,
     **options: Any,
 ) -> None:
@@ -342,8 +343,8 @@ def check(
 ) -> None:
     """Grade the solution of an exercise.
 
-    The exit status is 0 if it is solved, 1 if it is not or cannot be graded, 2 if there is no such
-    lesson or file.
+    The exit status is 0 if the exercise is solved, 1 if it is not or cannot be graded, and 2 if
+    there is no such lesson or file.
     """
     from helpers.lessons.exercise import announce, exercise
     from helpers.lessons.exercises.grading import grade_file
@@ -364,7 +365,7 @@ def check(
 
 
 def _in_the_course(file: Path) -> Path:
-    """The file; one that is only in the learner's copy may be named without the folder."""
+    """The file; a file that is only in the learner's copy may be named without its folder."""
     from helpers.lessons.course.folder import course_folder
 
     there = course_folder() / file
@@ -372,7 +373,7 @@ def _in_the_course(file: Path) -> Path:
 
 
 def _look_at(file: Path) -> None:
-    """Raises `ValueError` or `OSError` unless it is a file that can be graded and read."""
+    """Raises `ValueError` or `OSError` unless the file can be graded and read."""
     if file.suffix not in (".py", ".ipynb"):
         raise ValueError(f"{_short(file)} is neither a .py file nor an .ipynb notebook.")
     if file.is_dir():
@@ -391,7 +392,7 @@ def progress() -> None:
 
 @app.command()
 def reset(number: Number) -> None:
-    """Restore a lesson: its original notebook, and no progress in it.
+    """Restore a lesson's original notebook, and forget your progress in it.
 
     A copy of your notebook is kept in the same folder.
     """
@@ -416,7 +417,7 @@ def _lesson(number: str) -> Any:
 
 
 def _fail(error: Exception | str, status: int = 2) -> NoReturn:
-    """Print one sentence and exit; 2 is the status for a wrong option, too."""
+    """Print one sentence and exit; 2 is also the status for a wrong option."""
     if isinstance(error, OSError) and error.strerror:
         error = f"{_short(error.filename or 'The command')}: {error.strerror}."
     typer.echo(error, err=True)

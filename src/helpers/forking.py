@@ -1,16 +1,16 @@
 """Starts Python processes in milliseconds, as forks of one that has imported what they need.
 
-Forks share their memory until they write to it: the tokenizer's 46 MiB and the modules are there
-once, however many servers and arms there are.
+Forks share their memory until they write to it: the tokenizer's 46 MiB and the modules are in
+memory once, however many servers and arms there are.
 
 A fork runs ``main()`` of a module, with pipes as its standard input and output. Before the first
-one, the module is imported in the fork server, and its ``preload()`` called if it has one. The
-caller and the fork server have a socket per fork: the caller sends what to run; anything more, or
-the socket's end, asks to kill the fork and what it has started; the answer is its exit code. A fork
-can ask for forks of its own, which end with it.
+fork, the fork server imports the module, and calls its ``preload()`` if it has one. The caller and
+the fork server share a socket per fork: the caller sends what to run; anything more, or the end of
+the socket, asks the fork server to kill the fork and what it has started; the answer is the fork's
+exit code. A fork can ask for forks of its own, which end with it.
 
-This is not `multiprocessing.forkserver`: a fork would inherit the pipe that keeps that one alive,
-could have no children, would run the caller's main script again, and leave folders behind.
+This is not `multiprocessing.forkserver`: its forks inherit the pipe that keeps it alive, cannot
+have children, run the caller's main script again, and leave folders behind.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EXIT_CODE = struct.Struct("i")
 _SIZE = struct.Struct("I")
 _LOOK_EVERY = 0.5
 LOST = -1000
-"""The exit code if the fork server did not live to say it."""
+"""The exit code if the fork server died before it could send one."""
 
 
 def start(module: str) -> Child:
@@ -67,7 +67,7 @@ class _ForkedChild(Child):
 
 
 class _Fork:
-    """A fork's end, as `subprocess.Popen` gives it."""
+    """A fork whose exit code is read as with `subprocess.Popen`."""
 
     def __init__(self, status: socket.socket) -> None:
         self._status = status
@@ -98,13 +98,13 @@ class _Fork:
         return int(_EXIT_CODE.unpack(code)[0]) if len(code) == _EXIT_CODE.size else LOST
 
     def kill(self) -> None:
-        # Not while another thread closes it: the number may then be another file's.
+        # Not while another thread closes it: its number might then belong to another file.
         with self._closing, contextlib.suppress(OSError):
             self._status.send(b"k")
 
 
 class _ForkServer:
-    """Seen from a process that it serves: the one that started it, or a fork that it has made."""
+    """The fork server as seen from a process that it serves: its starter, or one of its forks."""
 
     def __init__(self, control: socket.socket, is_alive: Callable[[], bool]) -> None:
         self._control, self._is_alive = control, is_alive
@@ -124,7 +124,7 @@ class _ForkServer:
         return server
 
     def is_usable(self) -> bool:
-        """False in a fork that the served process has made itself, or once it has died."""
+        """False once the fork server has died, and in a fork that the served process made."""
         return self._owner == os.getpid() and self._is_alive()
 
     def fork(self, module: str, stdin: int, stdout: int) -> _Fork:
@@ -169,11 +169,11 @@ class _Made:
     """A fork, seen from the fork server."""
 
     status: socket.socket
-    """Its end asks to kill the fork; an exit code is the answer."""
+    """Closing it asks to kill the fork; the exit code is sent back on it."""
     control: socket.socket
-    """On which the fork asks for forks of its own."""
+    """The socket on which the fork asks for forks of its own."""
     caller: int
-    """The process id of the one that asked for it."""
+    """The process ID of the process that asked for the fork."""
 
 
 class _Host:
@@ -219,7 +219,7 @@ class _Host:
             self._ignore(control)
             return
         status, stdin, stdout = socket.socket(fileno=descriptors[0]), *descriptors[1:]
-        # To the byte: what comes after the request asks to kill.
+        # Exactly the request: anything after it asks to kill the fork.
         size = status.recv(_SIZE.size, socket.MSG_WAITALL)
         if len(size) == _SIZE.size:
             request = status.recv(int(_SIZE.unpack(size)[0]), socket.MSG_WAITALL)
@@ -244,7 +244,7 @@ class _Host:
         self._when_readable(control, lambda: self._take(control, pid))
 
     def _leave(self, *sockets: socket.socket) -> None:
-        """What a fork may not keep: it would hold others alive."""
+        """Close what a fork must not keep, because it would keep others alive."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._selector.close()
@@ -257,7 +257,7 @@ class _Host:
     def _kill(self, pid: int) -> None:
         self._ignore(self._forks[pid].status)
         _kill_group(pid)
-        # It may not have begun to lead a group.
+        # It may not lead a process group yet.
         os.kill(pid, signal.SIGKILL)
 
     def _reap(self) -> None:
@@ -267,7 +267,7 @@ class _Host:
                 self._forget(pid, os.waitstatus_to_exitcode(status))
 
     def _forget(self, pid: int, code: int) -> None:
-        _kill_group(pid)  # what it has started may not outlive it
+        _kill_group(pid)  # what it has started must not outlive it
         for other, made in self._forks.items():
             if made.caller == pid:
                 self._kill(other)
@@ -279,7 +279,7 @@ class _Host:
 
 
 def _preload(module: str) -> None:
-    """Have what the forks share: imported once, and then never written to."""
+    """Load what the forks share: imported once, and then never written to."""
     if module in sys.modules:
         return
     # If it cannot be imported, the fork says why.
@@ -288,7 +288,7 @@ def _preload(module: str) -> None:
         if preload is not None:
             preload()
     gc.collect()
-    gc.freeze()  # no collection in a fork need look at what is loaded now
+    gc.freeze()  # garbage collection in a fork need not look at what is loaded now
     trim()
 
 
@@ -315,7 +315,7 @@ def _become(request: dict[str, Any], control: socket.socket, stdin: int, stdout:
     except BaseException:  # noqa: BLE001 - as an interpreter does
         sys.excepthook(*sys.exc_info())
     finally:
-        # At once: while an interpreter ends, abandoned tasks complain on the notebook's stderr.
+        # At once: when an interpreter exits, abandoned tasks complain on the notebook's stderr.
         os._exit(code)
 
 

@@ -53,7 +53,7 @@ class StartStop:
 
 
 class ChildFailedError(Exception):
-    """The child says that it failed; the message is its sentence."""
+    """The child reported that it failed; the message is the child's own."""
 
 
 class Process(Protocol):
@@ -70,8 +70,8 @@ class Child:
     """A Python process, seen from its parent."""
 
     def __init__(self, *arguments: str) -> None:
-        # A session (on Windows a group) of its own: an interrupt, be it from the keyboard or from
-        # a notebook, is meant for the parent alone.
+        # A session (on Windows, a group) of its own: an interrupt, whether from the keyboard or
+        # from a notebook, is meant for the parent alone.
         process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
@@ -86,7 +86,7 @@ class Child:
         self._owner = os.getpid()
 
     def ask(self, orders: Any, timeout: float) -> dict[str, Any]:
-        """Send orders; what the child says is ready. Blocks.
+        """Send orders, and return what the child says in ``ready``. Blocks.
 
         Raises `ChildFailedError`, `TimeoutError` after ``timeout`` seconds, or `EOFError` if the
         child ends without an answer. A child that is late is killed.
@@ -128,7 +128,7 @@ class Child:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this is a fork of the process that started it, which has no say in it."""
+        """Whether this is a fork of the process that started the child; a fork must not stop it."""
         return os.getpid() != self._owner
 
 
@@ -138,7 +138,7 @@ class Parent:
     def __init__(self) -> None:
         self.orders: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
         self._stdout = os.fdopen(os.dup(1), "w")
-        # What the child's code prints is no answer, and must not fill a pipe that nobody reads.
+        # What the child's code prints is not an answer, and must not fill a pipe that nobody reads.
         os.dup2(2, 1)
         _end_with_stdin()
         end_with_parent(lambda: os._exit(1))
@@ -160,7 +160,7 @@ def _end_with_stdin() -> None:
     if sys.platform == "linux":
         # The thread needs the GIL, which C code may hold. The signal that the kernel sends when
         # the pipe's other end closes does not. (PR_SET_PDEATHSIG would come too early: when the
-        # thread ends that started the process.)
+        # thread that started the process ends.)
         fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
@@ -199,16 +199,16 @@ def name_process(name: str) -> None:
 
 
 def trim() -> None:
-    """Give free memory back to the system, which glibc keeps otherwise."""
+    """Give free memory, which glibc would otherwise keep, back to the system."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def stay_on_loopback() -> None:
-    """Ignore the environment's proxies, and certificates that are not there.
+    """Ignore the environment's proxies, and certificates that do not exist.
 
-    HTTP clients of this process talk to servers on this machine, and so do its children's.
+    HTTP clients of this process and of its children talk to servers on this machine only.
     """
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
@@ -217,9 +217,9 @@ def stay_on_loopback() -> None:
 
 
 class TemporaryFolder(StartStop):
-    """A temporary folder, and at most one server in it, in the care of a supervisor process.
+    """A temporary folder, and at most one server in it, managed by a supervisor process.
 
-    Both go with ``stop``, when this object is garbage collected, and when the process that made it
+    Both end on ``stop``, when this object is garbage collected, and when the process that made it
     ends, however that happens.
     """
 
@@ -293,7 +293,7 @@ def _start(command: list[str], folder: str) -> subprocess.Popen[bytes]:
 
 
 def _kill(server: subprocess.Popen[bytes] | None) -> None:
-    """As a crash would: without a chance to save anything."""
+    """Kill it as a crash would: without a chance to save anything."""
     if server is not None:
         server.kill()
         server.wait()

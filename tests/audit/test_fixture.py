@@ -32,7 +32,7 @@ def test_a_service(llm_audit: LlmAudit) -> None:
 
 
 def test_an_audit_that_cannot_run_fails_the_test(llm_audit: LlmAudit) -> None:
-    with pytest.raises(pytest.fail.Exception, match="could not run: The program sent not one"):
+    with pytest.raises(pytest.fail.Exception, match="could not run: The program sent no request"):
         llm_audit.command([*HOSTILE, "ignores"])
 
 

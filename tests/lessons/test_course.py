@@ -125,7 +125,7 @@ MINE: dict[str, bytes] = {
 def test_what_is_touched_stays_and_the_new_one_is_put_next_to_it(folder: Path, mine: bytes) -> None:
     (folder / LESSON).write_bytes(mine)
     said = lines(folder)
-    assert said.pop(LESSON) == f"yours stays; the new one is {NEW}"
+    assert said.pop(LESSON) == f"yours stays; the new version is {NEW}"
     assert set(said.values()) == {"updated"}
     assert files(folder) == {**NEWER.files, LESSON: mine, NEW: NEWER.files[LESSON]}
     assert_settled(folder)
@@ -146,7 +146,7 @@ def test_an_older_new_one_is_replaced_unless_it_is_touched(folder: Path) -> None
     assert files(folder)[NEW] == course("1.2").files[LESSON]
     (folder / NEW).write_bytes(b"my notes")
     second = "05_rate_limits.new-2.ipynb"
-    assert lines(folder, course("1.3"))[LESSON] == f"yours stays; the new one is {second}"
+    assert lines(folder, course("1.3"))[LESSON] == f"yours stays; the new version is {second}"
     assert files(folder)[LESSON] == MINE["edited"]
     assert files(folder)[NEW] == b"my notes"
     assert files(folder)[second] == course("1.3").files[LESSON]
@@ -342,7 +342,7 @@ def test_what_is_saved_while_an_update_runs_stays(
         write_manifest(*args)
 
     monkeypatch.setattr("helpers.lessons.course.delivery.write_manifest", save_first)
-    assert lines(folder)[LESSON] == f"yours stays; the new one is {NEW}"
+    assert lines(folder)[LESSON] == f"yours stays; the new version is {NEW}"
     monkeypatch.undo()
     assert files(folder) == {**NEWER.files, LESSON: MINE["edited"], NEW: NEWER.files[LESSON]}
     assert_settled(folder)

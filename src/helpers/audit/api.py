@@ -44,7 +44,7 @@ def audit_command(
 ) -> AuditReport:
     """Audit a program that calls the model by itself: it is run once for each scenario.
 
-    ``deadline``: seconds in which it must end or go on when the provider is silent. ``only``:
+    ``deadline``: seconds within which it must end or go on when the provider is silent. ``only``:
     lessons or ids of checks, such as ``["04", "LAP05.early"]``. ``expected``: ids of checks that
     may fail, each with the reason. ``progress`` is called with a line for each scenario.
 
@@ -72,13 +72,13 @@ def audit_service(
     expected: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
-    """Audit a service: the audit starts it, is its users, and restarts it.
+    """Audit a service: start it, play its users, and restart it.
 
     ``start``: its command; ``app``: its address. ``$PORT`` in both is a free port. ``chat``: how a
     user asks, such as ``POST /chat {"session": "$SESSION", "message": "$MESSAGE"}``. ``stream``:
     the answer is streamed. ``answer``: dotted keys of the answer in the body, by default the whole
-    body. ``health``: the path of a health route. ``deadline``: seconds in which a user must have an
-    answer or an error. The others are those of `audit_command`.
+    body. ``health``: the path of a health route. ``deadline``: seconds within which a user must
+    have an answer or an error. The other parameters are those of `audit_command`.
 
     Raises `AuditError` if it cannot be audited.
     """
@@ -106,7 +106,7 @@ def choose(only: str | Collection[str]) -> tuple[Check, ...]:
     for name in names:
         if name not in IDS and name not in {check.lesson for check in CHECKS}:
             raise AuditError(
-                f"--only knows lessons 01 to 08 and ids such as {IDS[0]}, not {name[:100]!r}."
+                f"--only takes lessons 01 to 08 and ids such as {IDS[0]}, not {name[:100]!r}."
             )
     return tuple(
         check for check in CHECKS if not names or check.id in names or check.lesson in names
@@ -155,7 +155,7 @@ class _Audit:
     def _play_all(
         self, scenarios: list[Scenario], provider: Provider, lanes: int
     ) -> list[Recording]:
-        """In the order given. What only waits goes on while the others are played."""
+        """Play in the order given. Scenarios that only wait go on while the others are played."""
         waiting_ones = [s for s in scenarios if s.waits] if lanes > 1 else []
         others = [s for s in scenarios if s not in waiting_ones]
         if lanes == 1:
@@ -169,7 +169,7 @@ class _Audit:
                 played = self._play_in_turn(others, provider)
                 for future in second:
                     played += future.result()
-            except BaseException:  # also an interrupt: the other lane must not go on
+            except BaseException:  # an interrupt, too: the other lane must not go on
                 self.is_over.set()
                 end_all()
                 raise

@@ -25,22 +25,26 @@ def audit(
         typer.Argument(metavar="-- COMMAND…", help="A program that calls the model by itself."),
     ] = None,
     start: Annotated[
-        str, typer.Option(help="Its command; $PORT is a free port.", rich_help_panel=_SERVICE)
+        str,
+        typer.Option(help="The service's command; $PORT is a free port.", rich_help_panel=_SERVICE),
     ] = "",
     app: Annotated[
         str,
-        typer.Option(help="Its address, such as http://127.0.0.1:$PORT.", rich_help_panel=_SERVICE),
+        typer.Option(
+            help="The service's address, such as http://127.0.0.1:$PORT.", rich_help_panel=_SERVICE
+        ),
     ] = "",
     chat: Annotated[
         str,
         typer.Option(
-            help="How a user asks: "
+            help="How a user asks, such as "
             """'POST /chat {"session": "$SESSION", "message": "$MESSAGE"}'.""",
             rich_help_panel=_SERVICE,
         ),
     ] = "",
     stream: Annotated[
-        bool, typer.Option("--stream", help="It streams its answers.", rich_help_panel=_SERVICE)
+        bool,
+        typer.Option("--stream", help="The service streams its answers.", rich_help_panel=_SERVICE),
     ] = False,
     answer: Annotated[
         str,
@@ -52,12 +56,12 @@ def audit(
     ] = "",
     health: Annotated[
         str,
-        typer.Option(metavar="PATH", help="Its health route.", rich_help_panel=_SERVICE),
+        typer.Option(metavar="PATH", help="The service's health route.", rich_help_panel=_SERVICE),
     ] = "",
     deadline: Annotated[
-        float, typer.Option(help="Seconds in which a user must have an answer or an error.")
+        float, typer.Option(help="Seconds within which a user must have an answer or an error.")
     ] = 30.0,
-    only: Annotated[str, typer.Option(help="Lessons or ids, such as 04,05.")] = "",
+    only: Annotated[str, typer.Option(help="Lessons or ids of checks, such as 04,05.")] = "",
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", rich_help_panel=_REPORTS)
     ] = None,
@@ -81,13 +85,14 @@ def audit(
 ) -> None:
     """Run your application against the mock provider, and say which of the mistakes it makes.
 
-    Either a program, after two dashes, or a service by --start, --app and --chat. The application
-    finds the provider by OPENAI_BASE_URL, ANTHROPIC_BASE_URL or AZURE_OPENAI_ENDPOINT.
+    Give either a program, after two dashes, or a service, with --start, --app and --chat. The
+    application finds the provider through OPENAI_BASE_URL, ANTHROPIC_BASE_URL or
+    AZURE_OPENAI_ENDPOINT.
 
-    The exit status is 0 if nothing failed that was not expected to, 1 if something did or an
-    expected failure has passed, 2 if the audit could not run.
+    The exit status is 0 if every failure was expected, 1 if a check failed unexpectedly or an
+    expected failure has passed, and 2 if the audit could not run.
     """
-    # Here, so that other commands do not wait for it.
+    # Imported here, so that other commands do not wait for it.
     from helpers.audit.api import audit_command, audit_service, to_stderr
     from helpers.audit.errors import AuditError
     from helpers.audit.reports import html, json, junit, markdown, text
@@ -151,8 +156,8 @@ def _refuse_with_a_command(*options: str | bool) -> None:
 
     if any(options):
         raise AuditError(
-            "Either a program after -- is audited, or a service by --start, --app and --chat: give "
-            "one of them."
+            "Give either a program after --, or a service with --start, --app and --chat, but not "
+            "both."
         )
 
 
@@ -166,8 +171,8 @@ def _require(start: str, app: str, chat: str) -> None:
     ]
     if len(missing) == 3:
         raise AuditError(
-            "What is to be audited? Give a program after --, or a service by --start, --app and "
-            "--chat; `llm-antipatterns audit --help` has examples."
+            "There is nothing to audit: give a program after --, or a service with --start, --app "
+            "and --chat, which `llm-antipatterns audit --help` explains."
         )
     if missing:
         raise AuditError(f"A service needs --start, --app and --chat: {missing[0]} is missing.")

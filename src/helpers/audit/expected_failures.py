@@ -13,7 +13,7 @@ def read_expected_failures(path: Path, ids: Collection[str]) -> dict[str, str]:
     """The reason for each check that is expected to fail, by the check's id.
 
     The file is YAML: a list of ``{id: LAP04.hang, reason: …}``, or reasons by id. ``ids`` are those
-    of all checks that there are. Raises ValueError: one sentence that names the file.
+    of all checks. Raises ValueError: one sentence that names the file.
     """
     try:
         found = read_values(path, "an expected-failures", (".yaml", ".yml"))

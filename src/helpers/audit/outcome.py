@@ -9,7 +9,7 @@ from typing import Literal
 from helpers.mock_llm.records.ledger import Ledger
 
 VERSION = 1
-"""Ids of checks and fields of the JSON report change only together with this number."""
+"""The ids of checks and the fields of the JSON report change only together with this number."""
 Verdict = Literal["pass", "fail", "not seen"]
 
 
@@ -41,7 +41,7 @@ class ScenarioRecord:
     """On the system-wide monotonic clock, in seconds, as all times in the ledger."""
     ended: float
     waited: float = 0.0
-    """Seconds of it that were spent waiting for the application."""
+    """The seconds that were spent waiting for the application."""
     remark: str = ""
     """What went wrong outside the provider, such as the program's exit status."""
 

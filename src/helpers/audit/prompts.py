@@ -24,7 +24,7 @@ class Prompt:
     limit: int | None
     """Tokens that the answer may have, if the request says so."""
     continues: bool
-    """It goes on with a conversation that the provider has stored."""
+    """It continues a conversation that the provider has stored."""
 
     @cached_property
     def text(self) -> str:
@@ -32,12 +32,12 @@ class Prompt:
 
     @cached_property
     def markers(self) -> tuple[tuple[str, int], ...]:
-        """The user and the turn of each message of the audit's, in the order of the prompt."""
+        """The user and the turn of each of the audit's messages, in the order of the prompt."""
         return tuple((user.lower(), int(turn)) for user, turn in _MARKER.findall(self.text))
 
 
 def marker(user: str, turn: int) -> str:
-    """What a user's message contains, so that it is known again when it arrives in a prompt."""
+    """What a user's message contains, so that it is recognized when it arrives in a prompt."""
     return f"lap-{user}-{turn}"
 
 

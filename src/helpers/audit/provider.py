@@ -47,7 +47,7 @@ class Provider(StartStop):
             self._relays.clear()
 
     def environment(self, only: str = "") -> dict[str, str]:
-        """What leads an application to this provider.
+        """What points an application at this provider.
 
         ``only``: the one user who makes all its requests.
         """
@@ -66,7 +66,7 @@ class Provider(StartStop):
     def last_call(self, only: str = "") -> float | None:
         """When the newest call of the user was first attempted; None if there is none.
 
-        Over https nothing is known of calls but their requests.
+        Over https, nothing is known of calls except their requests.
         """
         if relay := self._relays.get(only):
             return relay.last_call
@@ -80,7 +80,7 @@ class Provider(StartStop):
         return self._llm.ledger()
 
     def calls(self, ledger: Ledger) -> tuple[Call, ...]:
-        """The requests to the model, each with what was in it; none of those over https."""
+        """The requests to the model, each with its contents; requests over https are left out."""
         places: dict[int, int] = defaultdict(int)
         sent = {(each.connection, each.place): each for each in self._sent()}
         calls = []

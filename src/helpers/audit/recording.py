@@ -13,7 +13,7 @@ from helpers.mock_llm.records.ledger import Ledger, Request
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One request of the application's, as it passed the relay."""
+    """One of the application's requests, as it passed the relay."""
 
     connection: int
     """The ledger's name of its connection."""
@@ -39,7 +39,7 @@ class Call:
 
     @property
     def end(self) -> float | None:
-        """When it was answered, or its client left; None while it is open."""
+        """When it was answered or its client left; None while it is open."""
         ends = [t for t in (self.request.last_byte, self.request.client_left) if t is not None]
         return min(ends, default=None)
 
@@ -60,14 +60,14 @@ class Visit:
     answer: str | None = None
     """The model's part of it; None if there is none."""
     broken_off: bool = False
-    """The answer ended with an error of the connection's."""
+    """The answer ended with a connection error."""
     first_byte: float | None = None
     pieces: int = 0
     turn: int = 1
     left: float | None = None
     """When the user left in mid-answer."""
     first_word: float | None = None
-    """When the user saw the first word of the model's."""
+    """When the user saw the model's first word."""
     errors: str = ""
     """The end of what a program printed to standard error."""
     last_words: str = ""
@@ -100,7 +100,7 @@ class Recording:
     """Seconds before that, in which the application started."""
 
     def of_user(self, *users: str) -> list[Call]:
-        """Calls of the users whose names begin so."""
+        """Calls of the users whose names begin with one of these."""
         return [call for call in self.calls if call.sent.user.startswith(users)]
 
     def visits_of(self, *users: str) -> list[Visit]:
@@ -152,7 +152,7 @@ def attempts(calls: Sequence[Call]) -> list[list[Call]]:
 
 
 def peak(calls: Sequence[Call], at_the_end: float) -> int:
-    """Most calls in flight at once."""
+    """The most calls in flight at once."""
     changes = [(call.request.arrival, 1) for call in calls]
     changes += [(at_the_end if call.end is None else call.end, -1) for call in calls]
     most = now = 0

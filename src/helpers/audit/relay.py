@@ -1,7 +1,7 @@
 """Stands between the application and the provider: reads each prompt, and says how to treat it.
 
-The provider's ledger has no prompts, and its faults know no users. Each connection of the
-application's becomes one connection to the provider, so that what is counted there stays true.
+The provider's ledger has no prompts, and its faults know no users. Each of the
+application's connections becomes one connection to the provider, so that its counts stay true.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the provider plays, and who is treated how."""
+"""What the provider plays, and how it treats each user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WORDS = (
     "copper yellow purple orange paper music piano guitar rocket planet castle dragon tiger salmon "
     "pepper lemon bread butter candle mirror carpet pillow basket hammer ladder engine wheel anchor"
 )
-"""The model's answer where it must be known again at the application's edge: each word is one token
+"""The model's answer where it must be recognized at the application's edge: each word is one token
 of ``o200k_base``."""
 _FEW = 8
 """Tokens after which an answer breaks off."""
@@ -29,9 +29,9 @@ class Treatment:
     longest: int | None = None
     """Tokens after which the model stops."""
     attempts: int | None = None
-    """Only so many attempts of each call meet the fault; by default all."""
+    """Only this many attempts of each call meet the fault; by default all."""
     calls: int | None = None
-    """Only so many calls of the user do; by default all."""
+    """Only this many of the user's calls do; by default all."""
     final: bool = False
     """The answer says ``x-should-retry: false``, as the providers' do where no retry helps."""
 
@@ -46,7 +46,7 @@ class Scenario:
     users: Mapping[str, Treatment] = field(default_factory=lambda: {"user": Treatment()})
     """By the user's kind. A program is run once for each of them."""
     waits: bool = False
-    """It takes its time, and hardly a processor: others can be played meanwhile."""
+    """It takes long but uses little processor time: others can be played meanwhile."""
 
 
 _ANSWERED = Treatment(text=WORDS)
@@ -87,7 +87,7 @@ OVERLOADED = Scenario(
 )
 PERMANENT = Scenario(
     "permanent",
-    "Errors that no retry will change: 400, 401, 404 and insufficient_quota.",
+    "Errors that no retry fixes: 400, 401, 404 and insufficient_quota.",
     _STEADY,
     {
         "request": Treatment("400", final=True),
@@ -115,8 +115,8 @@ STREAM = Scenario(
 )
 BROKEN = Scenario(
     "broken",
-    "Answers that are not whole: cut, without a finish reason, too long for the limit, with an "
-    "error after status 200, and with malformed JSON; and one that is whole.",
+    "Incomplete answers: cut, without a finish reason, too long for the limit, with an "
+    "error after status 200, and with malformed JSON; and one that is complete.",
     _STEADY,
     {
         "whole": _ANSWERED,
@@ -142,4 +142,4 @@ SCENARIOS = {
     )
 }
 FOR_PROGRAMS = (*(STEADY, TLS, SILENCE, LIMITED, OVERLOADED, PERMANENT, DOWN, BROKEN, SIBLING),)
-"""A program chooses itself what it asks; the other scenarios need users."""
+"""A program itself chooses what it asks; the other scenarios need users."""

@@ -1,4 +1,4 @@
-"""A room's page for a workshop: the predictions of everybody, before and after the run.
+"""A room's page for a workshop: everybody's predictions, before and after the run.
 
-Lessons reach it by HTTP alone. It keeps nothing once it ends.
+Lessons reach the page over HTTP only. It keeps nothing after it ends.
 """

@@ -39,11 +39,11 @@ _MESSAGES: dict[str, type[PredictionMade] | type[Measured] | type[Checked]] = {
     "measured": Measured,
     "checks": Checked,
 }
-# A learner clicks; a hub sends for everybody from one address. Both in ten seconds.
+# Messages in ten seconds: of one learner, and from one address (a hub's is everybody's).
 _PER_LEARNER, _PER_ADDRESS, _PERIOD = 30, 3000, 10.0
 # Guesses at the code: six characters of 31 are safe from one guess in three seconds.
 _WRONG_CODES, _WRONG_PERIOD = 20, 60.0
-# Seconds: no more than five pictures a second, and a sign of life for proxies.
+# Seconds: at most five updates a second, and keep-alives for proxies.
 _BETWEEN_SNAPSHOTS, _HEARTBEAT = 0.2, 15.0
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -182,7 +182,7 @@ def _read(name: str) -> str:
 
 
 class _Guard:
-    """Refuses foreign names and origins, and sends the headers that every answer has."""
+    """Refuses foreign host names and origins, and adds the headers that every answer has."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
         self._app, self._hosts = app, hosts
@@ -210,7 +210,7 @@ class _Guard:
             return "This room has another address."
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
-            return "Web pages of others cannot use this room."
+            return "Other web pages cannot use this room."
         return ""
 
 
@@ -222,10 +222,10 @@ def _name(url: str) -> str:
 
 
 def make_code() -> str:
-    """Six characters that nobody confuses when they read them from a wall."""
+    """Six characters that nobody confuses when reading them from a projector."""
     return "".join(secrets.choice("ABCDEFGHJKLMNPQRSTUVWXYZ23456789") for _ in range(6))
 
 
 def settings() -> dict[str, Any]:
-    """What uvicorn gets besides the application and its socket."""
+    """Uvicorn's settings, other than the application and its socket."""
     return {"log_level": "error", "lifespan": "off", "timeout_graceful_shutdown": 1}

@@ -15,14 +15,18 @@ PORT = 8020
 def open_room(
     host: Annotated[
         str,
-        typer.Option(help="The address to listen on; 0.0.0.0 lets the room's network in."),
+        typer.Option(
+            help="The address to listen on; 0.0.0.0 admits everybody on the room's network."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = PORT,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen on; 0 chooses a free one.")
+    ] = PORT,
 ) -> None:
     """Show the room's predictions on one page, during a workshop, until Ctrl-C.
 
-    Learners' notebooks send theirs if LLM_ANTIPATTERNS_CLASS is set to the address that this
-    command prints. Nothing is kept once it ends.
+    Learners' notebooks send their predictions if LLM_ANTIPATTERNS_CLASS is set to the address that
+    this command prints. Nothing is kept after the command ends.
     """
     import uvicorn
 
@@ -43,7 +47,9 @@ def open_room(
     typer.echo(f"learners set LLM_ANTIPATTERNS_CLASS={url}/{code}")
     typer.echo(f"the room's page is {url}/?teacher={token}")
     if _is_loopback(host):
-        typer.echo("Only this machine can reach it; add --host 0.0.0.0 for the room's network.")
+        typer.echo(
+            "Only this machine can reach the page; add --host 0.0.0.0 for the room's network."
+        )
     uvicorn.Server(uvicorn.Config(room.app, **settings())).run(sockets=[listener])
 
 
@@ -72,7 +78,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _address_of_this_machine() -> str:
-    """The one that it would use in the room's network. Sends nothing."""
+    """The address that this machine would use in the room's network. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # TEST-NET-1: only the route is asked for

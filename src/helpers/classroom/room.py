@@ -1,4 +1,4 @@
-"""What the room has said so far. All of it is here, in memory, and bounded."""
+"""What the room has sent so far: kept in memory only, and bounded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEARNERS = 500
 """More than any workshop has; a limit on memory."""
 QUESTIONS = 200
 TRIES_UNTIL_STUCK = 2
-"""Checks without success after which a learner may want help."""
+"""A learner may want help after this many checks without success."""
 
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 _Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
@@ -24,7 +24,7 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     learner: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-    """Made up by the learner's course folder: it says who, but not what their name is."""
+    """Random, kept with the learner's progress: tells learners apart without naming them."""
     name: Annotated[str, Field(max_length=40)] = ""
     lesson: Annotated[str, Field(pattern=r"^\d\d[a-z]?$")]
 
@@ -46,7 +46,7 @@ class Checked(_Message):
 
 
 class RoomIsFullError(ValueError):
-    """There are more learners or questions than a room has."""
+    """There are more learners or questions than a room takes."""
 
 
 @dataclass(slots=True)
@@ -55,9 +55,9 @@ class Question:
     text: str
     unit: str
     predictions: dict[str, float] = field(default_factory=dict)
-    """Each learner's latest."""
+    """Each learner's latest prediction."""
     measured: dict[str, float] = field(default_factory=dict)
-    """By learner: on each machine it may be another."""
+    """By learner: it may differ between machines."""
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class Exercise:
     solved: list[str] = field(default_factory=list)
     """Learners, in the order in which they solved it."""
     tries: dict[str, int] = field(default_factory=dict)
-    """Checks without success since the last one with it, by learner."""
+    """Checks without success since the last successful one, by learner."""
 
 
 class Room:
@@ -76,7 +76,7 @@ class Room:
         self._questions: dict[tuple[str, str], Question] = {}
         self._exercises: dict[str, Exercise] = {}
         self.version = 0
-        """Grows with every change."""
+        """Increases with every change."""
 
     def take(self, message: PredictionMade | Measured | Checked) -> None:
         """Note a message. Raises `RoomIsFullError`."""

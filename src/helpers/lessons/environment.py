@@ -1,7 +1,7 @@
 """What the environment has that would stop a lesson, and how the course works around it.
 
-Lessons only talk to servers on this machine: they need no proxy, no certificates of an authority,
-and no more than a short temporary folder.
+Lessons only talk to servers on this machine: they need no proxy and no authority's certificates,
+only a temporary folder with a short path.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Obstacle:
     what: str
     """The variable or path with its value, and what it does."""
     remedy: str
-    """What to type to be rid of it."""
+    """What to type to remove it."""
     instead: Mapping[str, str | None]
     """What lessons get instead: the variables to set, and those to remove (None)."""
 
     def __str__(self) -> str:
-        return f"{self.what}. To be rid of it: {self.remedy}"
+        return f"{self.what}. To fix this: {self.remedy}"
 
 
 def problems() -> list[str]:
@@ -63,8 +63,8 @@ def clean_environment() -> dict[str, str]:
 
 
 def clean_this_process() -> None:
-    """Let this process's own clients and arms work, in a kernel that neither `lab` nor `run` has
-    started, too."""
+    """Let this process's own clients and arms work, even in a kernel that neither `lab` nor `run`
+    has started."""
     for obstacle in (*proxies(), *certificates()):
         _apply(obstacle.instead)
     allow_open_files()
@@ -72,7 +72,7 @@ def clean_this_process() -> None:
 
 @contextmanager
 def writable_folders() -> Iterator[None]:
-    """Let matplotlib and IPython be imported where they cannot write, and not complain."""
+    """Let matplotlib and IPython be imported without complaints where they cannot write."""
     before: dict[str, str | None] = {}
     for obstacle in jupyter_folders():
         before |= {name: os.environ.get(name) for name in obstacle.instead}
@@ -120,7 +120,7 @@ def _shown(variables: Mapping[str, str]) -> str:
 
 
 def certificates() -> list[Obstacle]:
-    """Variables that name certificates which are gone or cannot be read."""
+    """Variables that name certificates that are missing or cannot be read."""
     return [
         _unset(name, f"{name}={os.environ[name]}: {why}")
         for name, examine in _CERTIFICATES.items()
@@ -161,7 +161,7 @@ _CERTIFICATES: dict[str, Callable[[str], str]] = {
 
 
 def temporary_folder() -> list[Obstacle]:
-    """Variables that name no folder for temporary files, or one in which no socket can be."""
+    """Variables whose folder takes no temporary files, or is too long for a socket's path."""
     found = []
     for name in ("TMPDIR", "TEMP", "TMP"):
         folder = os.environ.get(name)
@@ -204,7 +204,7 @@ def python_variables() -> list[Obstacle]:
 
 
 def _hidden_by(entry: str) -> list[str]:
-    """The packages of this process that come from a folder, and are somewhere else as well."""
+    """The packages that this process imported from a folder, and that are elsewhere as well."""
     folder = os.path.abspath(entry)
     others = [each for each in sys.path if os.path.abspath(each) != folder]
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
@@ -228,13 +228,13 @@ def jupyter_folders() -> list[Obstacle]:
         else:
             homeless |= instead
     if homeless:
-        remedy = "export HOME=FOLDER, one that you may write to"
+        remedy = "export HOME=FOLDER, with a folder that you may write to"
         found.append(Obstacle(f"HOME={home}: {_not_writable(home)}", remedy, homeless))
     return found
 
 
 def _folders() -> dict[str, str]:
-    """By the variable that chooses each."""
+    """The folders, by the variable that sets each of them."""
     try:
         from jupyter_core import paths
     except ImportError:  # it comes with the course
@@ -268,7 +268,7 @@ def _place_for(name: str) -> str:
 
 @functools.cache
 def _own_folder() -> str:
-    """A short temporary folder, which goes with this process unless it becomes JupyterLab."""
+    """A folder with a short path, removed when this process ends unless it becomes JupyterLab."""
     base = None if not temporary_folder() else _SHORT
     folder = tempfile.mkdtemp(prefix="llm-antipatterns-", dir=base)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -23,7 +23,7 @@ def in_flight(recording: Recording) -> Finding:
     users = len({call.sent.user for call in calls})
     if users < 2:
         return not_seen(
-            f"Calls of {users} of {len(recording.visits)} users arrived at the provider.",
+            f"Calls from {users} of {len(recording.visits)} users arrived at the provider.",
             users=users,
         )
     return found(
@@ -37,13 +37,13 @@ def in_flight(recording: Recording) -> Finding:
 
 def health(recording: Recording) -> Finding:
     if not recording.idle_health:
-        return not_seen("No --health route was given to ask while the model is thinking.")
+        return not_seen("No --health route was given to probe while the model is thinking.")
     if not recording.health or not recording.calls:
-        return not_seen("No call was open while the health route was asked.")
+        return not_seen("No call was open while the health route was probed.")
     slowest, usual = max(recording.health), max(recording.idle_health)
     if usual > _SLOW_HEALTH / 2:
         return not_seen(
-            f"The health route takes {usual:.2f} s even when nobody asks the model.",
+            f"The health route takes {usual:.2f} s even when nobody uses the model.",
             idle_seconds=round(usual, 3),
         )
     return found(

@@ -1,4 +1,4 @@
-"""Lesson 08: what becomes of answers that are not whole, and of one failure among many?"""
+"""Lesson 08: what becomes of incomplete answers, and of one failure among many?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.audit.recording import Call, Recording, Visit, attempts
 from helpers.audit.scenarios import WORDS
 
 _ALL = len(WORDS.split())
-# What an application may say of an answer that is not whole.
+# What an application may say of an incomplete answer.
 _MARKS = re.compile(
     r"error|fail|exception|truncat|incomplete|partial|interrupt|abort|cut|unfinished|not finished|"
     r"unavailable|sorry|length|limit|try again|warning|invalid|malformed|broken|true|false|null|"
@@ -29,33 +29,35 @@ def _whole(recording: Recording, kind: str, fault: str, what: str) -> Finding:
     (visit,), (control,) = recording.visits_of(kind), recording.visits_of("whole")
     said = f"exit status {visit.status}" if recording.is_program else f"status {visit.status}"
     if visit.ended is None:
-        return not_seen(f"After an answer that was {what} there was none before the deadline.")
+        return not_seen(
+            f"After an answer that was {what}, the user got nothing before the deadline."
+        )
     if not visit.succeeded:
         how = said
         if visit.broken_off:
             how = "an answer that broke off"
         elif not recording.is_program and (visit.status or 0) < 400:
             how = "an error in place of its end"
-        return found(True, f"After an answer that was {what} the user got {how}.")
+        return found(True, f"After an answer that was {what}, the user got {how}.")
     if len(words_in(control.answer or control.text)) < _ALL:
         return not_seen(
-            "An answer that is whole does not show up in what the user gets, so that half of one "
-            "cannot be told from it."
+            "Even a complete answer does not show up in what the user gets, so an incomplete one "
+            "cannot be recognized."
         )
     shown = len(words_in(visit.answer if visit.answer is not None else visit.text))
     counted = {"words": _ALL, "words_shown": shown, "status": visit.status}
     if (mark := _mark(visit, control)) is not None:
         return found(
-            True, f"The answer that was {what} is marked as not whole ({mark}).", **counted
+            True, f"The answer that was {what} is marked as incomplete ({mark}).", **counted
         )
     if not shown and (visit.answer or visit.text).strip():
         return found(
-            True, f"In place of the answer that was {what} the user got another text.", **counted
+            True, f"In place of the answer that was {what}, the user got other text.", **counted
         )
     return found(
         False,
         f"An answer that was {what}, with {shown} of {_ALL} words, was passed on with {said} and "
-        "nothing that says so.",
+        "no sign that it is incomplete.",
         **counted,
     )
 
@@ -75,7 +77,7 @@ malformed = partial(_whole, kind="json", fault="malformed_json", what="malformed
 
 
 def _mark(visit: Visit, control: Visit) -> str | None:
-    """What tells an answer from one that is whole; None if nothing does."""
+    """What distinguishes an answer from a complete one; None if nothing does."""
     there, usual = _marks(visit), _marks(control)
     if new := sorted(there - usual):
         return new[0]
@@ -91,7 +93,7 @@ def _marks(visit: Visit) -> set[str]:
 
 
 def _last_line(visit: Visit) -> str:
-    """The last line of a stream of events, if it is none of the model's text."""
+    """The last line of a stream of events, if it has none of the model's text."""
     lines = [line for line in visit.text.splitlines() if line.strip()]
     if len(lines) < 2 or words_in(lines[-1]):
         return ""
@@ -109,8 +111,8 @@ def siblings(recording: Recording) -> Finding:
         return not_seen("One use of the application fails though every call is answered.")
     if len(family) < 3:
         return not_seen(
-            f"One use of the application makes {plural(len(family), 'call')} that succeed: it "
-            "takes three to lose others to one failure.",
+            f"One use of the application makes {plural(len(family), 'call')}: this check needs "
+            "three or more, and a use that succeeds.",
             calls=len(family),
         )
     if any(_carries_an_answer(call[0]) for call in family):
@@ -140,7 +142,7 @@ def _is_answered(call: Call) -> bool:
 
 def orphans(recording: Recording) -> Finding:
     if recording.is_program:
-        return not_seen("The calls of a program end with it; audit a service.")
+        return not_seen("A program's calls end with the program: audit a service.")
     (visit,) = recording.visits_of("sibling")
     calls = recording.of_user("sibling")
     failed = [call for call in calls if call.request.fault == "400"]
@@ -155,13 +157,13 @@ def orphans(recording: Recording) -> Finding:
         and (call.end or recording.ended) > end
     ]
     if not meanwhile:
-        return not_seen("No other call of the same user was in flight when one failed.")
+        return not_seen("No other call for the same user was in flight when one failed.")
     left = [
         call for call in meanwhile if (call.end or recording.ended) > visit.ended + _ORPHAN_SECONDS
     ]
     return found(
         not left,
-        f"{len(left)} of {plural(len(meanwhile), 'other call')} went on after the user had the "
+        f"{len(left)} of {plural(len(meanwhile), 'other call')} went on after the user had an "
         "answer.",
         calls=len(meanwhile),
         orphans=len(left),
@@ -171,7 +173,7 @@ def orphans(recording: Recording) -> Finding:
 def down(recording: Recording) -> Finding:
     hit = [call for call in recording.of_user("down") if call.request.fault == "refuse"]
     if not hit:
-        return not_seen("No request arrived that could meet a provider that is down.")
+        return not_seen("No request arrived while the provider was down.")
     visits = recording.visits_of("down")
     without = sum(visit.ended is None for visit in visits)
     most = max(len(call) for call in attempts(hit))
@@ -191,9 +193,9 @@ def down(recording: Recording) -> Finding:
     if without or after or most > _MOST_ATTEMPTS:
         return found(
             False,
-            f"While the provider was down, {plural(len(hit), 'request')} were sent to it, up to "
-            f"{most} for one call and {after} after the user had an answer; {without} of "
-            f"{plural(len(visits), 'user')} had none.",
+            f"While the provider was down, it got {plural(len(hit), 'request')}, up to {most} for "
+            f"one call and {after} after the user had an answer; {without} of "
+            f"{plural(len(visits), 'user')} never got an answer.",
             **counted,
         )
     asked = {call.sent.user for call in hit}
@@ -206,7 +208,7 @@ def down(recording: Recording) -> Finding:
             **counted,
         )
     return not_seen(
-        f"While the provider was down, {plural(len(hit), 'request')} were sent to it for "
-        f"{plural(len(visits), 'use')}: a circuit breaker was not seen, which alone is no failure.",
+        f"While the provider was down, it got {plural(len(hit), 'request')} for "
+        f"{plural(len(visits), 'use')}: no circuit breaker was seen, which alone is not a failure.",
         **counted,
     )

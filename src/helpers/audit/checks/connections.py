@@ -25,18 +25,18 @@ def _reuse(recording: Recording, thing: str) -> Finding:
     ledger = recording.ledger
     requests = len(ledger.requests)
     opened = sum(connection.requests > 0 for connection in ledger.connections)
-    # So many are needed at once; the other requests can use one that is open.
+    # This many are needed at once; the other requests can reuse an open one.
     needed = min(ledger.peak_in_flight, requests)
     could_reuse = requests - needed
     counted = {"requests": requests, "connections": opened, "peak_in_flight": needed}
     if could_reuse < 2:
         return not_seen(
             f"{plural(requests, 'request')} arrived, {needed} of them at once: too few could "
-            "have used an open connection.",
+            "have reused an open connection.",
             **counted,
         )
     return found(
         opened - needed <= could_reuse / 2,
-        f"{plural(requests, 'request')} took {plural(opened, thing)}; {needed} would do.",
+        f"{plural(requests, 'request')} took {plural(opened, thing)}; {needed} would be enough.",
         **counted,
     )

@@ -7,7 +7,7 @@ from helpers.audit.prompts import Prompt
 from helpers.audit.recording import Recording
 
 _NO_HISTORY = (
-    "The prompt of a later turn has nothing of the first, even in the same process: the "
+    "The prompt of a later turn contains nothing of the first, even in the same process: the "
     "application keeps no history, or the message does not say whose session it is ($SESSION)."
 )
 
@@ -17,11 +17,11 @@ def restart(recording: Recording) -> Finding:
     if before is None or not _recalls(before, "restart-1", 1):
         return not_seen(_NO_HISTORY)
     if after is None:
-        return not_seen("After the restart no request arrived at the provider.")
+        return not_seen("After the restart, no request arrived at the provider.")
     recalled = [turn for turn in (1, 2) if _recalls(after, "restart-1", turn)]
     return found(
         1 in recalled,
-        f"After a SIGKILL and a restart, {len(recalled)} of 2 earlier turns were in the prompt.",
+        f"After a SIGKILL and a restart, the prompt had {len(recalled)} of 2 earlier turns.",
         turns=2,
         turns_recalled=len(recalled),
     )
@@ -32,13 +32,13 @@ def workers(recording: Recording) -> Finding:
     if back is None or not _recalls(back, "workers-1", 1):
         return not_seen(_NO_HISTORY)
     if there is None:
-        return not_seen("No request of the second process arrived at the provider.")
+        return not_seen("No request from the second process arrived at the provider.")
     recalled = _recalls(there, "workers-1", 1)
     also_back = _recalls(back, "workers-1", 2)
     return found(
         recalled and also_back,
-        f"The turn that one process answered was {'' if recalled else 'not '}in the other's "
-        f"prompt; and the other way round it was {'' if also_back else 'not '}there.",
+        f"The first process's turn was {'' if recalled else 'not '}in the second one's prompt; the "
+        f"second one's turn was {'' if also_back else 'not '}in the first one's prompt.",
         recalled_by_the_second=recalled,
         recalled_by_the_first=also_back,
     )
@@ -59,16 +59,16 @@ def order(recording: Recording) -> Finding:
         return not_seen("No prompt held two turns of a conversation.")
     counted = {"prompts": checked, "out_of_order": wrong}
     if wrong:
-        shown = ", ".join(map(str, example[:6]))
+        shown = ", ".join(map(str, example[:6])) + (" and so on" if len(example) > 6 else "")
         return found(
             False,
-            f"In {wrong} of {plural(checked, 'prompt')} the turns were not the newest ones, the "
-            f"oldest first: {shown} and so on.",
+            f"In {wrong} of {plural(checked, 'prompt')}, the turns were not the newest ones in "
+            f"order, oldest first: {shown}.",
             **counted,
         )
     return found(
         True,
-        f"In {plural(checked, 'prompt')} the turns were the newest ones, the oldest first.",
+        f"In {plural(checked, 'prompt')}, the turns were the newest ones in order, oldest first.",
         **counted,
     )
 
@@ -90,5 +90,5 @@ def _recalls(prompt: Prompt, user: str, turn: int) -> bool:
 
 
 def _turns(prompt: Prompt | None) -> list[int]:
-    """The turns of the conversation in a prompt, each where it first stands."""
+    """The turns of the conversation in a prompt, in the order of their first appearance."""
     return list(dict.fromkeys(turn for _, turn in prompt.markers)) if prompt else []

@@ -12,7 +12,7 @@ from helpers.audit.prompts import Prompt
 from helpers.audit.recording import Call, Recording
 
 _FRONT = 1_000
-# Shorter texts that two prompts share are chance.
+# If two prompts share a shorter text, that may be chance.
 _SHARED = 200
 _LEAST_SHARE = 0.5
 _CACHEABLE = 1_024 + 128
@@ -34,13 +34,13 @@ def prefix(recording: Recording) -> Finding:
             shares.append(min(1.0, _common(before.text, after.text) / repeated))
     if len(shares) < 2:
         return not_seen(
-            "Too few prompts repeated what was in the one before: there is no prefix to keep.",
+            "Too few prompts repeated text from the one before: there is no prefix to keep.",
             pairs=len(shares),
         )
     share = median(shares)
     return found(
         share >= _LEAST_SHARE,
-        f"Of what a prompt repeats from the one before, {share:.0%} stands unchanged at its "
+        f"Of what a prompt repeats from the one before, {share:.0%} is unchanged at its "
         f"beginning (the median of {len(shares)} pairs).",
         pairs=len(shares),
         prefix_share=round(share, 3),
@@ -55,7 +55,7 @@ def cached(recording: Recording) -> Finding:
     ][1:]
     if len(requests) < 2:
         return not_seen(
-            f"Fewer than three prompts had {_CACHEABLE:,} tokens, from which on a provider caches.",
+            f"Fewer than three prompts had {_CACHEABLE:,} tokens, enough for a provider to cache.",
             prompts=len(requests),
         )
     tokens = sum(request.prompt_tokens or 0 for request in requests)
@@ -81,7 +81,7 @@ def growth(recording: Recording) -> Finding:
             f"The conversation ended after {plural(asked, 'turn')}: too few to see a bound."
         )
     first, final = calls[0].request.prompt_tokens or 0, calls[-1].request.prompt_tokens or 0
-    evidence = f"From turn 1 to turn {asked} the prompt went from {first:,} to {final:,} tokens"
+    evidence = f"From turn 1 to turn {asked}, the prompt went from {first:,} to {final:,} tokens"
     counted = {
         "turns": asked,
         "turns_in_the_last_prompt": turns[-1],
@@ -106,7 +106,7 @@ def clock(recording: Recording) -> Finding:
     if not ticking:
         return found(
             True,
-            f"No clock or random id stands at the front of {plural(len(prompts), 'prompt')}.",
+            f"No clock or random id is at the front of {plural(len(prompts), 'prompt')}.",
             prompts=len(prompts),
         )
     what = f" ({match[0]})" if match else ""
@@ -147,7 +147,7 @@ def _front(prompt: Prompt) -> str:
 
 
 def _repeated(before: Prompt, after: Prompt) -> int:
-    """Characters of messages of the one prompt that are in the other, clocks and ids apart."""
+    """Characters of one prompt's messages that are in the other too, ignoring clocks and ids."""
     there = {_masked(text) for _, text in after.messages}
     return sum(len(text) for _, text in before.messages if _masked(text) in there)
 
@@ -173,7 +173,7 @@ def _ticks(before: str, after: str) -> bool:
 
 
 def _is_now(front: str) -> bool:
-    """Whether it has the time of day: with minutes only, a clock stands still while we look."""
+    """Whether it has the time of day: a clock without seconds may not change during the audit."""
     clocks = (datetime.now(UTC), datetime.now().astimezone())
     now = {
         (f"{time.hour}:{time.minute:02}", f"{time.hour % 12 or 12}:{time.minute:02}")

@@ -18,7 +18,7 @@ _FEW_CALLS = 4
 # An SDK's jitter of 25 % has a standard deviation of 8 %; without jitter there are a few ms.
 _LEAST_SPREAD = 0.045
 _LEAST_SECONDS = 0.015
-# Sooner than this there was no back-off to spread.
+# After a shorter delay, there was no back-off to spread.
 _AT_ONCE = 0.1
 _PERMANENT = {
     "request": "400",
@@ -47,7 +47,7 @@ def early(recording: Recording) -> Finding:
     return found(
         too_early == 0,
         f"{too_early} of {plural(len(waits), 'retry').replace('retrys', 'retries')} after 429 came "
-        f"before the Retry-After of 1 s had passed; the first after {min(waits):.2f} s.",
+        f"before the Retry-After of 1 s had passed; the shortest wait was {min(waits):.2f} s.",
         refused=refused,
         retries=len(waits),
         early=too_early,
@@ -64,7 +64,7 @@ def jitter(recording: Recording) -> Finding:
     first = delays.get(0, [])
     if len(first) < _FEW_CALLS:
         return not_seen(
-            f"{plural(len(first), 'call')} were retried after 503: it takes {_FEW_CALLS} to see "
+            f"Only {plural(len(first), 'call')} came back after 503: it takes {_FEW_CALLS} to see "
             "whether they come back at the same moment.",
             retried_calls=len(first),
         )
@@ -79,7 +79,7 @@ def jitter(recording: Recording) -> Finding:
     return found(
         spread >= _LEAST_SPREAD and seconds >= _LEAST_SECONDS and median(first) >= _AT_ONCE,
         f"After 503 without Retry-After, {len(first)} calls came back after {median(first):.2f} s, "
-        f"give or take {seconds:.3f} s ({spread:.0%} with later retries).",
+        f"give or take {seconds:.3f} s (a spread of {spread:.0%}, counting second retries).",
         retried_calls=len(first),
         median_seconds=round(median(first), 3),
         spread_seconds=round(seconds, 3),
@@ -97,8 +97,8 @@ def layers(recording: Recording) -> Finding:
     if most == 1:
         return not_seen(f"{plural(len(calls), 'call')} got 503, and none was retried.", **counted)
     why = (
-        f"; the SDK's own retries began again in {plural(restarted, 'call')}: a layer above it "
-        "retries, too"
+        f"; the SDK's own retries began again in {plural(restarted, 'call')}: a layer above the "
+        "SDK also retries"
         if restarted
         else ""
     )
@@ -110,7 +110,7 @@ def layers(recording: Recording) -> Finding:
 
 
 def _starts_again(call: list[Call]) -> bool:
-    """Whether an official SDK, which numbers its retries, was called again for the same."""
+    """Whether an official SDK, which numbers its retries, was called again for the same call."""
     numbers = [each.sent.sdk_retries for each in call if each.sent.sdk_retries is not None]
     return any(before > after for before, after in pairwise(numbers))
 
@@ -124,11 +124,11 @@ def permanent(recording: Recording) -> Finding:
         if any(len(call) > 1 for call in calls):
             retried.append(f"{error} ({max(len(call) for call in calls)} attempts)")
     if not met:
-        return not_seen("No request arrived that could get an error that no retry will change.")
+        return not_seen("No request arrived that could get an error that no retry fixes.")
     counted: dict[str, float | int | str | bool | None] = {
         "errors_met": ", ".join(met),
         "errors_retried": ", ".join(retried),
     }
     if retried:
-        return found(False, f"Retried though it is permanent: {', '.join(retried)}.", **counted)
+        return found(False, f"Retried although permanent: {', '.join(retried)}.", **counted)
     return found(True, f"No call was retried after {', '.join(met)}.", **counted)

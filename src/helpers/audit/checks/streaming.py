@@ -5,7 +5,7 @@ from __future__ import annotations
 from helpers.audit.checks.finding import Finding, found, not_seen, plural
 from helpers.audit.recording import Recording
 
-# Seconds in which a cancelled call leaves the provider.
+# Seconds within which a canceled call leaves the provider.
 _TO_CANCEL = 1.0
 
 
@@ -13,9 +13,9 @@ def first(recording: Recording) -> Finding:
     (visit,) = recording.visits_of("reader")
     calls = recording.of_user("reader")
     if not calls or calls[-1].request.first_token is None:
-        return not_seen("No call of the reader's was answered.")
+        return not_seen("None of the reader's calls was answered.")
     if visit.first_word is None:
-        return not_seen("The model's words do not reach the reader as they are.")
+        return not_seen("The model's words do not reach the reader unchanged.")
     request = calls[-1].request
     sent = calls[-1].request.first_token
     end = request.last_byte or recording.ended
@@ -34,7 +34,9 @@ def leave(recording: Recording) -> Finding:
     (visit,) = recording.visits_of("leaver")
     calls = recording.of_user("leaver")
     if visit.left is None or not calls:
-        return not_seen("The reader could not leave in mid-answer: it came in one piece.")
+        return not_seen(
+            "The reader could not leave in the middle of the answer: it came in one piece."
+        )
     left = visit.left
     if calls[-1].end is not None and calls[-1].end < left:
         return not_seen("The answer was complete before the reader saw it and left.")
@@ -43,7 +45,7 @@ def leave(recording: Recording) -> Finding:
     after = max(ends) - left
     return found(
         after < _TO_CANCEL,
-        f"{plural(late, 'token')} were generated after the reader had left; the call ended "
+        f"The model wrote {plural(late, 'token')} after the reader had left; the call ended "
         f"{after:.1f} s later.",
         tokens_after_leaving=late,
         seconds_after_leaving=round(after, 2),

@@ -80,7 +80,7 @@ def judge(check: Check, recordings: Mapping[str, Recording], *, is_program: bool
     """One check's outcome, from the recordings by the scenario's name."""
     name = check.scenario_for(is_program)
     if name is None:
-        name, finding = check.scenario, not_seen("Only a service shows this: audit one by --start.")
+        name, finding = check.scenario, not_seen("Only a service shows this: use --start.")
     elif recordings[name].missing:
         finding = not_seen(f"The scenario was not played: {recordings[name].missing}.")
     else:

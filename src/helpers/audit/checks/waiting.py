@@ -99,8 +99,8 @@ def _of_a_program(recording: Recording) -> Finding:
     }
     return found(
         done == meanwhile,
-        f"While the first call hung, {len(done)} of {plural(len(meanwhile), 'other call')} were "
-        "answered.",
+        f"While the first call hung, {len(done)} of {plural(len(meanwhile), 'other call')} got an "
+        "answer.",
         calls=len(meanwhile),
         answered=len(done),
     )

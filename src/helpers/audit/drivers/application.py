@@ -1,4 +1,4 @@
-"""The application's processes: started, read, and ended without a trace."""
+"""The application's processes: started, read, and ended with nothing left behind."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class _Pipe:
 
     def close(self) -> None:
         self._thread.join(2.0)
-        if not self._thread.is_alive():  # else a process of theirs still holds the other end
+        if (
+            not self._thread.is_alive()
+        ):  # if not, one of the application's processes still holds the other end
             self._pipe.close()
 
 

@@ -14,15 +14,15 @@ from helpers.audit.recording import Recording, Visit
 from helpers.audit.scenarios import Scenario
 
 _START_SECONDS = 30.0
-# A program that calls the model again and again is ended then.
+# Seconds. A program that keeps calling the model is then killed.
 _LONGEST = 120.0
 _POLL = 0.02
 # Runs of one scenario at the same time, where they need a processor.
 _AT_ONCE = 3
 
 HOW_TO_POINT = (
-    "point it at the audit by OPENAI_BASE_URL, ANTHROPIC_BASE_URL or AZURE_OPENAI_ENDPOINT, which "
-    "are set in its environment"
+    "point it at the audit with OPENAI_BASE_URL, ANTHROPIC_BASE_URL or AZURE_OPENAI_ENDPOINT, "
+    "which are set in its environment"
 )
 
 
@@ -101,18 +101,18 @@ def check_steady(recording: Recording) -> None:
             if visit.status is None
             else f"ended with status {visit.status}{said}"
         )
-        raise AuditError(f"The program sent not one request and {end}: {HOW_TO_POINT}.")
+        raise AuditError(f"The program sent no request and {end}: {HOW_TO_POINT}.")
     if not recording.calls:
         paths = ", ".join(sorted({r.path[:100] for r in recording.ledger.requests})[:3])
-        raise AuditError(f"The program asked no model: its requests were for {paths}.")
+        raise AuditError(f"The program called no model: its requests were for {paths}.")
     if visit.ended is None:
         raise AuditError(
-            "The program did not end though every answer came at once: audit a service with "
+            "The program did not end although every answer came at once: audit a service with "
             "--start, --app and --chat."
         )
     if visit.status != 0:
         raise AuditError(
-            f"The program ended with status {visit.status} though the provider was healthy{said}."
+            f"The program ended with status {visit.status} although the provider was healthy{said}."
         )
 
 

@@ -1,4 +1,4 @@
-"""How to start and to use a service, as it is written on the command line."""
+"""How to start and use a service, as the command line describes it."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def read_options(
     in_url, in_command = _PORT in app, any(_PORT in word for word in command)
     if in_url != in_command:
         where, other = ("--app", "--start") if in_url else ("--start", "--app")
-        raise AuditError(f"$PORT is in {where} and must then be in {other}, too.")
+        raise AuditError(f"$PORT is in {where}, so it must be in {other}, too.")
     parts = urlsplit(app.replace(_PORT, "1"))
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
         raise AuditError(f"--app must be a URL such as http://127.0.0.1:8000, not {app[:200]!r}.")
     try:
         _ = parts.port
     except ValueError:
-        raise AuditError(f"--app has a port that is no number: {app[:200]!r}.") from None
+        raise AuditError(f"--app has a port that is not a number: {app[:200]!r}.") from None
     return ServiceOptions(
         command, app.rstrip("/"), read_chat(chat), stream, answer, _path(health, "--health")
     )
@@ -96,8 +96,8 @@ def read_chat(chat: str) -> ChatRequest:
 
 
 def pick(body: Any, keys: str) -> Any:
-    """What stands in a JSON value under dotted keys, such as ``choices.0.text``; None if nothing
-    does."""
+    """The part of a JSON value under dotted keys, such as ``choices.0.text``; None if there is
+    none."""
     for key in keys.split("."):
         if isinstance(body, list) and key.isdigit() and int(key) < len(body):
             body = body[int(key)]

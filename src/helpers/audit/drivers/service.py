@@ -1,4 +1,4 @@
-"""Starts a service, is its users, and restarts it."""
+"""Starts a service, plays its users, and restarts it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _HANGING = 24
 _HEALTHY = 4
 _HEALTH_SECONDS = 0.1
 _STAGGER_SECONDS = 0.1
-# Seconds in which a cancelled call should have left the provider.
+# Seconds within which a canceled call should have left the provider.
 _GRACE = 1.5
-# Seconds in which a user's message should have become a request to the model.
+# Seconds within which a user's message should have become a request to the model.
 _ARRIVAL_SECONDS = 2.0
 
 
@@ -81,7 +81,7 @@ class Service:
 
     def record(self, scenario: Scenario, provider: Provider) -> Recording:
         """Play one scenario. Raises AuditError."""
-        # In a thread of its own: a notebook's has an event loop already.
+        # In a thread of its own: a notebook's thread already has an event loop.
         with start_blocking_portal() as portal:
             return portal.call(self._record, scenario, provider)
 
@@ -132,7 +132,7 @@ def start(options: ServiceOptions, environment: dict[str, str]) -> Application:
     where = _address(options.app)
     if _accepts(*where):
         raise AuditError(
-            f"Something already listens at {options.app}: end it, or choose a free port by $PORT."
+            f"Something already listens at {options.app}: end it, or let $PORT choose a free port."
         )
     application = Application(options.command, environment)
     try:
@@ -173,7 +173,7 @@ def _accepts(host: str, port: int) -> bool:
 
 
 def _answers(url: str) -> bool:
-    """Whether there is any answer of HTTP's; a health route must not say that it is not ready."""
+    """Whether there is any HTTP answer; one from a health route must not say "not ready"."""
     try:
         reply = httpx.get(url, timeout=2, trust_env=False, verify=False)  # noqa: S501
     except httpx.HTTPError:
@@ -202,23 +202,22 @@ def check_steady(recording: Recording, options: ServiceOptions) -> None:
         raise AuditError(f"The service did not answer {chat}{why}")
     if first.status >= 500 and not recording.ledger.requests:
         raise AuditError(
-            f"The service answers {first.status} to {chat} and sent not one request to the "
+            f"The service answers {first.status} to {chat} but sent no request to the "
             f"provider: {HOW_TO_POINT} ({body})."
         )
     if first.status >= 400:
         raise AuditError(
-            f"The service answers {first.status} to {chat} though the provider is healthy: {body}"
+            f"The service answers {first.status} to {chat} although the provider is healthy: {body}"
         )
     if not recording.ledger.requests:
         raise AuditError(
-            f"The service answered {chat}, but not one request arrived at the provider: "
-            f"{HOW_TO_POINT}."
+            f"The service answered {chat}, but no request arrived at the provider: {HOW_TO_POINT}."
         )
     if not recording.calls:
         paths = ", ".join(sorted({r.path[:100] for r in recording.ledger.requests})[:3])
-        raise AuditError(f"The service asked no model: its requests were for {paths}.")
+        raise AuditError(f"The service called no model: its requests were for {paths}.")
     if first.answer is None:
-        raise AuditError(f"--answer {options.answer} leads to nothing in the answer: {body}")
+        raise AuditError(f"--answer {options.answer} finds nothing in the answer: {body}")
 
 
 async def _converse(stage: _Stage) -> None:
@@ -253,7 +252,7 @@ async def _probe(stage: _Stage) -> None:
         started = perf_counter()
         try:
             await stage.users.health()
-        finally:  # also of one that is still waiting when the users have their answers
+        finally:  # including a probe that is still waiting when the users have their answers
             stage.health.append(perf_counter() - started)
         await anyio.sleep(_HEALTH_SECONDS)
 
@@ -270,7 +269,7 @@ async def _silence(stage: _Stage) -> None:
         await anyio.sleep(0.5)
         for name in _names("well", _HEALTHY):
             tasks.start_soon(stage.chat, name)
-    # An answered user's call may be open still.
+    # The call of a user who has an answer may still be open.
     end = max(visit.started for visit in stage.visits) + stage.service.deadline + _ARRIVAL_SECONDS
     await _until(lambda: not _is_open(stage), end - perf_counter())
 
@@ -295,7 +294,7 @@ async def _all_at_once(count: int, stage: _Stage) -> None:
 
 
 async def _staggered(count: int, stage: _Stage) -> None:
-    """At nearly the same moment, and so far apart that the service's own work is no delay."""
+    """At nearly the same moment, but far enough apart that the service's own work adds no delay."""
     (kind,) = stage.scenario.users
     async with anyio.create_task_group() as tasks:
         for name in _names(kind, count):
@@ -375,7 +374,7 @@ _PLAYS: dict[str, Callable[[_Stage], Awaitable[None]]] = {
 
 
 def waiting(scenario: Scenario, deadline: float) -> Scenario:
-    """The scenario for a deadline: its drip goes on until after that."""
+    """The scenario for a deadline: its drip goes on past that."""
     interval = max(0.25, deadline / 200)
     users = {
         name: replace(treatment, fault=f"drip; interval={interval:g}")

@@ -19,7 +19,7 @@ from helpers.audit.scenarios import WORDS
 # Bytes kept of an answer.
 _KEPT = 256 * 1024
 _FIRST_WORD = WORDS.split()[0]
-# A reader who leaves has seen so many words.
+# A reader who leaves has seen this many words.
 _LEAVES_AFTER = 3
 _ERROR_EVENT = re.compile(r"^event: ?error\b", re.MULTILINE)
 _QUESTION = "Please answer request {marker}: how does a message queue help when a service is busy?"
@@ -39,7 +39,7 @@ def question(user: str, turn: int, *, long: bool = False) -> str:
 
 
 class Users:
-    """Everybody who uses the service at one address. Use it with ``async with``."""
+    """All users of the service at one address. Use this with ``async with``."""
 
     def __init__(self, options: ServiceOptions, audit: str, patience: float) -> None:
         """``audit`` names it: a service may remember the sessions of the one before.
@@ -74,7 +74,7 @@ class Users:
         return reading.visit()
 
     async def health(self) -> float:
-        """Seconds that the health route took; so many as a user is patient if it is silent."""
+        """Seconds that the health route took; a user's whole patience if it is silent."""
         started = perf_counter()
         with anyio.move_on_after(self._patience), suppress(httpx.HTTPError):
             await self._client.get(self._options.health)

@@ -1,4 +1,4 @@
-"""Shows what an audit found: on a screen, to a program, in CI, as a page.
+"""Shows what an audit found: on a screen, to a program, in CI, or as a page.
 
 Each module has a function ``render``, from an `AuditReport` to text.
 """

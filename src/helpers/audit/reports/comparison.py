@@ -16,12 +16,12 @@ _TIMES = ("arrival", "slot", "first_token", "first_byte", "last_byte", "client_l
 
 
 def mistakes(report: AuditReport) -> tuple[str, ...]:
-    """The numbers of the lessons of which a check failed, such as ``("01", "04")``."""
+    """The numbers of the lessons that have a failed check, such as ``("01", "04")``."""
     return tuple(sorted({check.lesson for check in report.failures}))
 
 
 def passed(report: AuditReport) -> tuple[str, ...]:
-    """The numbers of the lessons of which a check passed and none failed."""
+    """The numbers of the lessons that have a passed check and no failed one."""
     lessons = {check.lesson for check in report.checks if check.verdict == "pass"}
     return tuple(sorted(lessons.difference(mistakes(report))))
 

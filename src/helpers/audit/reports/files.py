@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write(path: Path, text: str) -> None:
-    """Replace the file with the text, in UTF-8. Whoever reads it sees the old file or the new one.
+    """Replace the file with the text, in UTF-8. Readers see either the old file or the new one.
 
     A device or a pipe, such as ``/dev/stdout``, is written to. Raises OSError: one sentence.
     """
@@ -49,7 +49,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _new(path: Path) -> Path:
-    # In the same folder: only there can it be renamed.
+    # In the same folder: only within it is a rename certain to work.
     return path.with_name(f".audit-{os.getpid()}-{time.time_ns()}.new")
 
 

@@ -1,4 +1,4 @@
-"""The report as one page: no script, nothing from outside, readable offline."""
+"""The report as one page: no scripts, no external resources, readable offline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from helpers.audit.reports.wording import (
     tally,
 )
 
-# Together with at most about 100 bytes a bar: the page stays below 1 MiB.
+# In all. At about 100 bytes for each bar at most, the page stays below 1 MiB.
 _MOST_BARS = 5_000
 _MOST_BARS_EACH = 160
 _MOST_NUMBERS = 20

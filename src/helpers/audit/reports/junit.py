@@ -1,4 +1,4 @@
-"""The report as JUnit XML, in the form of Ant's schema, which is the strictest in use."""
+"""The report as JUnit XML, following Ant's schema, the strictest in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.audit.reports.wording import clean, elapsed, evidence, lesson_to_re
 def render(report: AuditReport) -> str:
     """A test suite per lesson and a test case per check.
 
-    What was not seen and what failed as expected is skipped, with the reason.
+    Checks that were not seen or failed as expected are skipped, with the reason.
     """
     root = ET.Element("testsuites")
     checks = sorted(report.checks, key=lambda check: check.lesson)
@@ -53,7 +53,7 @@ def _add_suite(
 
 
 def _add_case(suite: ET.Element, check: Outcome, report: AuditReport) -> float:
-    """Returns its seconds: checks of one scenario share the scenario's."""
+    """Returns its seconds: checks of one scenario share the scenario's seconds."""
     lengths = [
         each.ended - each.started for each in report.scenarios if each.name == check.scenario
     ]

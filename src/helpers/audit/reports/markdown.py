@@ -26,7 +26,7 @@ _TITLES: dict[State, str] = {
     "pass": "Passed",
 }
 _MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~$^=:-]")
-# A mention or an issue's number, also after an escape: GitHub makes a link of either.
+# A mention or an issue number, even after an escape: GitHub turns either into a link.
 _REFERENCE = re.compile(r"@|#(?=\d)|(?<=\bGH)-(?=\d)")
 
 
@@ -58,7 +58,7 @@ def _table(report: AuditReport, checks: Iterable[Outcome]) -> Iterator[str]:
 
 def escaped(text: str) -> str:
     """As text in a table's cell: no markup, no HTML, no mention."""
-    # A joiner that is not seen ends what would be a reference.
+    # An invisible joiner breaks what would be a reference.
     plain = _REFERENCE.sub(lambda found: f"{found[0]}\u2060", clean(text))
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKUP.sub(lambda found: f"\\{found[0]}", plain)

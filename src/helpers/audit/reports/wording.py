@@ -1,4 +1,4 @@
-"""What all reports say in the same words."""
+"""Wording that all reports share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from helpers.lessons.course.folder import course_folder
 from helpers.report.formatting import seconds, shortened
 
 State: TypeAlias = Literal["fail", "stale", "expected", "not seen", "pass"]
-"""A verdict in the light of the expected failures: "stale" has passed and was expected to fail."""
+"""A verdict given the expected failures: "stale" has passed but was expected to fail."""
 
 STATES: tuple[State, ...] = ("fail", "stale", "expected", "not seen", "pass")
-"""In the order in which a reader wants them."""
+"""In the order in which reports show them."""
 
 _MOST = 600
 _COUNTED: dict[State, tuple[str, str]] = {

@@ -7,13 +7,15 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-# What it needs is imported when it runs, so that `--help` does not wait for it.
+# What the command needs is imported when it runs, so that `--help` does not wait for it.
 
 
 def scan(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH", help="Files and folders; what git ignores is left out."),
+        typer.Argument(
+            metavar="PATH", help="Files and folders; files that git ignores are left out."
+        ),
     ],
     format_: Annotated[
         Literal["text", "json", "sarif", "github"],
@@ -23,10 +25,11 @@ def scan(
         Path | None, typer.Option(help="The file to write to, instead of standard output.")
     ] = None,
 ) -> None:
-    """Find suspects in Python, notebooks and Rust, without running the code.
+    """Find likely mistakes in Python, notebooks and Rust, without running the code.
 
-    A comment `lap: ignore[LAP01] reason` on the line or alone above it suppresses a finding. The
-    exit status is 0 without a finding, 1 with findings, 2 if the scan could not run.
+    A comment `lap: ignore[LAP01] reason`, on the same line or alone on the line above, suppresses a
+    finding. The exit status is 0 without findings, 1 with findings, and 2 if the scan could not
+    run.
     """
     from helpers.audit.scan import scanner
     from helpers.audit.scan.engine import EngineError

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 VERSION = 1
-"""Ids of rules and fields of the JSON change only together with this number."""
+"""The ids of rules and the fields of the JSON change only together with this number."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """A suspect in the source: only an audit proves it."""
+    """A likely mistake in the source; only an audit proves it."""
 
     path: str
     cell: int | None

@@ -1,4 +1,4 @@
-"""Shows a scan: text, JSON, SARIF 2.1.0 and annotations of GitHub Actions."""
+"""Shows a scan: as text, JSON, SARIF 2.1.0 or GitHub Actions annotations."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def to_github(report: ScanReport) -> str:
     lines = []
     for each in report.findings:
         place = {"file": each.path}
-        if each.cell is None:  # GitHub shows lines of a notebook's JSON, which nobody reads
+        if each.cell is None:  # GitHub shows lines of the notebook's JSON, which nobody reads
             place |= {"line": str(each.line), "endLine": str(each.end_line)}
             place |= {"col": str(each.column)}
         place["title"] = each.rule

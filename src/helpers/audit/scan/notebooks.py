@@ -23,7 +23,7 @@ class Notebook:
 
 
 def read_notebook(file: Path) -> Notebook:
-    """Raises `ValueError` if it is no notebook in Python, `OSError` if it cannot be read."""
+    """Raises `ValueError` if it is not a Python notebook, `OSError` if it cannot be read."""
     try:
         book = json.loads(file.read_text("utf-8"))
     except RecursionError as error:
@@ -53,12 +53,12 @@ def _language(book: dict[str, Any]) -> str:
 def _source(cell: dict[str, Any]) -> list[str]:
     source = cell.get("source", "")
     text = source if isinstance(source, str) else "".join(str(line) for line in source)
-    # Python counts lines by these two only, unlike `str.splitlines`.
+    # The only line ends that Python counts, unlike `str.splitlines`.
     return re.split(r"\r\n|\n|\r", text)
 
 
 def _without_magics(source: list[str]) -> list[str]:
-    """The lines of a cell that Python can parse; a line that is no Python becomes a comment."""
+    """The lines of a cell that Python can parse; a line that is not Python becomes a comment."""
     if source[0].startswith("%%") and not _RUNS_PYTHON.match(source[0]):
         return [_as_comment(line) for line in source]
     lines = [_magic_as_pass(line) for line in source]
@@ -71,7 +71,7 @@ def _without_magics(source: list[str]) -> list[str]:
 
 def _magic_as_pass(line: str) -> str:
     found = _MAGIC.match(line)
-    # `pass` keeps a block that only has a magic in it.
+    # `pass` keeps a block valid if it only has a magic in it.
     return f"{found[1] or ''}pass  # {line.strip()}" if found else line
 
 

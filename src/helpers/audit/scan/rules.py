@@ -22,7 +22,7 @@ class Rule:
     """A mistake as it looks in source code."""
 
     id: str
-    """That of the audit's check with a suffix; unique over both languages."""
+    """The id of the audit's check, with a suffix; unique across both languages."""
     language: str
     """"python" or "rust"."""
     lesson: str
@@ -32,13 +32,13 @@ class Rule:
     note: str
     """What to write instead."""
     needs: re.Pattern[bytes]
-    """What a file must contain, which is faster to see than to parse it."""
+    """What a file must contain; looking for it is faster than parsing the file."""
     matches: tuple[str, ...]
     """Sources in which the rule finds something."""
     passes: tuple[str, ...]
     """Sources in which it finds nothing."""
     false_positives: tuple[str, ...]
-    """Right code that it is known to find."""
+    """Correct code that the rule is known to report."""
 
 
 @cache

@@ -87,7 +87,7 @@ class _Report:
                 self._note(path, _SKIPPED.get(reason, reason))
 
     def add_notebooks(self, paths: Sequence[str]) -> int:
-        """Their number, without those that could not be read."""
+        """The number of files, without those that could not be read."""
         books: dict[str, tuple[str, Notebook]] = {}
         with tempfile.TemporaryDirectory(prefix="scan") as folder:
             for number, path in enumerate(paths):

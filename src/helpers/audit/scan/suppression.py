@@ -17,11 +17,11 @@ class Suppression:
     """A comment in a file."""
 
     rule: str
-    """That of a finding if the comment has a problem."""
+    """The rule of the finding if the comment has a problem."""
     line: int
     """From 1."""
     alone: bool
-    """Whether nothing else is on its line; then it counts for the next line, too."""
+    """Whether nothing else is on its line; then it applies to the next line, too."""
     ids: tuple[str, ...]
     problem: str | None
     """Why it suppresses nothing."""

@@ -1,8 +1,8 @@
 """Delivers the course to a learner's copy, without replacing what the learner has touched.
 
-Whenever it is interrupted, each file is either as it was or as it is to be, and the next delivery
-finishes what this one began: new files are complete before the first of them takes its place, and
-the manifest says in advance what is about to arrive.
+If a delivery is interrupted, each file is either in its old or in its new state, and the next
+delivery finishes what this one began: new files are complete before the first of them takes its
+place, and the manifest says in advance what is about to arrive.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _LINES: dict[Fate, str] = {
     "updated": "updated",
     "current": "up to date",
     "kept": "yours stays",
-    "older": "stays; `llm-antipatterns update` brings the newer one",
-    "next to it": "yours stays; the new one is {}",
+    "older": "stays; `llm-antipatterns update` brings the newer version",
+    "next to it": "yours stays; the new version is {}",
 }
 _NOT_A_FILE = b"\0"
 
@@ -55,8 +55,8 @@ def init(folder: Path, course: Course) -> list[Delivered]:
 
 
 def update(folder: Path, course: Course) -> list[Delivered]:
-    """Bring a learner's copy up to date. What the learner has touched stays, with the new one next
-    to it; what the learner has deleted comes back.
+    """Bring a learner's copy up to date. What the learner has touched stays, with the new version
+    next to it; what the learner has deleted comes back.
 
     A second update changes nothing. Raises `NewerCourseError` and `OSError`.
     """
@@ -103,7 +103,7 @@ class _Delivery:
         return self._next_to(name)
 
     def _next_to(self, name: str) -> Delivered:
-        """Under a name that is free, or has an older new one that nobody has touched."""
+        """A path that is free, or has an older new version that nobody has touched."""
         path = PurePosixPath(name)
         for middle in chain(["new"], (f"new-{number}" for number in count(2))):
             place = str(path.with_name(f"{path.stem}.{middle}{path.suffix}"))
@@ -115,7 +115,7 @@ class _Delivery:
         return Delivered(name, "next to it", place)
 
     def _move(self, name: str, new: Path) -> Delivered:
-        """Move a file to its place, which is decided once more: the learner may be at work."""
+        """Move a file to its place, which is decided again: the learner may be at work."""
         while True:
             decided = self._decide(name)
             if decided.place is None:
@@ -134,7 +134,7 @@ class _Delivery:
         return replace(self._manifest, arriving={**self._manifest.arriving, **arriving})
 
     def _noted(self, done: list[Delivered]) -> Manifest:
-        """The manifest when all that is done."""
+        """The manifest after all of this is done."""
         files, arriving = dict(self._manifest.files), dict(self._manifest.arriving)
         for each in done:
             if each.place or each.fate == "current":
@@ -145,7 +145,7 @@ class _Delivery:
 
 
 def _content(file: Path) -> bytes | None:
-    """What is there; None if nothing is. Raises `OSError`."""
+    """The file's content; None if there is no file. Raises `OSError`."""
     if file.is_file():
         return file.read_bytes()
     # A folder, say, or a link to nowhere: not ours, and not to be replaced.

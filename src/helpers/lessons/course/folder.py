@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 MANIFEST = ".llm-antipatterns.json"
-"""What is delivered to a learner's copy is listed in this file; a folder that has it is one."""
+"""Lists what was delivered to a learner's copy; a folder that has this file is a copy."""
 DEFAULT = "llm-antipatterns-course"
 
 
 def course_folder() -> Path:
-    """The learner's copy, whether it is there or not.
+    """The learner's copy, whether or not it exists.
 
     It is the one that contains the current directory, else ``course`` in a clone's root, else
     ``llm-antipatterns-course`` in the current directory.

@@ -1,4 +1,4 @@
-"""What was delivered to a learner's copy: by that, an update knows what nobody has touched."""
+"""What was delivered to a learner's copy: it tells an update what nobody has touched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from packaging.version import Version
 from helpers.lessons.catalogue import METADATA
 from helpers.lessons.course.folder import MANIFEST
 
-# What reading JSON of another form raises.
+# What reading unexpected JSON raises.
 _DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
@@ -25,11 +25,11 @@ class NewerCourseError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Manifest:
     version: str = "0"
-    """Of the course that was delivered last."""
+    """The version of the course that was delivered last."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each file as it was delivered, by its path in the folder."""
     arriving: Mapping[str, str] = field(default_factory=dict)
-    """The same of files that an update was about to write; empty unless it was interrupted."""
+    """The same for files that an update was about to write; empty unless it was interrupted."""
 
     def knows(self, name: str, content: bytes) -> bool:
         """Whether a file is as it was delivered, or was only opened in Jupyter."""
@@ -72,14 +72,14 @@ def digest(content: bytes) -> str:
     return sha256(content).hexdigest()
 
 
-# By JupyterLab, when it saves a notebook.
+# Added by JupyterLab when it saves a notebook.
 _ADDED_TO_CELLS = ("trusted", "execution")
 
 
 def unopened(content: bytes) -> bytes:
     """A notebook without what an editor adds when it opens and saves it; other files as they are.
 
-    Outputs stay, and so do the counts of executed cells: running a lesson is work of the learner's.
+    Outputs stay, and so do the execution counts: running a lesson is the learner's work.
     """
     try:
         notebook = json.loads(content)

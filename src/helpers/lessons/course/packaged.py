@@ -35,7 +35,7 @@ def packaged_course() -> Course:
 
 def delivered(lesson: Lesson) -> bytes:
     """A lesson's notebook as a learner gets it: without outputs. Raises `OSError`."""
-    # Not by nbformat: its import takes longer than all the rest.
+    # Not with nbformat: importing it takes longer than everything else.
     notebook = json.loads(lesson.notebook.read_bytes())
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":

@@ -17,7 +17,7 @@ from helpers.lessons.course.staging import put, staging, write_manifest
 
 
 def reset(lesson: Lesson, folder: Path) -> Path | None:
-    """Make the notebook of a lesson in the learner's copy as it came, and forget the progress.
+    """Restore the original notebook of a lesson in the learner's copy, and forget the progress.
 
     Returns the path of the copy that is kept of the learner's notebook, in the same folder; None if
     there was no notebook. Raises `OSError` if that is not possible: the learner's notebook is then

@@ -19,8 +19,8 @@ from helpers.lessons.notebook import Notebook
 def lesson_to_run(lesson: Lesson) -> Iterator[tuple[Notebook, Path]]:
     """A lesson's notebook, and the folder to run it in.
 
-    It is the learner's in their copy of the course, or that of a clone in its root; else the lesson
-    as it comes, in a temporary folder. Raises `OSError`, and `ValueError` with one sentence if the
+    It is the one in the learner's copy of the course, or in a clone's root that of the clone; else
+    the original, in a temporary folder. Raises `OSError`, and `ValueError` with one sentence if the
     notebook cannot be run up to its verdict.
     """
     folder = course_folder()

@@ -13,7 +13,7 @@ import psutil
 from helpers.lessons.course.folder import MANIFEST
 from helpers.lessons.course.manifest import Manifest
 
-# The number of the process follows.
+# The process ID follows.
 _PREFIX = ".llm-antipatterns-"
 
 

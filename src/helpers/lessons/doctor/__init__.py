@@ -16,12 +16,12 @@ from helpers.lessons.environment import Obstacle
 @dataclass(frozen=True, slots=True)
 class Finding:
     ok: bool
-    """False if lessons cannot run before it is mended."""
+    """False if lessons cannot run until this is fixed."""
     question: str
     answer: str
     """What was found, or what is wrong and what to do about it."""
     note: bool = False
-    """Whether there is something to know, although the course works."""
+    """Whether there is something to know even though the course works."""
 
     def __str__(self) -> str:
         mark = "FAIL" if not self.ok else "note" if self.note else "ok  "

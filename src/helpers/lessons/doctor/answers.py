@@ -1,4 +1,4 @@
-"""What an examination answers; it raises what keeps the lessons from running."""
+"""What an examination returns; it raises an error for what keeps lessons from running."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class Note(str):
-    """An answer that is good to know: the course works all the same."""
+    """An answer that is good to know: the course works anyway."""
 
     __slots__ = ()
 

@@ -16,7 +16,7 @@ from helpers.lessons.progress import progress_folder
 _MIB = 2**20
 # What a lesson and its processes take at their peak is below 600 MiB.
 _MEMORY = 600 * _MIB
-# Of address space: with less, threads and JupyterLab fail.
+# Address space: with less, threads and JupyterLab fail.
 _ADDRESSES = 1024 * _MIB
 _DISK = 200 * _MIB
 # The mock server keeps 150 for itself and the fewest connections that it accepts.
@@ -26,7 +26,7 @@ PROC = Path("/proc")
 
 
 def temporary_folder() -> str:
-    """Raises OSError if there is none; a note about variables that are of no use."""
+    """Raises RuntimeError if there is none; returns a note about variables that are unusable."""
     found = environment.temporary_folder()
     try:
         tempfile.gettempdir()
@@ -37,7 +37,7 @@ def temporary_folder() -> str:
 
 
 def open_files() -> str:
-    """Raises RuntimeError if this process may open too few."""
+    """Raises RuntimeError if this process may open too few files."""
     limits = environment.allow_open_files()
     if limits is None:
         return "no limit"
@@ -60,7 +60,7 @@ def disk() -> str:
         if room < _DISK:
             raise RuntimeError(
                 f"{room // _MIB} MiB are free in {folder}, and {_DISK // _MIB} MiB are needed. "
-                f"Delete files there; what is large: du -xh '{folder}' | sort -h | tail"
+                f"Delete files there; to find the large ones: du -xh '{folder}' | sort -h | tail"
             )
     return f"{min(free.values()) // _MIB:,} MiB are free"
 
@@ -73,9 +73,9 @@ def _written_folders() -> list[str]:
 
 
 def memory() -> str:
-    """Raises RuntimeError if there is little for a lesson and its processes."""
+    """Raises RuntimeError if there is too little memory for a lesson and its processes."""
     if sys.platform != "linux":
-        return "not looked at on this system"
+        return "not checked on this system"
     if (limit := _address_space()) is not None and limit < _ADDRESSES:
         raise RuntimeError(
             f"ulimit -v says {limit // 1024}, which is {limit // _MIB} MiB of address space. "
@@ -99,7 +99,7 @@ def _address_space() -> int | None:
 
 
 def _rooms() -> Iterator[tuple[int, str]]:
-    """Bytes that are available by each account, and whose account it is."""
+    """Available bytes according to each source, and the name of the source."""
     for line in (PROC / "meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024, "MemAvailable"
@@ -111,7 +111,7 @@ def _rooms() -> Iterator[tuple[int, str]]:
 
 
 def _in_use(usage: Path) -> int:
-    """Without the files' pages that the system drops when it needs memory."""
+    """Memory in use, without the cached file pages that the system drops when it needs memory."""
     taken = int(usage.read_text())
     for line in (usage.parent / "memory.stat").read_text().splitlines():
         name, _, value = line.partition(" ")
@@ -121,7 +121,7 @@ def _in_use(usage: Path) -> int:
 
 
 def _cgroup_files() -> Iterator[tuple[Path, Path]]:
-    """The files with the limit and the usage: of this process's group, and of those around it."""
+    """The files with the limit and the usage of this process's group and of its parents."""
     for line in (PROC / "self" / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":

@@ -1,4 +1,4 @@
-"""Whether the packages are there that lessons import, and nothing hides them."""
+"""Whether the packages that lessons import are installed, and nothing hides them."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ def _listed(names: list[str]) -> str:
 
 
 def widgets() -> str:
-    """Lessons show text instead of input fields and sliders without them."""
+    """Without widgets, lessons show text instead of input fields and sliders."""
     if importlib.util.find_spec("ipywidgets") is None:
         return Note(
-            "ipywidgets is missing, so you will see no input fields and no sliders, but the code "
-            "to use instead: pip install ipywidgets"
+            "ipywidgets is missing, so instead of input fields and sliders you will see code to "
+            "type. To see them: pip install ipywidgets"
         )
     return f"ipywidgets {_version('ipywidgets')}"
 
 
 def sdks() -> str:
-    """The model providers' own clients, which few sections use."""
+    """The model providers' own clients, which only a few sections use."""
     missing = [name for name in _SDKS if importlib.util.find_spec(name) is None]
     if missing:
         return Note(
@@ -107,21 +107,21 @@ def helpers() -> str:
     )
     if others:
         raise RuntimeError(
-            f"{_listed(others)} installed in {sys.prefix} and has a package called helpers, too: "
+            f"{_listed(others)} installed in {sys.prefix}, with another package called helpers: "
             f"pip uninstall {' '.join(others)} && {INSTALL_COURSE} --force-reinstall --no-deps"
         )
     return "the course's own"
 
 
 def pip() -> str:
-    """An old pip cannot update the course; running it needs none."""
+    """An old pip cannot update the course; lessons run without pip."""
     try:
         version = importlib.metadata.version("pip")
     except importlib.metadata.PackageNotFoundError:
-        return "not in this environment; lessons need none"
+        return "not in this environment; lessons do not need it"
     if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST_PIP:
         return Note(
-            f"pip {version} of {sys.prefix} is too old to update the course: "
+            f"pip {version} in {sys.prefix} is too old to update the course: "
             f"{sys.executable} -m pip install --upgrade pip"
         )
     return version

@@ -39,7 +39,7 @@ def server() -> str:
     with MockLLM() as llm:
         message = {"role": "user", "content": "Are you there?"}
         body = {"model": "mock-1", "messages": [message]}
-        # As lessons reach it: without the environment's proxies and certificates.
+        # As in a lesson: without the environment's proxies and certificates.
         with httpx.Client(trust_env=False, timeout=10) as client:
             reply = client.post(f"{llm.url}/chat/completions", json=body)
         reply.raise_for_status()

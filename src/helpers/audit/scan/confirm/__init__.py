@@ -1,6 +1,6 @@
 """Looks at ast-grep's candidates in Python files again, with the standard library's `ast`.
 
-A pattern sees one place. Whether a client is a blocking one, who calls a helper or whether a
-timeout is set elsewhere takes the whole file. Each function is sparing: it hands back what it is
-sure of.
+A pattern sees one place. It takes the whole file to know whether a client is a blocking one, what
+calls a helper, or whether a timeout is set elsewhere. Each function is conservative: it returns
+only what it is sure of.
 """

@@ -1,4 +1,4 @@
-"""Which client an expression is, and which calls reach a model."""
+"""Finds which client an expression stands for, and which calls reach a model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _DEPTH = 6
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client as it is made."""
+    """A client, as the code makes it."""
 
     library: str
     """"sdk" or "http"."""
@@ -217,7 +217,7 @@ class Clients:
     def _blocks(self, call: ast.Call, client: Client | None, verb: str) -> bool | None:
         used = self._used_as_blocking(call, verb)
         if client:
-            # An awaited call of a blocking client would fail, so the client is another one.
+            # Awaiting a blocking client's call would fail, so this is another client.
             return client.blocking and used is not False
         return used
 
@@ -265,7 +265,7 @@ class Clients:
         return False
 
     def is_about_a_model(self, node: ast.AST) -> bool:
-        """Whether a function or statement calls a model, as far as its and others' names say."""
+        """Whether a function or statement calls a model, as far as its own and other names say."""
         named = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and _LIKELY.search(
             node.name
         )
@@ -305,7 +305,7 @@ def _reads_an_answer(node: ast.AST) -> bool:
 
 
 def _assignments(node: ast.AST) -> Iterator[tuple[ast.AST, str, ast.AST | None]]:
-    """Target, whether its type or its value follows, and that."""
+    """The target, whether a type or a value follows, and the type or value."""
     if isinstance(node, ast.Assign):
         for target in node.targets:
             yield target, "value", node.value

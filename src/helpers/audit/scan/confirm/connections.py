@@ -26,7 +26,7 @@ _ONCE = {
     *("async_main", "main_async", "run_main", "lifespan", "setup", "startup", "on_startup"),
     *("connect", "initialize", "init", "start", "open", "setUp", "asyncSetUp"),
 }
-"""Functions that run once in the life of their object or program."""
+"""Functions that run once in the lifetime of their object or program."""
 _ONCE_DECORATORS = {
     *("contextmanager", "asynccontextmanager", "cache", "lru_cache", "alru_cache"),
     *("on_event", "cached_property", "on_chat_start", "cache_resource", "on_startup"),
@@ -58,7 +58,7 @@ def client_per_call(clients: Clients, start: int, end: int) -> Iterator[Hit]:
 
 
 def _sends(source: Source, call: ast.Call) -> bool:
-    """Whether a prompt may be sent where the client is made: reading a page is no model call."""
+    """Whether a prompt may be sent where the client is made: reading a page is not a model call."""
     where = source.function_of(call) or source.tree
     return any(
         isinstance(node, ast.Call) and last_name(node.func) in _SENDS for node in ast.walk(where)
@@ -131,7 +131,7 @@ def _makes_one(clients: Clients, function: Function, call: ast.Call, looping: bo
             value = node.value
             if value is call or (isinstance(value, ast.Name) and value.id in names):
                 return True
-        # What is put somewhere, such as `self.client = client`, outlives the call.
+        # A client that is stored, as in `self.client = client`, outlives the call.
         if (
             isinstance(node, ast.Assign)
             and any(_outlives(source, target) for target in node.targets)
@@ -182,7 +182,7 @@ def no_timeout(clients: Clients, start: int, end: int) -> Iterator[Hit]:
         return
     given = keyword(call, "timeout")
     if isinstance(given, ast.Constant) and given.value is None:
-        yield Hit(call, "This client waits without end: timeout=None.")
+        yield Hit(call, "This client has no time limit: timeout=None.")
         return
     if given or keyword(call, "http_client"):
         return
@@ -205,7 +205,7 @@ def unbounded_http(clients: Clients, start: int, end: int) -> Iterator[Hit]:
         and given is None
         and not has_splat(call)
     ):
-        yield Hit(call, "requests waits without end unless it gets a timeout.")
+        yield Hit(call, "requests waits without limit unless it gets a timeout.")
 
 
 def _is_none(node: ast.expr | None) -> bool:
@@ -213,7 +213,7 @@ def _is_none(node: ast.expr | None) -> bool:
 
 
 def _never_ends(timeout: ast.Call) -> bool:
-    """``httpx.Timeout(None)``, which ends nothing."""
+    """``httpx.Timeout(None)``, which sets no limit."""
     return (
         last_name(timeout.func) == "Timeout"
         and not timeout.keywords

@@ -1,4 +1,4 @@
-"""What a confirmation hands back."""
+"""What a confirmation returns."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Hit:
     """A candidate that is confirmed."""
 
     node: ast.AST
-    """Where the mistake is: the candidate itself, or the place that makes it one."""
+    """Where the mistake is: the candidate itself, or the place that makes it a mistake."""
     message: str | None = None
-    """Instead of the rule's own."""
+    """A message that replaces the rule's own."""
 
 
 Confirm = Callable[[Clients, int, int], Iterator[Hit]]

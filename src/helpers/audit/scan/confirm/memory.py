@@ -1,4 +1,4 @@
-"""Lesson 06: a conversation that only one process knows."""
+"""Lesson 06: a conversation that exists in one process only."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _has_roles(source: Source) -> bool:
 
 
 def _is_filled_per_key(source: Source, name: str) -> bool:
-    """Whether a function puts something in by a key that it was given."""
+    """Whether a function adds something under a key that it was given."""
     for node in source.nodes:
         if not isinstance(node, ast.Name) or node.id != name or not source.function_of(node):
             continue

@@ -1,4 +1,4 @@
-"""Lesson 08: halves of answers and failures that nobody notices."""
+"""Lesson 08: incomplete answers and failures that nobody notices."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _TIME_OF_DAY = re.compile(r"%[-#]?[HIMSfcXTRrs]")
 _SYSTEM = re.compile(r"(^|_)(system|instructions?|prompts?|preamble)(_|$)", re.IGNORECASE)
 _SYSTEM_ROLES = ("system", "developer")
 _FRONT = 200
-"""Characters: what stands after so few leaves nothing worth caching before it."""
+"""Characters. Before a value this near the front, nothing is worth caching."""
 _WORTH_CACHING = 40
 
 
@@ -114,7 +114,7 @@ def _text_around(source: Source, value: ast.AST) -> ast.JoinedStr | ast.BinOp | 
 
 
 def _at_the_front(text: ast.JoinedStr | ast.BinOp, value: ast.AST) -> bool:
-    """Whether little stands before the value, and something worth caching after it."""
+    """Whether there is little before the value, and something worth caching after it."""
     before, after, seen = 0, 0, False
     for part in _parts(text):
         if any(node is value for node in ast.walk(part)):
@@ -125,7 +125,7 @@ def _at_the_front(text: ast.JoinedStr | ast.BinOp, value: ast.AST) -> bool:
         elif seen:
             after += _WORTH_CACHING
         else:
-            return False  # a variable of unknown length stands before it
+            return False  # a variable of unknown length comes before it
     return seen and before <= _FRONT and after >= max(before, _WORTH_CACHING)
 
 

@@ -1,4 +1,4 @@
-"""Which functions confirm the candidates of which rule; the other rules need none."""
+"""Which function confirms the candidates of which rule; the other rules need none."""
 
 from __future__ import annotations
 

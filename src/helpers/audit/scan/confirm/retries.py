@@ -1,4 +1,4 @@
-"""Lesson 05: retries of everything, without end, and on top of each other."""
+"""Lesson 05: retries of everything, retries without limit, and retries of retries."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def _retry_loops(
     for handler in block.handlers:
         always_raises = isinstance(handler.body[-1], ast.Raise)
         if always_raises and not _catches_everything(handler):
-            permanent = True  # it lets the errors pass that no attempt can mend
+            permanent = True  # it lets errors pass that no attempt can fix
         elif not always_raises and not permanent and _tries_again(loop, block, handler):
             yield loop, handler
 

@@ -1,4 +1,4 @@
-"""A parsed Python file, with what ast-grep cannot follow: scopes, imports, who calls whom."""
+"""A parsed Python file, with what ast-grep cannot follow: scopes, imports, callers."""
 
 from __future__ import annotations
 
