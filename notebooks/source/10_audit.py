@@ -63,7 +63,7 @@ guess = Predict("10", question, arm="wrong", unit="mistakes")
 guess
 
 # %% [markdown]
-# The audit plays the chatbot's users. It starts the chatbot, asks eight things at once, has a long conversation, restarts the chatbot between two questions, and leaves in the middle of an answer. Meanwhile the provider hangs, drips, refuses and breaks off. The audit takes half a minute. In a terminal, the same audit is
+# The audit plays the chatbot's users. It starts the chatbot, asks eight things at once, has a long conversation, restarts the chatbot between two questions, and leaves in the middle of an answer. Meanwhile the provider hangs, drips, refuses and breaks off. It takes half a minute. In a terminal, in the folder of `chatbot.py`, the whole audit is
 #
 # ```
 # llm-antipatterns audit --start 'uvicorn chatbot:app --port $PORT' --app 'http://127.0.0.1:$PORT' \
@@ -299,18 +299,36 @@ print(text.render(script_report))
 #
 # If the code sets `base_url` itself, no request arrives, and the audit says so. Let the code read the variable.
 #
-# Here is the same program with the SDK's defaults, and with a timeout of one second. The provider hangs, and a user waits for three seconds at most. How many of the two will end in time?
+# Here is a program with the SDK's defaults, and with a timeout of one second. The provider hangs, and a user waits for three seconds at most. How many of the two will end in time?
 
 # %%
 guess_sdk = Predict("10", "How many of the two end in time?", arm="sdk", unit="programs")
 guess_sdk
 
 # %%
-timeout = SCRIPT.replace("OpenAI()", "OpenAI(timeout=1)")
-sdk = {
-    "defaults": audit_script(SCRIPT, only=["LAP04.hang"], deadline=3),
-    "timeout=1": audit_script(timeout, only=["LAP04.hang"], deadline=3),
-}
+import shlex
+import sys
+
+from helpers.audit import audit_command
+
+CODE = """
+import openai
+
+question = [{"role": "user", "content": "Hello?"}]
+reply = openai.OpenAI().chat.completions.create(model="gpt-5-mini", messages=question)
+print(reply.choices[0].message.content)
+"""
+
+
+def meet_a_hang(code):
+    (folder / "sdk.py").write_text(code)
+    command = shlex.join([sys.executable, str(folder / "sdk.py")])
+    return audit_command(command, only=["LAP04.hang"], deadline=3)
+
+
+# %%
+limited = CODE.replace("OpenAI()", "OpenAI(timeout=1)")
+sdk = {"defaults": meet_a_hang(CODE), "timeout=1": meet_a_hang(limited)}
 guess_sdk.reveal(sum("04" not in comparison.mistakes(report) for report in sdk.values()))
 
 # %% [markdown]

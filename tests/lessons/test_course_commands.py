@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = call(here, "init")
     assert done.returncode == 0, done.stderr
     *lines, last = done.stdout.splitlines()
-    assert len(lines) == 12
+    assert len(lines) == 13
     assert all(line.endswith(": added") for line in lines)
     assert last.startswith(f"Your copy of the course is in {here / COURSE}.")
     return here
@@ -107,7 +107,7 @@ def test_update_says_one_line_for_each_file(here: Path, place: str) -> None:
     done = call(here / place, "update")
     assert done.returncode == 0, done.stderr
     said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
-    assert len(said) == 12
+    assert len(said) == 13
     assert said.pop("README.md") == "updated"
     assert said.pop(f"{STEM}.ipynb") == "yours stays"
     assert set(said.values()) == {"up to date"}
