@@ -25,16 +25,16 @@ lab: setup
 	@.venv/bin/llm-antipatterns lab
 
 # Everything that proves the course: lint, types, unit tests, server contract, the gates of every lesson.
-# Tests mostly wait, so five workers suit two cores; only three timed ones run at the same time.
+# Tests mostly wait, so four workers suit two cores; only two timed ones run at the same time.
 test: setup lint
-	@$(RUN) -m pytest -n 5 -m "not timed and not slow and not browser"
-	@$(RUN) -m pytest -n 3 -m "timed and not slow"
+	@$(RUN) -m pytest -n 4 -m "not timed and not slow and not browser"
+	@$(RUN) -m pytest -n 2 -m "timed and not slow"
 
 # What takes too long for `make test`: fuzz, soak, installing, further solutions, whole audits.
 # The first line measures memory and bursts, so it has the machine to itself.
 slow: setup
 	@$(RUN) -m pytest -m slow tests/mock_llm tests/test_environment.py
-	@$(RUN) -m pytest -n 3 -m slow --ignore=tests/mock_llm --ignore=tests/test_environment.py
+	@$(RUN) -m pytest -n 2 -m slow --ignore=tests/mock_llm --ignore=tests/test_environment.py
 
 # The untimed tests and lesson 01 on each Python from 3.11 to 3.13 that is installed.
 pythons: setup
