@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ _PIECE = 64 * 1024
 _MODEL_PATHS = ("/completions", "/responses", "/messages")
 _NOT_FORWARDED = {b"content-length", b"transfer-encoding", b"expect", b"connection"}
 _HTTP2 = b"PRI * HTTP/2.0"
+_REFUSED = re.compile(rb"HTTP/1\.1 4\d\d ")
 
 
 @dataclass(slots=True)
@@ -108,6 +110,8 @@ class Relay(StartStop):
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._server: asyncio.Server | None = None
         self.sent: list[Sent] = []
+        self.refusals: list[bytearray] = []
+        """The provider's answers with status 4xx, as they came."""
         self.last_call: float | None = None
         """When the newest call was first attempted."""
         self.port = 0
@@ -254,7 +258,14 @@ class _Connection:
         self._forth.write(data)
 
     async def _answers(self, provider: asyncio.StreamReader) -> None:
+        refusal: bytearray | None = None
         while data := await self._read(provider, self._back):
+            if data.startswith(b"HTTP/1.1 "):
+                refusal = bytearray() if _REFUSED.match(data) else None
+                if refusal is not None:
+                    self._relay.refusals.append(refusal)
+            if refusal is not None:
+                refusal += data
             if self._is_final and data.startswith(b"HTTP/1.1 "):
                 self._is_final = False
                 data = data.replace(b"\r\n", b"\r\nx-should-retry: false\r\n", 1)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from itertools import pairwise
 from statistics import median, pstdev
 
-from helpers.audit.checks.finding import Finding, found, not_seen, plural
+from helpers.audit.checks.finding import Finding, found, not_seen, plural, was
 from helpers.audit.recording import Call, Recording, attempts
 
 _RETRY_AFTER = 1.0
@@ -64,8 +64,8 @@ def jitter(recording: Recording) -> Finding:
     first = delays.get(0, [])
     if len(first) < _FEW_CALLS:
         return not_seen(
-            f"{plural(len(first), 'call')} were retried after 503: it takes {_FEW_CALLS} to see "
-            "whether they come back at the same moment.",
+            f"{plural(len(first), 'call')} {was(len(first))} retried after 503: it takes "
+            f"{_FEW_CALLS} to see whether they come back at the same moment.",
             retried_calls=len(first),
         )
     pooled = [

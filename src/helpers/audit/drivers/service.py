@@ -17,7 +17,7 @@ import httpx
 from anyio.from_thread import start_blocking_portal
 
 from helpers.audit.drivers.application import Application
-from helpers.audit.drivers.command import HOW_TO_POINT
+from helpers.audit.drivers.command import HOW_TO_POINT, must_be_answered
 from helpers.audit.drivers.options import ServiceOptions
 from helpers.audit.drivers.users import Users
 from helpers.audit.errors import AuditError
@@ -94,6 +94,7 @@ class Service:
                 await play(stage)
                 ledger = provider.ledger()
                 calls = provider.calls(ledger)
+                refusal = provider.refusal()
                 ended = perf_counter()
         return Recording(
             scenario=scenario.name,
@@ -104,6 +105,7 @@ class Service:
             started=ready,
             ended=ended,
             deadline=self.deadline,
+            refusal=refusal,
             streams=self.options.streams,
             health=tuple(stage.health),
             idle_health=tuple(stage.idle_health),
@@ -197,6 +199,7 @@ def check_steady(recording: Recording, options: ServiceOptions) -> None:
     chat = f"{options.chat.method} {options.chat.path}"
     first = recording.visits[0]
     body = " ".join(first.text.split())[:150]
+    must_be_answered(recording)
     if first.status is None:
         why = f": {first.last_words}" if first.last_words else " before the deadline."
         raise AuditError(f"The service did not answer {chat}{why}")

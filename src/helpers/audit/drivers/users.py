@@ -52,7 +52,8 @@ class Users:
         self._client = httpx.AsyncClient(
             base_url=options.app,
             timeout=None,  # noqa: S113  # each visit has a deadline of its own
-            limits=httpx.Limits(max_connections=None),
+            # A service closes connections after errors: a user on one of them would not be heard.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
             trust_env=False,
             verify=False,  # noqa: S501  # the service's own certificate is not what is audited
         )

@@ -1,0 +1,40 @@
+"""Verdicts on ordinary applications that are easily misjudged."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from helpers.audit import AuditError, AuditReport, audit_command, audit_service
+from helpers.audit.api import choose
+from tests.audit.auditing import ADDRESS, APPS, CHAT, ids, shown
+
+CALLS = [sys.executable, str(APPS / "calls.py")]
+
+
+def program(kind: str, only: str) -> AuditReport:
+    return audit_command([*CALLS, kind], deadline=8, only=only)
+
+
+def service(kind: str, only: str) -> AuditReport:
+    return audit_service(
+        [*CALLS, kind, "$PORT"], ADDRESS, CHAT, answer="answer", deadline=8, only=only
+    )
+
+
+def test_an_application_whose_calls_are_all_invalid_cannot_be_audited() -> None:
+    with pytest.raises(AuditError, match=r"refused every request .*400.*'max_tokens' is not supp"):
+        service("refused", "02")
+
+
+def test_requests_refused_as_invalid_show_nothing() -> None:
+    report = service("refused-in-a-crowd", "LAP01.flight,LAP05.early,LAP08.json,LAP08.down")
+    assert ids(report, "not seen") == {check.id for check in report.checks}, shown(report)
+    for check in report.checks:
+        assert "refused" in check.evidence
+        assert "as invalid: Unsupported parameter" in check.evidence
+
+
+def test_a_lesson_can_be_chosen_by_its_letters() -> None:
+    assert choose("LAP07") == choose("07")
