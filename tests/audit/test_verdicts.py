@@ -38,3 +38,15 @@ def test_requests_refused_as_invalid_show_nothing() -> None:
 
 def test_a_lesson_can_be_chosen_by_its_letters() -> None:
     assert choose("LAP07") == choose("07")
+
+
+def test_a_clock_in_the_system_prompt_hides_no_retry() -> None:
+    report = program("retries-with-a-clock", "LAP05.early,LAP05.permanent,LAP05.layers")
+    assert ids(report, "fail") == {"LAP05.early", "LAP05.permanent", "LAP05.layers"}, shown(report)
+
+
+def test_a_question_with_two_system_prompts_is_no_retry() -> None:
+    report = program("asks-twice-of-one", "LAP05.permanent,LAP05.layers")
+    counted = {check.id: check.counted for check in report.checks}
+    assert counted["LAP05.permanent"]["errors_retried"] == "", shown(report)
+    assert counted["LAP05.layers"]["calls"] == 2, shown(report)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import re
 import threading
@@ -20,7 +19,7 @@ from typing import Any
 
 import httptools
 
-from helpers.audit.prompts import Prompt, read_prompt, with_limit
+from helpers.audit.prompts import Prompt, identity, read_prompt, with_limit
 from helpers.audit.recording import Sent
 from helpers.audit.scenarios import Treatment
 from helpers.processes import StartStop
@@ -166,7 +165,7 @@ class Relay(StartStop):
         body = bytes(message.body)
         prompt = read_prompt(body)
         user = self._only or _user_of(prompt)
-        call = f"{user} {hashlib.sha256(message.url + body).hexdigest()}"
+        call = f"{user} {message.path} {identity(body)}"
         self._attempts[call] += 1
         attempt = self._attempts[call]
         if call not in self._calls[user]:
