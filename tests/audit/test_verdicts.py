@@ -50,3 +50,24 @@ def test_a_question_with_two_system_prompts_is_no_retry() -> None:
     counted = {check.id: check.counted for check in report.checks}
     assert counted["LAP05.permanent"]["errors_retried"] == "", shown(report)
     assert counted["LAP05.layers"]["calls"] == 2, shown(report)
+
+
+def test_a_bound_of_12000_tokens_is_seen() -> None:
+    report = service("bounded", "LAP03.growth")
+    assert ids(report, "pass") == {"LAP03.growth"}, shown(report)
+
+
+def test_no_bound_is_claimed_only_up_to_what_was_sent() -> None:
+    report = service("unbounded", "LAP03.growth")
+    (check,) = report.checks
+    assert check.verdict == "fail"
+    tokens = check.counted["last_prompt_tokens"]
+    assert isinstance(tokens, int)
+    assert tokens >= 40_000
+    assert check.evidence.endswith(f"held every turn: no bound seen up to {tokens:,} tokens.")
+
+
+def test_short_messages_alone_do_not_prove_that_nothing_bounds_a_history() -> None:
+    report = service("unbounded-with-short-messages", "LAP03.growth")
+    assert ids(report, "not seen") == {"LAP03.growth"}, shown(report)
+    assert "no bound seen up to" in report.checks[0].evidence

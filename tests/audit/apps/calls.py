@@ -96,11 +96,13 @@ async def refused_in_a_crowd(client: httpx.AsyncClient, question: dict[str, str]
     return await refused(client, question)
 
 
-async def bounded(client: httpx.AsyncClient, question: dict[str, str]) -> str:
-    """A budget of 60,000 characters, about 12,000 tokens."""
+async def remembers(client: httpx.AsyncClient, question: dict[str, str]) -> str:
+    """A budget of 60,000 characters, about 12,000 tokens, or none."""
+    if KIND.endswith("short-messages") and len(question["message"]) > 4_000:
+        raise HTTPException(422, "The message is too long.")
     history = app.state.histories.setdefault(question["session"], [])
     history.append(("user", question["message"]))
-    while sum(len(text) for _, text in history) > 60_000:
+    while KIND == "bounded" and sum(len(text) for _, text in history) > 60_000:
         del history[: len(history) // 2]
     answer = await post(client, body(*history))
     history.append(("assistant", answer))
@@ -139,7 +141,7 @@ PROGRAMS = {
 SERVICES = {
     "refused": refused,
     "refused-in-a-crowd": refused_in_a_crowd,
-    "bounded": bounded,
+    **dict.fromkeys(("bounded", "unbounded", "unbounded-with-short-messages"), remembers),
     "all-or-nothing": all_or_nothing,
     "crashes": crashes,
 }
