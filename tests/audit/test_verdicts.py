@@ -71,3 +71,17 @@ def test_short_messages_alone_do_not_prove_that_nothing_bounds_a_history() -> No
     report = service("unbounded-with-short-messages", "LAP03.growth")
     assert ids(report, "not seen") == {"LAP03.growth"}, shown(report)
     assert "no bound seen up to" in report.checks[0].evidence
+
+
+def test_one_failure_that_costs_the_whole_reply_is_seen() -> None:
+    (check,) = service("all-or-nothing", "LAP08.siblings").checks
+    assert check.verdict == "fail", check.evidence
+    assert check.evidence == (
+        "One of 4 calls failed; 3 of the other 3 were answered, and the user had nothing of them."
+    )
+
+
+def test_calls_that_were_not_sent_are_not_called_unanswered() -> None:
+    (check,) = program("gives-up", "LAP08.siblings").checks
+    assert check.verdict == "fail", check.evidence
+    assert "3 were never sent" in check.evidence
