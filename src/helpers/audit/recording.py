@@ -28,6 +28,8 @@ class Sent:
     prompt: Prompt | None
     sdk_retries: int | None
     """What an official SDK says of itself: which of its own retries this is."""
+    fault: str = ""
+    """What was ordered for it, as in the header ``x-mock-fault``."""
 
 
 @dataclass(frozen=True, slots=True)

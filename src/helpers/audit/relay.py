@@ -104,6 +104,7 @@ class Relay(StartStop):
         self._only = only
         self._attempts: dict[str, int] = defaultdict(int)
         self._calls: dict[str, list[str]] = defaultdict(list)
+        self._order: list[str] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: set[asyncio.Task[None] | None] = set()
@@ -170,28 +171,38 @@ class Relay(StartStop):
         attempt = self._attempts[call]
         if call not in self._calls[user]:
             self._calls[user].append(call)
+            self._order.append(call)
             self.last_call = perf_counter()
         retries = message.header(b"x-stainless-retry-count") or b""
         count = int(retries) if retries.isdigit() else None
-        self.sent.append(Sent(connection, place, user, call, attempt, prompt, count))
-        treatment = self._users.get(user.partition("-")[0])
+        kind = user.partition("-")[0]
+        treatment = self._users.get(kind)
         if treatment is None:
+            self.sent.append(Sent(connection, place, user, call, attempt, prompt, count))
             return message.to_bytes([], body), None
         is_hit = (treatment.attempts is None or attempt <= treatment.attempts) and (
             treatment.calls is None or self._calls[user].index(call) < treatment.calls
         )
+        fault = self._fault(treatment, kind, call) if is_hit else ""
+        self.sent.append(Sent(connection, place, user, call, attempt, prompt, count, fault))
         if is_hit and treatment.longest is not None and prompt is not None:
             body = with_limit(body, message.path, treatment.longest)
-        return message.to_bytes(list(_orders(treatment, is_hit)), body), (
+        return message.to_bytes(list(_orders(treatment, fault)), body), (
             treatment if is_hit else None
         )
 
+    def _fault(self, treatment: Treatment, kind: str, call: str) -> str:
+        """Of the treatment's two, which calls of the kind meet in turn."""
+        of_the_kind = [each for each in self._order if each.startswith((f"{kind} ", f"{kind}-"))]
+        is_second = of_the_kind.index(call) % 2 == 1
+        return treatment.next_fault if is_second and treatment.next_fault else treatment.fault
 
-def _orders(treatment: Treatment, is_hit: bool) -> Iterator[tuple[bytes, bytes]]:
+
+def _orders(treatment: Treatment, fault: str) -> Iterator[tuple[bytes, bytes]]:
     if treatment.text:
         yield b"x-mock-script", json.dumps({"text": treatment.text}).encode()
-    if treatment.fault and is_hit:
-        yield b"x-mock-fault", treatment.fault.encode()
+    if fault:
+        yield b"x-mock-fault", fault.encode()
 
 
 def _user_of(prompt: Prompt | None) -> str:

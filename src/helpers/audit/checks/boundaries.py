@@ -207,9 +207,9 @@ def down(recording: Recording) -> Finding:
     if without or after or most > _MOST_ATTEMPTS:
         return found(
             False,
-            f"While the provider was down, {plural(len(hit), 'request')} were sent to it, up to "
-            f"{most} for one call and {after} after the user had an answer; {without} of "
-            f"{plural(len(visits), 'user')} had none.",
+            f"While the provider was down, {plural(len(hit), 'request')} {was(len(hit))} sent to "
+            f"it, up to {most} for one call and {after} after the user had an answer or an error; "
+            f"{without} of {plural(len(visits), 'use')} got neither before the deadline.",
             **counted,
         )
     asked = {call.sent.user for call in hit}
@@ -222,7 +222,8 @@ def down(recording: Recording) -> Finding:
             **counted,
         )
     return not_seen(
-        f"While the provider was down, {plural(len(hit), 'request')} were sent to it for "
-        f"{plural(len(visits), 'use')}: a circuit breaker was not seen, which alone is no failure.",
+        f"While the provider was down, {plural(len(hit), 'request')} {was(len(hit))} sent to it "
+        f"for {plural(len(visits), 'use')}: a circuit breaker was not seen, which alone is no "
+        "failure.",
         **counted,
     )
