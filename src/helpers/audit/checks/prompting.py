@@ -50,14 +50,12 @@ def prefix(recording: Recording) -> Finding:
 
 
 def cached(recording: Recording) -> Finding:
-    requests = [
-        call.request
-        for call in recording.calls
-        if (call.request.prompt_tokens or 0) >= _CACHEABLE and call.request.status == 200
-    ][1:]
+    calls = [call for call in recording.calls if call.request.status == 200]
+    requests = [after.request for before, after in pairwise(calls) if _could_cache(before, after)]
     if len(requests) < 2:
         return not_seen(
-            f"Fewer than three prompts had {_CACHEABLE:,} tokens, from which on a provider caches.",
+            f"Fewer than three prompts had {_CACHEABLE:,} tokens, from which on a provider caches, "
+            "in common.",
             prompts=len(requests),
         )
     tokens = sum(request.prompt_tokens or 0 for request in requests)
@@ -70,6 +68,15 @@ def cached(recording: Recording) -> Finding:
         prompt_tokens=tokens,
         cached_tokens=hits,
     )
+
+
+def _could_cache(before: Call, after: Call) -> bool:
+    """Whether so many tokens of the one prompt are in the other that a provider caches them."""
+    one, other = before.sent.prompt, after.sent.prompt
+    if one is None or other is None:
+        return False
+    share = _repeated(one, other) / max(1, len(other.text))
+    return share * (after.request.prompt_tokens or 0) >= _CACHEABLE
 
 
 def growth(recording: Recording) -> Finding:
