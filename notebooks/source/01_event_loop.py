@@ -525,7 +525,11 @@ async def eight_users(url, route):
 
 # %% tags=["nbval-check-output"]
 routes = {name: partial(eight_users, route=f"/{name}") for name in ("blocking", "thread", "ask")}
-service = await compare(llm, repeats=1, **routes)
+llm.configure(speed=2)  # slower answers, so that all eight wait at the same time
+try:
+    service = await compare(llm, repeats=1, **routes)
+finally:
+    llm.configure(speed=5)
 for name in routes:
     print(f"/{name}: {service[name].peak_in_flight} in flight at once")
 

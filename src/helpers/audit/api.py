@@ -104,12 +104,12 @@ def choose(only: str | Collection[str]) -> tuple[Check, ...]:
     names = re.split(r"[,\s]+", only.strip(", ")) if isinstance(only, str) else [*only]
     names = [name for name in names if name]
     for name in names:
-        if name not in IDS and name not in {check.lesson for check in CHECKS}:
+        if not any(name in check.names for check in CHECKS):
             raise AuditError(
                 f"--only takes lessons 01 to 08 and ids such as {IDS[0]}, not {name[:100]!r}."
             )
     return tuple(
-        check for check in CHECKS if not names or check.id in names or check.lesson in names
+        check for check in CHECKS if not names or any(name in check.names for name in names)
     )
 
 

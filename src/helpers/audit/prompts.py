@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +15,15 @@ _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _LIMIT_OF = {"/chat/completions": "max_completion_tokens", "/responses": "max_output_tokens"}
 _STORED = ("previous_response_id", "conversation")
 _MARKER = re.compile(r"\blap-([a-z]+-\d+)-(\d+)\b", re.IGNORECASE)
+
+# Clocks, counters of seconds, and random ids.
+_VOLATILE = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|"
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)?)?|"
+    r"\b\d{1,2}:\d\d(:\d\d([.,]\d+)?)?|\d{9,}(\.\d+)?|\d+\.\d{4,}|"
+    r"(?=[a-f]*\d)[0-9a-f]{8,}",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,38 @@ def with_limit(body: bytes, path: str, tokens: int) -> bytes:
     usual = next((name for end, name in _LIMIT_OF.items() if path.endswith(end)), "max_tokens")
     name = next((name for name in _LIMITS if name in sent), usual)
     return json.dumps({**sent, name: tokens}).encode()
+
+
+def identity(body: bytes) -> str:
+    """Equal for attempts at the same call, whatever clock or random id stands before its question.
+
+    The question, which is the last message of the user's, is taken as it is: a program may ask for
+    many things that differ in a number alone.
+    """
+    question: Any = ""
+    rest = body.decode(errors="replace")
+    with suppress(ValueError, RecursionError):
+        question, others = _apart(json.loads(body))
+        rest = json.dumps(others, sort_keys=True)
+    return hashlib.sha256(f"{question!r} {_VOLATILE.sub('#', rest)}".encode()).hexdigest()
+
+
+def _apart(sent: Any) -> tuple[Any, Any]:
+    """The last message of the user's, and what is sent with it."""
+    if not isinstance(sent, dict):
+        return sent, ""
+    name = next((name for name in ("messages", "input", "prompt") if sent.get(name)), "")
+    conversation = sent.get(name)
+    others = {key: value for key, value in sent.items() if key != name}
+    if not isinstance(conversation, list):
+        return conversation, others
+    places = [i for i, each in enumerate(conversation) if _is_of_the_user(each)]
+    last = places[-1] if places else len(conversation) - 1
+    return conversation[last], [others, conversation[:last], conversation[last + 1 :]]
+
+
+def _is_of_the_user(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "user"
 
 
 def _messages(sent: dict[str, Any]) -> Iterator[tuple[str, str]]:

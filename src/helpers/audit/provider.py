@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from helpers.audit.recording import Call, Sent
 from helpers.audit.relay import Relay
@@ -76,6 +77,11 @@ class Provider(StartStop):
         """Whether a call of a user of that kind has arrived."""
         return any(each.user.startswith(kind) for each in self._sent())
 
+    def refusal(self) -> str:
+        """What the provider said when it first refused a request; "" if it has refused none."""
+        refusals = [each for relay in self._relays.values() for each in relay.refusals]
+        return _message(bytes(refusals[0])) if refusals else ""
+
     def ledger(self) -> Ledger:
         return self._llm.ledger()
 
@@ -107,6 +113,13 @@ def environment(base: str) -> dict[str, str]:
         **dict.fromkeys(keys, _KEY),
         **_without_proxy(os.environ),
     }
+
+
+def _message(answer: bytes) -> str:
+    """The message in a provider's error."""
+    with suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"])
+    return ""
 
 
 def _without_proxy(variables: Mapping[str, str]) -> dict[str, str]:

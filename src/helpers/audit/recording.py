@@ -28,6 +28,8 @@ class Sent:
     prompt: Prompt | None
     sdk_retries: int | None
     """What an official SDK says of itself: which of its own retries this is."""
+    fault: str = ""
+    """What was ordered for it, as in the header ``x-mock-fault``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Recording:
     missing: str = ""
     """Why the scenario did not take place; then there is nothing else in it."""
     remark: str = ""
+    refusal: str = ""
+    """What the provider said when it first refused a request."""
     starting: float = 0.0
     """Seconds before that, in which the application started."""
 
@@ -105,6 +109,19 @@ class Recording:
 
     def visits_of(self, *users: str) -> list[Visit]:
         return [visit for visit in self.visits if visit.user.startswith(users)]
+
+    @property
+    def refused(self) -> list[Request]:
+        """Requests that the provider refused by itself: they were invalid."""
+        return [
+            request
+            for request in self.ledger.requests
+            if request.fault is None and 400 <= (request.status or 0) < 500
+        ]
+
+    @property
+    def was_answered(self) -> bool:
+        return any(request.status == 200 for request in self.ledger.requests)
 
     def attempts(self) -> list[list[Call]]:
         """The calls' attempts, each call's in the order in which they arrived."""

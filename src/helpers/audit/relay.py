@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from typing import Any
 
 import httptools
 
-from helpers.audit.prompts import Prompt, read_prompt, with_limit
+from helpers.audit.prompts import Prompt, identity, read_prompt, with_limit
 from helpers.audit.recording import Sent
 from helpers.audit.scenarios import Treatment
 from helpers.processes import StartStop
@@ -29,6 +29,7 @@ _PIECE = 64 * 1024
 _MODEL_PATHS = ("/completions", "/responses", "/messages")
 _NOT_FORWARDED = {b"content-length", b"transfer-encoding", b"expect", b"connection"}
 _HTTP2 = b"PRI * HTTP/2.0"
+_REFUSED = re.compile(rb"HTTP/1\.1 4\d\d ")
 
 
 @dataclass(slots=True)
@@ -103,11 +104,14 @@ class Relay(StartStop):
         self._only = only
         self._attempts: dict[str, int] = defaultdict(int)
         self._calls: dict[str, list[str]] = defaultdict(list)
+        self._order: list[str] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._server: asyncio.Server | None = None
         self.sent: list[Sent] = []
+        self.refusals: list[bytearray] = []
+        """The provider's answers with status 4xx, as they came."""
         self.last_call: float | None = None
         """When the newest call was first attempted."""
         self.port = 0
@@ -162,33 +166,43 @@ class Relay(StartStop):
         body = bytes(message.body)
         prompt = read_prompt(body)
         user = self._only or _user_of(prompt)
-        call = f"{user} {hashlib.sha256(message.url + body).hexdigest()}"
+        call = f"{user} {message.path} {identity(body)}"
         self._attempts[call] += 1
         attempt = self._attempts[call]
         if call not in self._calls[user]:
             self._calls[user].append(call)
+            self._order.append(call)
             self.last_call = perf_counter()
         retries = message.header(b"x-stainless-retry-count") or b""
         count = int(retries) if retries.isdigit() else None
-        self.sent.append(Sent(connection, place, user, call, attempt, prompt, count))
-        treatment = self._users.get(user.partition("-")[0])
+        kind = user.partition("-")[0]
+        treatment = self._users.get(kind)
         if treatment is None:
+            self.sent.append(Sent(connection, place, user, call, attempt, prompt, count))
             return message.to_bytes([], body), None
         is_hit = (treatment.attempts is None or attempt <= treatment.attempts) and (
             treatment.calls is None or self._calls[user].index(call) < treatment.calls
         )
+        fault = self._fault(treatment, kind, call) if is_hit else ""
+        self.sent.append(Sent(connection, place, user, call, attempt, prompt, count, fault))
         if is_hit and treatment.longest is not None and prompt is not None:
             body = with_limit(body, message.path, treatment.longest)
-        return message.to_bytes(list(_orders(treatment, is_hit)), body), (
+        return message.to_bytes(list(_orders(treatment, fault)), body), (
             treatment if is_hit else None
         )
 
+    def _fault(self, treatment: Treatment, kind: str, call: str) -> str:
+        """Of the treatment's two, which calls of the kind meet in turn."""
+        of_the_kind = [each for each in self._order if each.startswith((f"{kind} ", f"{kind}-"))]
+        is_second = of_the_kind.index(call) % 2 == 1
+        return treatment.next_fault if is_second and treatment.next_fault else treatment.fault
 
-def _orders(treatment: Treatment, is_hit: bool) -> Iterator[tuple[bytes, bytes]]:
+
+def _orders(treatment: Treatment, fault: str) -> Iterator[tuple[bytes, bytes]]:
     if treatment.text:
         yield b"x-mock-script", json.dumps({"text": treatment.text}).encode()
-    if treatment.fault and is_hit:
-        yield b"x-mock-fault", treatment.fault.encode()
+    if fault:
+        yield b"x-mock-fault", fault.encode()
 
 
 def _user_of(prompt: Prompt | None) -> str:
@@ -254,7 +268,14 @@ class _Connection:
         self._forth.write(data)
 
     async def _answers(self, provider: asyncio.StreamReader) -> None:
+        refusal: bytearray | None = None
         while data := await self._read(provider, self._back):
+            if data.startswith(b"HTTP/1.1 "):
+                refusal = bytearray() if _REFUSED.match(data) else None
+                if refusal is not None:
+                    self._relay.refusals.append(refusal)
+            if refusal is not None:
+                refusal += data
             if self._is_final and data.startswith(b"HTTP/1.1 "):
                 self._is_final = False
                 data = data.replace(b"\r\n", b"\r\nx-should-retry: false\r\n", 1)

@@ -24,6 +24,8 @@ class Treatment:
 
     fault: str = ""
     """As in the header ``x-mock-fault``."""
+    next_fault: str = ""
+    """What every second call meets in place of it, counted over the users of the kind."""
     text: str = ""
     """The model's answer; by default it is generated."""
     longest: int | None = None
@@ -74,9 +76,15 @@ SILENCE = Scenario(
 )
 LIMITED = Scenario(
     "limited",
-    "The first attempt of each call gets 429 with Retry-After: 1; four users.",
+    "The first attempt of each call gets 429, with Retry-After: 2 and 1 in turn; four users.",
     _STEADY,
-    {"limited": Treatment("rate_limit_exceeded; retry_after=1", attempts=1)},
+    {
+        "limited": Treatment(
+            "rate_limit_exceeded; retry_after=2",
+            "rate_limit_exceeded; retry_after=1",
+            attempts=1,
+        )
+    },
     waits=True,
 )
 OVERLOADED = Scenario(
@@ -120,11 +128,11 @@ BROKEN = Scenario(
     _STEADY,
     {
         "whole": _ANSWERED,
-        "cut": Treatment(f"cut; after_tokens={_FEW}", WORDS),
-        "unfinished": Treatment("no_finish", WORDS),
+        "cut": Treatment(f"cut; after_tokens={_FEW}", text=WORDS),
+        "unfinished": Treatment("no_finish", text=WORDS),
         "length": Treatment(text=WORDS, longest=16),
-        "error": Treatment(f"error_event; after_tokens={_FEW}", WORDS),
-        "json": Treatment(f"malformed_json; after_tokens={_FEW}", WORDS),
+        "error": Treatment(f"error_event; after_tokens={_FEW}", text=WORDS),
+        "json": Treatment(f"malformed_json; after_tokens={_FEW}", text=WORDS),
     },
 )
 SIBLING = Scenario(

@@ -152,10 +152,10 @@ class Model:
         if "early" in MISTAKES:
             return await _repeat(once, options, TRANSIENT, lambda: random.uniform(0.2, 0.6))
         if "jitter" in MISTAKES:
-            return await _repeat(once, options, TRANSIENT, lambda: 1.2)
+            return await _repeat(once, options, TRANSIENT, lambda: 2.2)
         if "permanent" in MISTAKES:
             return await _repeat(
-                once, options, (openai.APIStatusError,), lambda: 1 + random.random()
+                once, options, (openai.APIStatusError,), lambda: 2 + random.random()
             )
         if "layers" in MISTAKES:
             return await _repeat(create, options, (openai.InternalServerError,), lambda: 0.1)

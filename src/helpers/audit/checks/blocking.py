@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.audit.checks.finding import Finding, found, not_seen
+from helpers.audit.checks.finding import Finding, found, not_seen, was
 from helpers.audit.recording import Recording, peak
 
 # A probe that takes half of the model's second has waited for the model.
@@ -11,6 +11,7 @@ _SLOW_HEALTH = 0.5
 
 def in_flight(recording: Recording) -> Finding:
     calls = recording.calls if recording.is_program else recording.of_user("crowd")
+    calls = [call for call in calls if call.request not in recording.refused]
     most = peak(calls, recording.ended)
     if recording.is_program:
         if most < 2:
@@ -23,13 +24,13 @@ def in_flight(recording: Recording) -> Finding:
     users = len({call.sent.user for call in calls})
     if users < 2:
         return not_seen(
-            f"Calls from {users} of {len(recording.visits)} users arrived at the provider.",
+            f"The provider took calls of {users} of {len(recording.visits)} users.",
             users=users,
         )
     return found(
         most > 1,
         f"{len(recording.visits)} users asked at once; at most {most} of their calls "
-        f"{'was' if most == 1 else 'were'} in flight at the same time.",
+        f"{was(most)} in flight at the same time.",
         users=users,
         peak_in_flight=most,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from helpers.audit.checks.finding import Finding, found, not_seen, plural
+from helpers.audit.checks.finding import Finding, found, not_seen, plural, was
 from helpers.audit.drivers.users import words_in
 from helpers.audit.recording import Call, Recording, Visit, attempts
 from helpers.audit.scenarios import WORDS
@@ -121,14 +121,30 @@ def siblings(recording: Recording) -> Finding:
             calls=len(family),
         )
     calls = attempts(recording.of_user("sibling"))
+    if not any(each.request.fault for call in calls for each in call):
+        return not_seen("No request arrived that could fail.", calls=len(family))
+    others = len(family) - 1
     survivors = sum(any(_is_answered(each) for each in call) for call in calls)
+    unsent = max(0, len(family) - len(calls))
+    has_reply = _has_a_reply(recording)
+    lost = f", {unsent} {was(unsent)} never sent" if unsent else ""
+    outcome = "had a reply" if has_reply else "had nothing of them"
+    who = "the output" if recording.is_program else "the user"
     return found(
-        survivors >= len(family) - 1,
-        f"One of {len(family)} calls failed; {survivors} of the other {len(family) - 1} were "
-        "answered.",
+        survivors >= others and has_reply,
+        f"One of {len(family)} calls failed; {survivors} of the other {others} {was(survivors)} "
+        f"answered{lost}, and {who} {outcome}.",
         calls=len(family),
         survivors=survivors,
     )
+
+
+def _has_a_reply(recording: Recording) -> bool:
+    """Whether there is anything of the model's where one call of the use fails."""
+    (usual,), (visit,) = recording.visits_of("family"), recording.visits_of("sibling")
+    if words_in(usual.answer or usual.text):
+        return bool(words_in(visit.answer or visit.text))
+    return visit.succeeded
 
 
 def _carries_an_answer(call: Call) -> bool:
@@ -163,8 +179,8 @@ def orphans(recording: Recording) -> Finding:
     ]
     return found(
         not left,
-        f"{len(left)} of {plural(len(meanwhile), 'other call')} went on after the user had an "
-        "answer.",
+        f"{len(left)} of {plural(len(meanwhile), 'other call')} went on after the user had "
+        "an answer or an error.",
         calls=len(meanwhile),
         orphans=len(left),
     )
@@ -193,9 +209,9 @@ def down(recording: Recording) -> Finding:
     if without or after or most > _MOST_ATTEMPTS:
         return found(
             False,
-            f"While the provider was down, it got {plural(len(hit), 'request')}, up to {most} for "
-            f"one call and {after} after the user had an answer; {without} of "
-            f"{plural(len(visits), 'user')} never got an answer.",
+            f"While the provider was down, {plural(len(hit), 'request')} {was(len(hit))} sent to "
+            f"it, up to {most} for one call and {after} after the user had an answer or an error; "
+            f"{without} of {plural(len(visits), 'use')} got neither before the deadline.",
             **counted,
         )
     asked = {call.sent.user for call in hit}
@@ -208,7 +224,8 @@ def down(recording: Recording) -> Finding:
             **counted,
         )
     return not_seen(
-        f"While the provider was down, it got {plural(len(hit), 'request')} for "
-        f"{plural(len(visits), 'use')}: no circuit breaker was seen, which alone is not a failure.",
+        f"While the provider was down, {plural(len(hit), 'request')} {was(len(hit))} sent to it "
+        f"for {plural(len(visits), 'use')}: a circuit breaker was not seen, which alone is no "
+        "failure.",
         **counted,
     )

@@ -27,6 +27,10 @@ def not_seen(missing: str, **counted: Number) -> Finding:
     return Finding("not seen", missing, counted)
 
 
+def was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
 def plural(count: int, thing: str) -> str:
     """``1 request``, ``2 requests``."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -18,6 +18,8 @@ _LEAST_SHARE = 0.5
 _CACHEABLE = 1_024 + 128
 _LEAST_CACHED = 0.3
 _FEW_TURNS = 12
+# Tokens above which few applications would set their bound.
+_ABOVE_BUDGETS = 40_000
 _TIME = re.compile(r"\b(\d{1,2}):(\d{2})(?::\d{2})?\b")
 _CHANGING = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b\d{10,16}(?:\.\d+)?\b|"
@@ -48,14 +50,12 @@ def prefix(recording: Recording) -> Finding:
 
 
 def cached(recording: Recording) -> Finding:
-    requests = [
-        call.request
-        for call in recording.calls
-        if (call.request.prompt_tokens or 0) >= _CACHEABLE and call.request.status == 200
-    ][1:]
+    calls = [call for call in recording.calls if call.request.status == 200]
+    requests = [after.request for before, after in pairwise(calls) if _could_cache(before, after)]
     if len(requests) < 2:
         return not_seen(
-            f"Fewer than three prompts had {_CACHEABLE:,} tokens, enough for a provider to cache.",
+            f"Fewer than three prompts had {_CACHEABLE:,} tokens, from which on a provider caches, "
+            "in common.",
             prompts=len(requests),
         )
     tokens = sum(request.prompt_tokens or 0 for request in requests)
@@ -70,10 +70,19 @@ def cached(recording: Recording) -> Finding:
     )
 
 
+def _could_cache(before: Call, after: Call) -> bool:
+    """Whether so many tokens of the one prompt are in the other that a provider caches them."""
+    one, other = before.sent.prompt, after.sent.prompt
+    if one is None or other is None:
+        return False
+    share = _repeated(one, other) / max(1, len(other.text))
+    return share * (after.request.prompt_tokens or 0) >= _CACHEABLE
+
+
 def growth(recording: Recording) -> Finding:
     calls = [call for call in recording.calls if call.request.prompt_tokens and call.sent.prompt]
     turns = [_turns(call) for call in calls]
-    asked = len(recording.visits)
+    asked = max((turn for each in _prompts(recording) for _, turn in each.markers), default=0)
     if max(turns, default=0) < 2:
         return not_seen("No prompt held an earlier turn: there is no history that could grow.")
     if asked < _FEW_TURNS:
@@ -90,7 +99,10 @@ def growth(recording: Recording) -> Finding:
     }
     if turns[-1] < asked:
         return found(True, f"{evidence}; the last one held {turns[-1]} turns.", **counted)
-    return found(False, f"{evidence} and held every turn: nothing bounds it.", **counted)
+    evidence = f"{evidence} and held every turn: no bound seen up to {final:,} tokens."
+    if final < _ABOVE_BUDGETS:
+        return not_seen(evidence, **counted)
+    return found(False, evidence, **counted)
 
 
 def clock(recording: Recording) -> Finding:

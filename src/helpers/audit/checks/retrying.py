@@ -6,10 +6,9 @@ from collections import defaultdict
 from itertools import pairwise
 from statistics import median, pstdev
 
-from helpers.audit.checks.finding import Finding, found, not_seen, plural
+from helpers.audit.checks.finding import Finding, found, not_seen, plural, was
 from helpers.audit.recording import Call, Recording, attempts
 
-_RETRY_AFTER = 1.0
 # The provider's clock and the application's sleep are this exact.
 _EARLY = 0.05
 # More attempts than any one layer of retries has by default: the SDKs' have 3.
@@ -29,30 +28,38 @@ _PERMANENT = {
 
 
 def early(recording: Recording) -> Finding:
-    waits = [
-        after.request.arrival - before.end
+    pairs = [
+        (_retry_after(before), after.request.arrival - before.end)
         for call in attempts(recording.of_user("limited"))
         for before, after in pairwise(call)
         if before.request.fault == "rate_limit_exceeded" and before.end is not None
     ]
-    refused = sum(call.request.fault == "rate_limit_exceeded" for call in recording.calls)
+    refused = [c for c in recording.calls if c.request.fault == "rate_limit_exceeded"]
     if not refused:
         return not_seen("No request arrived that could be refused with 429.")
-    if not waits:
+    asked = " or ".join(f"{s:g}" for s in sorted({_retry_after(call) for call in refused}))
+    if not pairs:
         return not_seen(
-            f"{plural(refused, 'request')} got 429 with Retry-After: 1, and none was retried.",
-            refused=refused,
+            f"{plural(len(refused), 'request')} got 429 with Retry-After: {asked}, and none was "
+            "retried.",
+            refused=len(refused),
         )
-    too_early = sum(wait < _RETRY_AFTER - _EARLY for wait in waits)
+    too_early = sum(wait < seconds - _EARLY for seconds, wait in pairs)
+    shortest = min(wait for _, wait in pairs)
     return found(
         too_early == 0,
-        f"{too_early} of {plural(len(waits), 'retry').replace('retrys', 'retries')} after 429 came "
-        f"before the Retry-After of 1 s had passed; the shortest wait was {min(waits):.2f} s.",
-        refused=refused,
-        retries=len(waits),
+        f"{too_early} of {plural(len(pairs), 'retry').replace('retrys', 'retries')} after 429 came "
+        f"before the Retry-After of {asked} s had passed; the shortest wait was {shortest:.2f} s.",
+        refused=len(refused),
+        retries=len(pairs),
         early=too_early,
-        shortest_wait_seconds=round(min(waits), 3),
+        shortest_wait_seconds=round(shortest, 3),
     )
+
+
+def _retry_after(call: Call) -> float:
+    """Seconds that the provider asked to wait."""
+    return float(call.sent.fault.rpartition("retry_after=")[2])
 
 
 def jitter(recording: Recording) -> Finding:
@@ -64,8 +71,8 @@ def jitter(recording: Recording) -> Finding:
     first = delays.get(0, [])
     if len(first) < _FEW_CALLS:
         return not_seen(
-            f"Only {plural(len(first), 'call')} came back after 503: it takes {_FEW_CALLS} to see "
-            "whether they come back at the same moment.",
+            f"{plural(len(first), 'call')} {was(len(first))} retried after 503: it takes "
+            f"{_FEW_CALLS} to see whether they come back at the same moment.",
             retried_calls=len(first),
         )
     pooled = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.audit.checks.finding import Finding, found, not_seen, plural
+from helpers.audit.checks.finding import Finding, found, not_seen, plural, was
 from helpers.audit.recording import Recording
 
 # Seconds within which a canceled call leaves the provider.
@@ -45,7 +45,7 @@ def leave(recording: Recording) -> Finding:
     after = max(ends) - left
     return found(
         after < _TO_CANCEL,
-        f"The model wrote {plural(late, 'token')} after the reader had left; the call ended "
+        f"{plural(late, 'token')} {was(late)} generated after the reader had left; the call ended "
         f"{after:.1f} s later.",
         tokens_after_leaving=late,
         seconds_after_leaving=round(after, 2),

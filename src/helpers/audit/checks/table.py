@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 
 from helpers.audit.checks import (
     blocking,
@@ -15,7 +16,7 @@ from helpers.audit.checks import (
     streaming,
     waiting,
 )
-from helpers.audit.checks.finding import Finding, not_seen
+from helpers.audit.checks.finding import Finding, not_seen, plural
 from helpers.audit.outcome import Outcome
 from helpers.audit.recording import Recording
 
@@ -33,6 +34,11 @@ class Check:
     @property
     def lesson(self) -> str:
         return self.id[3:5]
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What it can be chosen by: its lesson with or without letters, or its id."""
+        return self.lesson, f"LAP{self.lesson}", self.id
 
     def scenario_for(self, is_program: bool) -> str | None:
         return (
@@ -84,5 +90,21 @@ def judge(check: Check, recordings: Mapping[str, Recording], *, is_program: bool
     elif recordings[name].missing:
         finding = not_seen(f"The scenario was not played: {recordings[name].missing}.")
     else:
-        finding = check.judge(recordings[name])
+        finding = _judge(check, recordings[name])
     return Outcome(check.id, check.lesson, name, finding.verdict, finding.evidence, finding.counted)
+
+
+def _judge(check: Check, recording: Recording) -> Finding:
+    """Requests that the provider refused as invalid show nothing."""
+    refused, requests = len(recording.refused), len(recording.ledger.requests)
+    met_a_fault = any(request.fault for request in recording.ledger.requests)
+    is_useless = refused and not recording.was_answered and not met_a_fault
+    finding = not_seen("") if is_useless else check.judge(recording)
+    if finding.verdict != "not seen" or not refused:
+        return finding
+    said = f": {shorten(recording.refusal, 200)}" if recording.refusal else "."
+    return Finding(
+        "not seen",
+        f"The provider refused {refused} of {plural(requests, 'request')} as invalid{said}",
+        finding.counted,
+    )

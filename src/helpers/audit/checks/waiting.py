@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.audit.checks.finding import Finding, found, not_seen, plural
+from helpers.audit.checks.finding import Finding, found, not_seen, plural, was
 from helpers.audit.recording import Recording, peak
 
 
@@ -36,14 +36,13 @@ def _within_the_deadline(recording: Recording, kind: str, what: str) -> Finding:
         return found(
             False,
             f"{recording.deadline:g} s after a request that was {what}, "
-            f"{plural(open_, 'request')} {'was' if open_ == 1 else 'were'} still open and "
+            f"{plural(open_, 'request')} {was(open_)} still open and "
             f"{plural(without, who)} had neither an answer nor an error.",
             **counted,
         )
-    was = "was" if len(hit) == 1 else "were"
     return found(
         True,
-        f"{plural(len(hit), 'request')} {was} {what}; none was open for more "
+        f"{plural(len(hit), 'request')} {was(len(hit))} {what}; none was open for more "
         f"than {max(lengths):.1f} s, and the last {who} ended after {max(waits):.1f} s.",
         **counted,
         longest_wait_seconds=round(max(waits), 2),
@@ -99,8 +98,8 @@ def _of_a_program(recording: Recording) -> Finding:
     }
     return found(
         done == meanwhile,
-        f"While the first call hung, {len(done)} of {plural(len(meanwhile), 'other call')} got an "
-        "answer.",
+        f"While the first call hung, {len(done)} of {plural(len(meanwhile), 'other call')} "
+        f"{was(len(meanwhile))} answered.",
         calls=len(meanwhile),
         answered=len(done),
     )

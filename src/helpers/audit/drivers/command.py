@@ -47,6 +47,7 @@ class Program:
                     raise
             ledger = provider.ledger()
             calls = provider.calls(ledger)
+            refusal = provider.refusal()
         return Recording(
             scenario=scenario.name,
             description=scenario.description,
@@ -56,6 +57,7 @@ class Program:
             started=started,
             ended=perf_counter(),
             deadline=self.deadline,
+            refusal=refusal,
             is_program=True,
             remark="; ".join(_exit(visit) for visit in visits if not visit.succeeded),
         )
@@ -104,7 +106,8 @@ def check_steady(recording: Recording) -> None:
         raise AuditError(f"The program sent no request and {end}: {HOW_TO_POINT}.")
     if not recording.calls:
         paths = ", ".join(sorted({r.path[:100] for r in recording.ledger.requests})[:3])
-        raise AuditError(f"The program called no model: its requests were for {paths}.")
+        raise AuditError(f"The program asked no model: its requests were for {paths}.")
+    must_be_answered(recording)
     if visit.ended is None:
         raise AuditError(
             "The program did not end although every answer came at once: audit a service with "
@@ -114,6 +117,15 @@ def check_steady(recording: Recording) -> None:
         raise AuditError(
             f"The program ended with status {visit.status} although the provider was healthy{said}."
         )
+
+
+def must_be_answered(recording: Recording) -> None:
+    """Raises AuditError if the provider, though healthy, refused every call."""
+    if recording.was_answered or not recording.refused:
+        return
+    statuses = ", ".join(sorted({str(request.status) for request in recording.refused}))
+    message = " ".join(recording.refusal.split())[:300] or "it gave no reason."
+    raise AuditError(f"The provider refused every request as invalid ({statuses}): {message}")
 
 
 def _exit(visit: Visit) -> str:

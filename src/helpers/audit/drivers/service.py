@@ -17,7 +17,7 @@ import httpx
 from anyio.from_thread import start_blocking_portal
 
 from helpers.audit.drivers.application import Application
-from helpers.audit.drivers.command import HOW_TO_POINT
+from helpers.audit.drivers.command import HOW_TO_POINT, must_be_answered
 from helpers.audit.drivers.options import ServiceOptions
 from helpers.audit.drivers.users import Users
 from helpers.audit.errors import AuditError
@@ -28,6 +28,10 @@ from helpers.audit.scenarios import Scenario
 _START_SECONDS = 30.0
 _POLL = 0.05
 _TURNS = 24
+# In each message: more than 40,000 tokens in a conversation, which is above the usual budgets.
+_REMARKS = 96
+# Prompts are cached from 1,024 tokens on.
+_FEW_REMARKS = 20
 _TLS_TURNS = 6
 _CROWD = 8
 # More than the threads or connections of a small pool; fewer than the 40 threads of anyio's.
@@ -56,8 +60,8 @@ class _Stage:
     idle_health: list[float] = field(default_factory=list)
     missing: str = ""
 
-    async def chat(self, user: str, turn: int = 1, *, long: bool = False) -> Visit:
-        visit = await self.users.chat(user, turn, long=long)
+    async def chat(self, user: str, turn: int = 1, *, remarks: int = 0) -> Visit:
+        visit = await self.users.chat(user, turn, remarks=remarks)
         self.visits.append(visit)
         return visit
 
@@ -94,6 +98,7 @@ class Service:
                 await play(stage)
                 ledger = provider.ledger()
                 calls = provider.calls(ledger)
+                refusal = provider.refusal()
                 ended = perf_counter()
         return Recording(
             scenario=scenario.name,
@@ -104,6 +109,7 @@ class Service:
             started=ready,
             ended=ended,
             deadline=self.deadline,
+            refusal=refusal,
             streams=self.options.streams,
             health=tuple(stage.health),
             idle_health=tuple(stage.idle_health),
@@ -197,6 +203,7 @@ def check_steady(recording: Recording, options: ServiceOptions) -> None:
     chat = f"{options.chat.method} {options.chat.path}"
     first = recording.visits[0]
     body = " ".join(first.text.split())[:150]
+    must_be_answered(recording)
     if first.status is None:
         why = f": {first.last_words}" if first.last_words else " before the deadline."
         raise AuditError(f"The service did not answer {chat}{why}")
@@ -221,10 +228,14 @@ def check_steady(recording: Recording, options: ServiceOptions) -> None:
 
 
 async def _converse(stage: _Stage) -> None:
-    for turn in range(1, _TURNS + 1):
-        visit = await stage.chat("steady-1", turn, long=turn > 1)
-        if turn <= 2 and not visit.succeeded:
-            break
+    first = await stage.chat("steady-1")
+    if not first.succeeded:
+        return
+    for remarks in (_REMARKS, _FEW_REMARKS):  # some services limit the length of a message
+        if (await stage.chat("steady-1", 2, remarks=remarks)).succeeded:
+            for turn in range(3, _TURNS + 1):
+                await stage.chat("steady-1", turn, remarks=remarks)
+            return
 
 
 async def _ask_in_turn(stage: _Stage) -> None:

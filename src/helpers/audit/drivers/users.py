@@ -23,19 +23,13 @@ _FIRST_WORD = WORDS.split()[0]
 _LEAVES_AFTER = 3
 _ERROR_EVENT = re.compile(r"^event: ?error\b", re.MULTILINE)
 _QUESTION = "Please answer request {marker}: how does a message queue help when a service is busy?"
-# About 400 tokens: prompts are cached from 1,024 on, and a history needs a bound.
-_LONG_QUESTION = (
-    _QUESTION
-    + " Some background follows. "
-    + " ".join(
-        f"Remark {number} says that the team has looked at this before and wants it to be clear."
-        for number in range(1, 21)
-    )
-)
+_REMARK = " Remark {number} says that the team has looked at this before and wants it to be clear."
 
 
-def question(user: str, turn: int, *, long: bool = False) -> str:
-    return (_LONG_QUESTION if long else _QUESTION).format(marker=marker(user, turn))
+def question(user: str, turn: int, remarks: int = 0) -> str:
+    """``remarks``: of 19 tokens each, which make the question long."""
+    background = "".join(_REMARK.format(number=number) for number in range(1, remarks + 1))
+    return _QUESTION.format(marker=marker(user, turn)) + background
 
 
 class Users:
@@ -52,7 +46,8 @@ class Users:
         self._client = httpx.AsyncClient(
             base_url=options.app,
             timeout=None,  # noqa: S113  # each visit has a deadline of its own
-            limits=httpx.Limits(max_connections=None),
+            # A service closes connections after errors: a user on one of them would not be heard.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
             trust_env=False,
             verify=False,  # noqa: S501  # the service's own certificate is not what is audited
         )
@@ -64,12 +59,12 @@ class Users:
         await self._client.aclose()
 
     async def chat(
-        self, user: str, turn: int = 1, *, long: bool = False, leaves: bool = False
+        self, user: str, turn: int = 1, *, remarks: int = 0, leaves: bool = False
     ) -> Visit:
         """Send a user's message in the user's own session, and read the answer."""
         reading = _Reading(user, turn, self._options)
         with anyio.move_on_after(self._patience):
-            await self._read(reading, question(user, turn, long=long), leaves)
+            await self._read(reading, question(user, turn, remarks), leaves)
             reading.ended = perf_counter()
         return reading.visit()
 
