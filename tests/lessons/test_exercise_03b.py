@@ -198,7 +198,8 @@ def build_in_steps(system, history, budget):
     ),
     "newest first": (
         wrapped(
-            "    first, *kept = built(system, history, budget)\n    return [first, *kept[::-1]]"
+            "    first, *kept = built(system, history, budget)\n"
+            "    return [first, *kept[::-1]] if len(kept) == len(history) else [first, *kept]"
         ),
         ORDER,
         "wrong place",
@@ -254,7 +255,10 @@ def build_in_steps(system, history, budget):
     ),
     "steps of two messages": (changed(SOLUTION, ("STEP = 8", "STEP = 2")), CACHED, " of "),
     "steps from the end": (
-        changed(SOLUTION, ("range(0, newest + 1, STEP)", "range(newest % STEP, newest + 1, STEP)")),
+        changed(
+            SOLUTION,
+            ("range(0, newest + 1, STEP)", "(0, *range(newest % STEP or STEP, newest + 1, STEP))"),
+        ),
         CACHED,
         " of ",
     ),
