@@ -185,7 +185,7 @@ def assert_teaches(course: Path, tmp_path: Path) -> None:
     here.mkdir()
     made = call(course, here, COMMAND, "init")
     assert made.returncode == 0, made.stderr
-    assert len(made.stdout.splitlines()) == 13
+    assert len(made.stdout.splitlines()) == 14
     assert "up to date" in call(course, here, COMMAND, "update").stdout
     healthy = call(course, here, COMMAND, "doctor").stdout.splitlines()
     # How late timers are depends on what else this machine does.

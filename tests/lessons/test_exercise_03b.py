@@ -118,7 +118,7 @@ build_in_steps = functools.partial(built, step=8)
     + """
 from pydantic import BaseModel
 
-class Message(BaseModel):
+class Message(BaseModel, extra="allow"):
     role: str
     content: str
 
@@ -168,11 +168,6 @@ WRONG = {
                 "sum(len(m['content']) for m in prompt) // 5 <= budget",
             ),
         ),
-        BUDGET,
-        "tokens",
-    ),
-    "forgets the system prompt's tokens": (
-        changed(SOLUTION, ("count_prompt_tokens(prompt)", "count_prompt_tokens(prompt[1:])")),
         BUDGET,
         "tokens",
     ),
