@@ -61,7 +61,9 @@ def served_room() -> Iterator[Served]:
     assert process.stdout is not None
     lines = [process.stdout.readline().split()[-1] for _ in range(3)]
     url, learners, page = lines[0], lines[1].partition("=")[2], lines[2]
-    yield Served(url, learners, page)
-    process.send_signal(signal.SIGINT)
-    process.wait(10)
-    process.stdout.close()
+    try:
+        yield Served(url, learners, page)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+        process.stdout.close()
