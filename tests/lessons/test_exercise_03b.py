@@ -171,6 +171,11 @@ WRONG = {
         BUDGET,
         "tokens",
     ),
+    "forgets the system prompt's tokens": (
+        changed(SOLUTION, ("count_prompt_tokens(prompt)", "count_prompt_tokens(prompt[1:])")),
+        BUDGET,
+        "tokens",
+    ),
     "steps only, as in the lesson": (
         IMPORT
         + """

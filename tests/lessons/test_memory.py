@@ -13,13 +13,7 @@ MOST = 330
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what processes share")
-@pytest.mark.parametrize(
-    "number",
-    [
-        pytest.param("03", marks=pytest.mark.xfail(reason="part b is graded at 367 MiB")),
-        "07",
-    ],
-)
+@pytest.mark.parametrize("number", ["03", "07"])
 def test_a_whole_lesson_stays_below_the_limit(number: str) -> None:
     command = [sys.executable, str(BENCH), number]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

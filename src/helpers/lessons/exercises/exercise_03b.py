@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import httpx
-import tiktoken.registry
 
 from helpers.lab import Run, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 from helpers.mock_llm import MockLLM
-from helpers.mock_llm.tokens import count_prompt_tokens, encoding
+from helpers.mock_llm.tokens import count_prompt_tokens, offer
 
 _Message: TypeAlias = dict[str, Any]
 
 # As `tiktoken.get_encoding` would else download the vocabulary, which the package has.
-tiktoken.registry.ENCODINGS.setdefault("o200k_base", encoding())
+offer()
 _SYSTEM = "You are the help desk of a parcel service. Answer briefly."
 _FIRST: _Message = {"role": "system", "content": _SYSTEM}
 _TURNS = 20
@@ -66,14 +65,15 @@ def _tokens(kept: Iterable[_Message]) -> int:
 
 
 def _long_messages() -> list[_Case]:
-    """Histories of which only the newest message fits, or it and the one before."""
+    """Histories that are a token too long, and of which one or two messages fit."""
     cases = []
     for count in range(8, 18):
         history = [
             {"role": ("user", "assistant")[n % 2], "content": f"{n + 1}. {_QUESTION * 6}"}
             for n in range(count)
         ]
-        cases += [_Case(history, _tokens(history[-fit:]), is_tight=True) for fit in (1, 2)]
+        budgets = (_tokens(history) - 1, _tokens(history[-1:]), _tokens(history[-2:]))
+        cases += [_Case(history, budget, is_tight=True) for budget in budgets]
     return cases
 
 
