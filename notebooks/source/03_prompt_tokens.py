@@ -405,12 +405,11 @@ for build_prompt in (wrong_prompt, right_prompt):
 # %% [markdown]
 # OpenAI's `prompt_tokens` *includes* the cached tokens; Anthropic's `input_tokens` *excludes* them. Each call is made twice, and the second is shown:
 
+
 # %%
-import anthropic
-import openai
-
-
 async def ask_openai(url):
+    import openai  # here, so that it takes memory in the arm alone
+
     async with openai.AsyncOpenAI(base_url=url, api_key="any") as client:
         for _ in range(2):
             answer = await client.chat.completions.create(
@@ -421,6 +420,8 @@ async def ask_openai(url):
 
 # %%
 async def ask_anthropic(url):
+    import anthropic
+
     marked = [{"type": "text", "text": TARIFF, "cache_control": {"type": "ephemeral"}}]
     call = {"model": "claude-sonnet-5-5", "system": marked, "messages": [say("user", "Hello?")]}
     async with anthropic.AsyncAnthropic(base_url=url[:-3], api_key="any") as client:
