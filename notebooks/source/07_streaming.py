@@ -399,7 +399,6 @@ for arm in (wrong, detached):
 # The same four broken answers with the official packages:
 
 # %%
-import anthropic
 import openai
 
 
@@ -413,6 +412,8 @@ async def openai_sdk(client, url, question, show):
 
 # %%
 async def anthropic_sdk(client, url, question, show):
+    import anthropic  # here, so that it takes memory in the arm alone
+
     headers = dict(client.headers)  # the fault is in them
     sdk = anthropic.AsyncAnthropic(base_url=url[:-3], api_key="any", default_headers=headers)
     messages = body(question)["messages"]
