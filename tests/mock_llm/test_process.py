@@ -121,24 +121,43 @@ def test_a_port_that_is_taken_is_one_clear_sentence() -> None:
             second.start()
 
 
+@posix
 @pytest.mark.anyio
 async def test_the_loop_runs_on_while_the_server_starts() -> None:
     beats = 0
+    server = fork_server()
+    # A blocked loop would never let the start go on.
+    rescue = threading.Timer(10.0, server.resume)
+    rescue.start()
 
     async def beat() -> None:
         nonlocal beats
-        while True:
+        server.suspend()
+        while beats < 5:
             await anyio.sleep(0.01)
             beats += 1
+        server.resume()
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(beat)
-        async with MockLLM() as llm, httpx.AsyncClient() as client:
-            assert (await client.get(f"{llm.url}/models")).status_code == 200
-            pid = llm.pid
-        group.cancel_scope.cancel()
-    assert beats > 5
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(beat)
+            await anyio.wait_all_tasks_blocked()
+            async with MockLLM() as llm, httpx.AsyncClient() as client:
+                seen = beats
+                assert (await client.get(f"{llm.url}/models")).status_code == 200
+                pid = llm.pid
+    finally:
+        rescue.cancel()
+        server.resume()
+    assert seen == 5
     assert not alive(pid)
+
+
+def fork_server() -> psutil.Process:
+    """The process without which no server starts."""
+    return next(
+        child for child in psutil.Process().children() if "helpers.forking" in child.cmdline()
+    )
 
 
 @pytest.mark.anyio
