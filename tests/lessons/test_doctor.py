@@ -123,7 +123,7 @@ MORNINGS = {
     ),
     "few open files": Morning(
         "open files",
-        ("at most 96", "ulimit -n 1024"),
+        ("at most 96", "lessons need 256", "ulimit -n 256"),
         status=1,
         prepare=partial(limited, resource.RLIMIT_NOFILE, 96, 96),
     ),

@@ -63,7 +63,8 @@ def test_too_few_open_files_are_one_sentence() -> None:
     )
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("cannot serve with at most 64 open files: raise the limit to ")
+    assert done.stderr.startswith("cannot serve with at most 64 open files: raise the limit with ")
+    assert "`ulimit -n 256`" in done.stderr, "the number that the doctor says"
     assert done.stderr.count("\n") == 1
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from helpers.lessons import environment
 from helpers.lessons.doctor.answers import Note, worked_around
 from helpers.lessons.progress import progress_folder
+from helpers.mock_llm.http.server import FEWEST_FILES
 
 _MIB = 2**20
 # What a lesson and its processes take at their peak is below 600 MiB.
@@ -19,8 +20,6 @@ _MEMORY = 600 * _MIB
 # Address space: with less, threads and JupyterLab fail.
 _ADDRESSES = 1024 * _MIB
 _DISK = 200 * _MIB
-# The mock server keeps 150 for itself and the fewest connections that it accepts.
-_FILES = 256
 CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
 
@@ -42,13 +41,13 @@ def open_files() -> str:
     if limits is None:
         return "no limit"
     before, after = limits
-    if after < _FILES:
+    if after < FEWEST_FILES:
         raise RuntimeError(
-            f"at most {after} may be open (ulimit -n says {before}), and lessons need {_FILES}. "
-            "Type: ulimit -n 1024; if that is not permitted, raise nofile in "
+            f"at most {after} may be open, and lessons need {FEWEST_FILES}. Type: "
+            f"ulimit -n {FEWEST_FILES}; if that is not permitted, raise nofile in "
             "/etc/security/limits.conf"
         )
-    if before < _FILES:
+    if before < FEWEST_FILES:
         return Note(f"ulimit -n says {before}; the course raises it to {after}")
     return f"{after} may be open"
 
