@@ -74,12 +74,12 @@ MORNINGS = {
     "HTTP_PROXY": Morning("proxies", (f"HTTP_PROXY={PROXY}",), variables={"HTTP_PROXY": PROXY}),
     "all_proxy": Morning(
         "proxies",
-        ("all_proxy=socks5://127.0.0.1:9", "export NO_PROXY='*'"),
+        ("all_proxy=socks5://127.0.0.1:9", 'export NO_PROXY="$NO_PROXY,127.0.0.1,localhost,*"'),
         variables={"all_proxy": "socks5://127.0.0.1:9", "NO_PROXY": "127.0.0.1"},
     ),
     "CIDR": Morning(
         "proxies",
-        ("127.0.0.0/8", "export NO_PROXY=localhost,127.0.0.1"),
+        ("127.0.0.0/8", 'export NO_PROXY="$NO_PROXY,127.0.0.1,localhost"'),
         variables={"https_proxy": PROXY, "NO_PROXY": "127.0.0.0/8,10.0.0.0/8"},
     ),
     "brackets": Morning("proxies", ("NO_PROXY=[::1]",), variables={"NO_PROXY": "[::1]"}),
@@ -212,11 +212,21 @@ MORNINGS = {
         ("PYTHONSTARTUP=/nowhere", "unset PYTHONSTARTUP"),
         variables={"PYTHONSTARTUP": "/nowhere"},
     ),
+    "half of the extra": Morning(
+        "packages",
+        (
+            "matplotlib, nbclient and jupyterlab are missing",
+            "pip install 'llm-antipatterns[course]'",
+        ),
+        status=1,
+        before=NO_MODULE.format(("matplotlib", "jupyterlab", "nbclient")),
+    ),
     "no extra": Morning(
         "packages",
-        ("matplotlib and jupyterlab are missing", "pip install 'llm-antipatterns[course]'"),
-        status=1,
-        before=NO_MODULE.format(("matplotlib", "jupyterlab")),
+        ("enough for the mock server", "pip install 'llm-antipatterns[course]'"),
+        before=NO_MODULE.format(
+            ("matplotlib", "ipykernel", "nbclient", "jupyterlab", "jupytext", "ipywidgets")
+        ),
     ),
     "no ipywidgets": Morning(
         "widgets",
@@ -324,6 +334,25 @@ def test_the_doctor_finds(names: list[str], tmp_path: Path) -> None:
         is_found(morning, tmp_path, done)
     assert done.returncode == mornings[0].status, done.stdout
     assert "llm-antipatterns serve" not in done.stdout
+
+
+def test_an_unwritable_home_has_one_remedy(tmp_path: Path) -> None:
+    unset = "import os; os.environ.pop('LLM_ANTIPATTERNS_HOME')"
+    done = doctor(Morning("", (), variables={"HOME": "/proc/me"}, before=unset), tmp_path)
+    lines = {line[5:].split(":")[0]: line for line in done.stdout.splitlines()}
+    assert "FAIL progress: /proc/me" in lines["progress"]
+    for question in ("progress", "Jupyter's folders"):
+        remedy = "To fix this: export HOME=FOLDER, with a folder that you may write to"
+        assert lines[question].rstrip(".").endswith(remedy)
+    assert done.stdout.count("export ") == 2
+
+
+def test_the_doctor_makes_no_home(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    unset = "import os; os.environ.pop('LLM_ANTIPATTERNS_HOME')"
+    done = doctor(Morning("", (), variables={"HOME": str(home)}, before=unset), tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_library_of_another_python_is_named_by_every_command(tmp_path: Path) -> None:

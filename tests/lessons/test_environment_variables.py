@@ -74,6 +74,47 @@ def test_the_variable_is_named(
     assert [obstacle.what.split("=")[0] for obstacle in found] == names
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"HTTP_PROXY": "http://127.0.0.1:9"},
+        {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "corp.example,127.0.0.0/8"},
+        {"https_proxy": "http://127.0.0.1:9", "no_proxy": "corp.example"},
+        {"https_proxy": "http://127.0.0.1:9", "no_proxy": "corp.example", "NO_PROXY": "other"},
+        {"https_proxy": "http://127.0.0.1:9", "no_proxy": "", "NO_PROXY": "corp.example"},
+        {"ALL_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": "corp.example"},
+        {"HTTP_PROXY": "nonsense://x"},
+        {"NO_PROXY": "corp.example,[::1]"},
+    ],
+    ids=str,
+)
+def test_the_remedy_for_proxies_helps_and_loses_no_entry(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (found,) = environment.proxies()
+    program = "from helpers.lessons import environment; print(environment.proxies())"
+    shell = f'{found.remedy}; "$0" -c "{program}"; env'
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("[]\n"), found.remedy
+    after = dict(line.split("=", 1) for line in done.stdout.splitlines()[1:] if "=" in line)
+    assert {name: after[name][: len(value)] for name, value in variables.items()} == variables
+
+
+def test_on_windows_remedies_are_those_of_powershell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_POWERSHELL", True)
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "corp.example")
+    assert [found.remedy for found in (*environment.proxies(), *environment.certificates())] == [
+        '$env:NO_PROXY = "$env:NO_PROXY,127.0.0.1,localhost"',
+        "Remove-Item Env:SSL_CERT_FILE",
+    ]
+
+
 def test_a_proxy_s_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
     (sentence,) = environment.problems()

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import shutil
 import ssl
 import sys
@@ -30,6 +31,8 @@ _SHORT = "/tmp"  # noqa: S108 - where a folder is made, mkdtemp chooses its name
 # have on macOS (107 on Linux).
 _LONGEST_FOLDER = 60
 _FEW_FILES, _ENOUGH_FILES = 1024, 4096
+_POWERSHELL = os.name == "nt"
+_HOME = "USERPROFILE" if os.name == "nt" else "HOME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,23 @@ def clean_environment() -> dict[str, str]:
     return kept | {name: value for name, value in changed.items() if value is not None}
 
 
+def set_variable(name: str, value: str) -> str:
+    """The command that sets a variable, for PowerShell or a POSIX shell."""
+    if _POWERSHELL:
+        return f'$env:{name} = "{value}"'
+    return f"export {name}={shlex.quote(value)}"
+
+
+def unset_variable(name: str) -> str:
+    """The command that removes a variable."""
+    return f"Remove-Item Env:{name}" if _POWERSHELL else f"unset {name}"
+
+
+def home_remedy() -> str:
+    """What to type if nothing can be written to the home folder."""
+    return f"{set_variable(_HOME, 'FOLDER')}, with a folder that you may write to"
+
+
 def clean_this_process() -> None:
     """Let this process's own clients and arms work, even in a kernel that neither `lab` nor `run`
     has started."""
@@ -72,11 +92,15 @@ def clean_this_process() -> None:
 
 @contextmanager
 def writable_folders() -> Iterator[None]:
-    """Let matplotlib and IPython be imported without complaints where they cannot write."""
-    before: dict[str, str | None] = {}
-    for obstacle in jupyter_folders():
-        before |= {name: os.environ.get(name) for name in obstacle.instead}
-        _apply(obstacle.instead)
+    """Let matplotlib and IPython be imported without complaints where they cannot write.
+
+    They make no home folder either, where there is none.
+    """
+    instead = {name: value for each in jupyter_folders() for name, value in each.instead.items()}
+    if not os.path.isdir(os.path.expanduser("~")):
+        instead |= {name: _place_for(name) for name in ("IPYTHONDIR", "MPLCONFIGDIR")}
+    before = {name: os.environ.get(name) for name in instead}
+    _apply(instead)
     try:
         yield
     finally:
@@ -94,10 +118,12 @@ def proxies() -> list[Obstacle]:
     """Variables that send requests for 127.0.0.1 to a proxy, or that httpx cannot read."""
     given = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
     given = {name: value for name, value in sorted(given.items()) if value}
+    hosts = "127.0.0.1,localhost"
     try:
         httpx.Client(verify=False).close()  # noqa: S501 - it connects to nothing
     except (ImportError, ValueError, httpx.InvalidURL) as error:  # no SOCKS; not an address
         what = f"{_shown(given)}: httpx cannot use this ({str(error).split('.')[0]})"
+        hosts += ",*"  # only this keeps httpx from reading the others
     else:
         names = [name for name in given if name.lower() != "no_proxy"]
         if not names or urllib.request.proxy_bypass("127.0.0.1"):
@@ -105,12 +131,18 @@ def proxies() -> list[Obstacle]:
         what = f"{_shown(given)}: requests for 127.0.0.1 would go to a proxy"
         if no_proxy := [value for name, value in given.items() if name.lower() == "no_proxy"]:
             what += f"; httpx finds no 127.0.0.1 in {' or '.join(no_proxy)}"
-    if any(value.lower().startswith("socks") for value in given.values()):
-        return [Obstacle(what, "export NO_PROXY='*' no_proxy='*'", _LOOPBACK)]
-    return [Obstacle(what, "export NO_PROXY=localhost,127.0.0.1 no_proxy=$NO_PROXY", _LOOPBACK)]
+    return [Obstacle(what, _bypass(hosts), {"NO_PROXY": "*", "no_proxy": "*"})]
 
 
-_LOOPBACK = {"NO_PROXY": "*", "no_proxy": "*"}
+def _bypass(hosts: str) -> str:
+    """The command that adds hosts to those that need no proxy."""
+    # If both spellings are set, the lower one wins.
+    name = "no_proxy" if "no_proxy" in os.environ else "NO_PROXY"
+    if not os.environ.get(name):
+        return set_variable(name, hosts)
+    if _POWERSHELL:
+        return set_variable(name, f"$env:{name},{hosts}")
+    return f'export {name}="${name},{hosts}"'
 
 
 def _shown(variables: Mapping[str, str]) -> str:
@@ -129,7 +161,7 @@ def certificates() -> list[Obstacle]:
 
 
 def _unset(name: str, what: str) -> Obstacle:
-    return Obstacle(what, f"unset {name}", {name: None})
+    return Obstacle(what, unset_variable(name), {name: None})
 
 
 def _no_bundle(path: str) -> str:
@@ -171,7 +203,9 @@ def temporary_folder() -> list[Obstacle]:
             found.append(_unset(name, f"{name}={folder}: {why}"))
         elif os.name == "posix" and len(os.fsencode(folder)) > _LONGEST_FOLDER:
             why = f"{len(os.fsencode(folder))} characters are too many for the path of a socket"
-            found.append(Obstacle(f"{name}={folder}: {why}", f"export {name}=/tmp", _short(name)))
+            found.append(
+                Obstacle(f"{name}={folder}: {why}", f"export {name}={_SHORT}", _short(name))
+            )
     return found
 
 
@@ -199,7 +233,7 @@ def python_variables() -> list[Obstacle]:
         if hidden := _hidden_by(entry):
             what = f"PYTHONPATH={os.environ['PYTHONPATH']}: {entry} hides {', '.join(hidden)}"
             kept = os.pathsep.join(each for each in entries if each != entry)
-            found.append(Obstacle(what, "unset PYTHONPATH", {"PYTHONPATH": kept or None}))
+            found.append(Obstacle(what, unset_variable("PYTHONPATH"), {"PYTHONPATH": kept or None}))
     return found
 
 
@@ -223,13 +257,13 @@ def jupyter_folders() -> list[Obstacle]:
             continue
         instead = {name: _place_for(name)}
         if os.environ.get(name) or not _no_place(home):
-            remedy = f"export {name}=$(mktemp -d)"
+            made = f"export {name}=$(mktemp -d)"
+            remedy = set_variable(name, "FOLDER") if _POWERSHELL else made
             found.append(Obstacle(f"{name}={folder}: {why}", remedy, instead))
         else:
             homeless |= instead
     if homeless:
-        remedy = "export HOME=FOLDER, with a folder that you may write to"
-        found.append(Obstacle(f"HOME={home}: {_not_writable(home)}", remedy, homeless))
+        found.append(Obstacle(f"{_HOME}={home}: {_not_writable(home)}", home_remedy(), homeless))
     return found
 
 
@@ -252,12 +286,20 @@ def _folders() -> dict[str, str]:
 
 def _not_writable(folder: str) -> str:
     """Why a folder, which need not exist yet, cannot be made or written to."""
-    existing = Path(folder)
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        return f"{existing} is not a folder"
-    return "" if not (why := _no_place(str(existing))) else f"{why}: {existing}"
+    place = existing_part(Path(folder))
+    if not place.is_dir():
+        return f"{place} is not a folder"
+    return "" if not (why := _no_place(str(place))) else f"{why}: {place}"
+
+
+def existing_part(folder: Path) -> Path:
+    """The folder, or else the nearest of its parents that exists."""
+    return next(each for each in (folder, *folder.parents) if each.exists() or not each.name)
+
+
+def has_no_home() -> bool:
+    """Whether nothing can be written to the home folder, nor can it be made."""
+    return bool(_not_writable(os.path.expanduser("~")))
 
 
 def _place_for(name: str) -> str:

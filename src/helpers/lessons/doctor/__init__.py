@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -58,6 +59,7 @@ def _around(find: Callable[[], list[Obstacle]], fine: str) -> Callable[[], str]:
     return examine
 
 
+_TMPDIR = environment.set_variable("TEMP" if os.name == "nt" else "TMPDIR", "FOLDER")
 _EXAMINATIONS: tuple[tuple[str, Callable[[], str], str], ...] = (
     ("Python", _python, "Install Python 3.11 or later, and the course with it."),
     ("packages", packages.required, ""),
@@ -69,7 +71,7 @@ _EXAMINATIONS: tuple[tuple[str, Callable[[], str], str], ...] = (
     ("proxies", _around(environment.proxies, "none for 127.0.0.1"), ""),
     ("certificates", _around(environment.certificates, "no variable in the way"), ""),
     ("Python's variables", _around(environment.python_variables, "none in the way"), ""),
-    ("temporary folder", machine.temporary_folder, "Set TMPDIR: export TMPDIR=FOLDER"),
+    ("temporary folder", machine.temporary_folder, f"To fix this: {_TMPDIR}"),
     ("Jupyter's folders", _around(environment.jupyter_folders, "can be written to"), ""),
     ("open files", machine.open_files, ""),
     ("disk", machine.disk, ""),
@@ -78,6 +80,6 @@ _EXAMINATIONS: tuple[tuple[str, Callable[[], str], str], ...] = (
     ("tokenizer", services.tokenizer, packages.REINSTALL),
     ("mock server", services.server, ""),
     ("timers", services.timers, ""),
-    ("store", services.store, "Free some disk space, or: export TMPDIR=FOLDER on a local disk."),
-    ("progress", services.progress, services.PROGRESS_REMEDY),
+    ("store", services.store, f"Free some disk space, or choose a local disk: {_TMPDIR}"),
+    ("progress", services.progress, ""),
 )

@@ -65,9 +65,7 @@ def disk() -> str:
 
 
 def _written_folders() -> list[str]:
-    progress = progress_folder()
-    while not progress.exists() and progress != progress.parent:
-        progress = progress.parent
+    progress = environment.existing_part(progress_folder())
     return [os.getcwd(), tempfile.gettempdir(), str(progress)]
 
 

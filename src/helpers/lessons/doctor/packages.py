@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.extras import INSTALL_COURSE
@@ -15,8 +16,10 @@ from helpers.lessons import environment
 from helpers.lessons.doctor.answers import Note
 
 REINSTALL = f"Install the course again: {INSTALL_COURSE}"
-# What every lesson needs. JupyterLab itself is not imported: that takes a second.
-_REQUIRED = ("httpx", "anyio", "tiktoken", "matplotlib", "ipykernel", "nbclient")
+_BASE = ("httpx", "anyio", "tiktoken")
+# What the course adds, and every lesson needs. JupyterLab is not imported: that takes a second.
+_IMPORTED = ("matplotlib", "ipykernel", "nbclient")
+_COURSE = (*_IMPORTED, "jupyterlab", "jupytext")
 _SDKS = ("openai", "anthropic")
 # The first that builds editable installs as pyproject.toml asks for.
 _OLDEST_PIP = (21, 3)
@@ -24,14 +27,28 @@ _OLDEST_PIP = (21, 3)
 
 def required() -> str:
     """Raises RuntimeError for a package that is missing, or cannot be imported."""
-    needed = (*_REQUIRED, "jupyterlab", "jupytext")
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
+    missing = _missing((*_BASE, *_COURSE))
+    without_course = _is_without_course()
+    if missing and not without_course:
         raise RuntimeError(f"{_listed(missing)} missing: {INSTALL_COURSE}")
     with environment.writable_folders():
-        for name in _REQUIRED:
+        for name in _BASE if without_course else (*_BASE, *_IMPORTED):
             _import(name)
-    return ", ".join(f"{name} {_version(name)}" for name in ("jupyterlab", *_REQUIRED[:4]))
+    if without_course:
+        return Note(
+            "enough for the mock server, the pytest fixture, audit and scan. The lessons need "
+            f"more: {INSTALL_COURSE}"
+        )
+    return ", ".join(f"{name} {_version(name)}" for name in ("jupyterlab", *_BASE, "matplotlib"))
+
+
+def _missing(names: Sequence[str]) -> list[str]:
+    return [name for name in names if importlib.util.find_spec(name) is None]
+
+
+def _is_without_course() -> bool:
+    """Whether the package was installed without the extra: nothing of it is here."""
+    return _missing((*_BASE, *_COURSE)) == list(_COURSE)
 
 
 def _import(name: str) -> None:
@@ -52,7 +69,8 @@ def _remedy(place: str) -> str:
         if "PYTHONPATH" in obstacle.instead:
             return str(obstacle)
     if hiding:
-        return f"it comes from PYTHONPATH={os.environ['PYTHONPATH']}. Type: unset PYTHONPATH"
+        remedy = environment.unset_variable("PYTHONPATH")
+        return f"it comes from PYTHONPATH={os.environ['PYTHONPATH']}. Type: {remedy}"
     return f"{INSTALL_COURSE} --force-reinstall"
 
 
@@ -64,12 +82,15 @@ def _version(name: str) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+    *others, last = names
+    return f"{', '.join(others)} and {last} are" if others else f"{last} is"
 
 
 def widgets() -> str:
     """Without widgets, lessons show text instead of input fields and sliders."""
-    if importlib.util.find_spec("ipywidgets") is None:
+    if _missing(("ipywidgets",)):
+        if _is_without_course():
+            return "they come with the course"
         return Note(
             "ipywidgets is missing, so instead of input fields and sliders you will see code to "
             "type. To see them: pip install ipywidgets"
@@ -79,8 +100,9 @@ def widgets() -> str:
 
 def sdks() -> str:
     """The model providers' own clients, which only a few sections use."""
-    missing = [name for name in _SDKS if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := _missing(_SDKS):
+        if _is_without_course():
+            return "they come with the course"
         return Note(
             f'{_listed(missing)} missing; only the sections "In your SDK" need '
             f"{'it' if len(missing) == 1 else 'them'}: pip install {' '.join(missing)}"

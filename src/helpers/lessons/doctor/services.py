@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 import tempfile
@@ -10,12 +11,12 @@ from pathlib import Path
 import httpx
 
 from helpers.lab import Valkey, ValkeyMissing, noise_floor
+from helpers.lessons import environment
 from helpers.lessons.doctor.answers import Note
 from helpers.lessons.progress import HOME_VARIABLE, progress_folder
 from helpers.mock_llm import MockLLM
 from helpers.mock_llm.tokens import encoding
 
-PROGRESS_REMEDY = f"Choose a folder that you may write to: export {HOME_VARIABLE}=FOLDER"
 # Seconds. A timer this late hides the smallest effects that the lessons claim (10 ms).
 _NOISY = 0.02
 _BLOCK = bytes(16_384)
@@ -80,10 +81,23 @@ def _valkey() -> str:
 
 
 def progress() -> str:
+    """Raises RuntimeError if the progress cannot be kept. Makes no folder."""
     folder = progress_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    # A full disk still makes an empty file.
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(_BLOCK)
-        file.flush()
+    try:
+        # A full disk still makes an empty file.
+        with tempfile.TemporaryFile(dir=environment.existing_part(folder)) as file:
+            file.write(_BLOCK)
+            file.flush()
+    except OSError as error:
+        reason = error.strerror or "no file can be made in it"
+        raise RuntimeError(f"{folder}: {reason}. {_progress_remedy()}") from error
     return "can be kept"
+
+
+def _progress_remedy() -> str:
+    if not os.environ.get(HOME_VARIABLE) and environment.has_no_home():
+        return f"To fix this: {environment.home_remedy()}"
+    return (
+        "Choose a folder that you may write to: "
+        f"{environment.set_variable(HOME_VARIABLE, 'FOLDER')}"
+    )
