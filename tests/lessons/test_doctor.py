@@ -221,13 +221,6 @@ MORNINGS = {
         status=1,
         before=NO_MODULE.format(("matplotlib", "jupyterlab", "nbclient")),
     ),
-    "no extra": Morning(
-        "packages",
-        ("enough for the mock server", "pip install 'llm-antipatterns[course]'"),
-        before=NO_MODULE.format(
-            ("matplotlib", "ipykernel", "nbclient", "jupyterlab", "jupytext", "ipywidgets")
-        ),
-    ),
     "no ipywidgets": Morning(
         "widgets",
         ("ipywidgets is missing", "pip install ipywidgets"),
@@ -334,6 +327,16 @@ def test_the_doctor_finds(names: list[str], tmp_path: Path) -> None:
         is_found(morning, tmp_path, done)
     assert done.returncode == mornings[0].status, done.stdout
     assert "llm-antipatterns serve" not in done.stdout
+
+
+def test_without_the_extra_there_is_one_note(tmp_path: Path) -> None:
+    missing = ("matplotlib", "ipykernel", "nbclient", "jupyterlab", "jupytext", "ipywidgets")
+    before = NO_MODULE.format((*missing, "openai", "anthropic"))
+    done = doctor(Morning("", (), before=before), tmp_path)
+    (note,) = [line for line in done.stdout.splitlines() if "pip install" in line]
+    assert note.startswith("note packages: enough for the mock server")
+    assert "pip install 'llm-antipatterns[course]'" in note
+    assert done.returncode == 0, done.stdout
 
 
 def test_an_unwritable_home_has_one_remedy(tmp_path: Path) -> None:
