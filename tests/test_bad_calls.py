@@ -76,7 +76,7 @@ BAD: dict[str, list[list[str]]] = {
     "doctor": [[""], ["x"], *OTHER],
     "lab": [[""], [LONG], ["text.txt"], [".", "nowhere"], [".", "--port=0", "nowhere.ipynb"]],
     "init": [[""], [LONG], ["text.txt"], [os.devnull], ["a", "b"], ["--no-such-option"]],
-    "update": [[""], ["x"], *OTHER],
+    "update": [[""], ["x"], [LONG], ["text.txt"], ["."], ["a", "b"], ["--no-such-option"]],
     "class": [
         ["x"],
         *calls(["--port"], ["", "x", "-1", "65536"]),

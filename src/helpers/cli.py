@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import io
 import os
@@ -62,6 +63,7 @@ def lab(context: typer.Context) -> None:
     delivered = _delivered(init, folder, course)
     if made:
         typer.echo(f"Your copy of the course is in {folder}.", err=True)
+        _say_how_to_ignore(folder)
     if any(each.fate == "older" and each.name.endswith(".ipynb") for each in delivered):
         typer.echo("There are newer lessons: `llm-antipatterns update` brings them.", err=True)
     obstacles = problems()
@@ -127,17 +129,31 @@ def init(folder: Folder = None) -> None:
     for each in _delivered(deliver, chosen, _packaged_course()):
         typer.echo(each)
     typer.echo(f"Your copy of the course is in {chosen}. Go there, and run: llm-antipatterns lab")
+    _say_how_to_ignore(chosen)
+
+
+def _say_how_to_ignore(folder: Path) -> None:
+    from helpers.lessons.course.repository import ignore_hint
+
+    if hint := ignore_hint(folder):
+        typer.echo(hint, err=True)
 
 
 @app.command()
-def update() -> None:
+def update(folder: Folder = None) -> None:
     """Bring your copy of the course up to date, and say what happens to each file.
+
+    FOLDER defaults to the copy that contains the current directory, or else to
+    llm-antipatterns-course (in a clone, to course).
 
     What you have changed or run stays, and the new version is put next to it.
     """
     from helpers.lessons.course.delivery import update as deliver
 
-    for each in _delivered(deliver, _existing_course(), _packaged_course()):
+    chosen = _existing_course(folder)
+    delivered = _delivered(deliver, chosen, _packaged_course())
+    typer.echo(f"Your copy of the course in {chosen}:")
+    for each in delivered:
         typer.echo(each)
 
 
@@ -148,12 +164,20 @@ def _course_folder(chosen: str | None) -> Path:
         return course_folder()
     if not chosen:
         _fail("FOLDER must not be empty.")
-    return Path.cwd() / chosen
+    return Path(os.path.realpath(chosen))
 
 
-def _existing_course() -> Path:
-    from helpers.lessons.course.folder import existing_course
+def _existing_course(chosen: str | None = None) -> Path:
+    from helpers.lessons.course.folder import MANIFEST, existing_course
 
+    if chosen is not None:
+        folder = _course_folder(chosen)
+        if not os.path.isfile(folder / MANIFEST):
+            _fail(
+                f"There is no copy of the course in {_short(folder)}: make one with "
+                "`llm-antipatterns init FOLDER`."
+            )
+        return folder
     try:
         return existing_course()
     except FileNotFoundError as error:
@@ -173,7 +197,23 @@ def _delivered(deliver: Callable[[Path, Any], list[Any]], folder: Path, course: 
     try:
         return deliver(folder, course)
     except (OSError, ValueError) as error:
-        _fail(error)
+        _fail_in(folder, error)
+
+
+def _fail_in(folder: Path, error: Exception) -> NoReturn:
+    """Say what is wrong with a folder rather than with a file that only we know."""
+    from helpers.lessons.environment import existing_part
+
+    place = existing_part(folder)
+    if not place.is_dir():
+        _fail(f"{_short(place)} is a file: choose another FOLDER.")
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        _fail(
+            f"Nothing can be written to {_short(place)}: {error.strerror}. Allow it, or make a "
+            "copy of the course elsewhere, for example with "
+            "`llm-antipatterns init ~/llm-antipatterns-course`."
+        )
+    _fail(error)
 
 
 @app.command()
@@ -181,7 +221,7 @@ def run(number: Number) -> None:
     """Run one lesson without a browser, and print its table and its verdict.
 
     The lesson is the notebook in your copy of the course, or the original if you have no copy. The
-    exit status is 0 only if the verdict holds.
+    exit status is 0 only if the verdict holds; then the lesson counts as run.
     """
     require_course()
     from nbclient.exceptions import CellExecutionError
@@ -189,6 +229,7 @@ def run(number: Number) -> None:
     from helpers.lessons import notebook
     from helpers.lessons.course.running import lesson_to_run
     from helpers.lessons.kernel import KernelError
+    from helpers.lessons.progress import note_now
 
     lesson = _lesson(number)
     failed = None
@@ -206,6 +247,7 @@ def run(number: Number) -> None:
     if failed:
         typer.echo(failed, err=True)
         raise typer.Exit(1)
+    note_now(lesson.number, "verdict")
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -400,11 +442,10 @@ def reset(number: Number) -> None:
 
     lesson, folder = _lesson(number), _existing_course()
     try:
-        kept = restore(lesson, folder)
+        restored = restore(lesson, folder)
     except (OSError, ValueError) as error:
-        _fail(error)
-    copy = f"Your copy is kept as {kept.name}." if kept else "There was no notebook to keep."
-    typer.echo(f"Lesson {lesson.number} is restored. {copy}")
+        _fail_in(folder, error)
+    typer.echo(restored)
 
 
 def _lesson(number: str) -> Any:
@@ -434,6 +475,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may know ASCII only
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        typer.echo("The current directory was deleted: go to another one with `cd`.", err=True)
+        sys.exit(2)
     try:
         app()
     except ModuleNotFoundError as error:

@@ -52,6 +52,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = call(here, "init")
     assert done.returncode == 0, done.stderr
     *lines, last = done.stdout.splitlines()
+    (hint,) = done.stderr.splitlines()
+    assert hint.startswith("It is in a git repository. To keep it out of `git status`: echo ")
     assert len(lines) == 13
     assert all(line.endswith(": added") for line in lines)
     assert last.startswith(f"Your copy of the course is in {here / COURSE}.")
@@ -98,6 +100,28 @@ def test_a_copy_made_elsewhere_is_named(tmp_path: Path) -> None:
     done = call(tmp_path, "init", "a/b c")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a" / "b c" / "00_start_here.ipynb").exists()
+    assert done.stderr == ""
+    done = call(tmp_path, "init", "a/../a/b c")
+    assert f"Your copy of the course is in {tmp_path / 'a' / 'b c'}. Go there" in done.stdout
+
+
+def git(here: Path, *args: str) -> str:
+    return subprocess.run(["git", *args], cwd=here, capture_output=True, text=True).stdout
+
+
+def test_in_a_repository_the_hint_keeps_the_copy_out_of_git_status(tmp_path: Path) -> None:
+    repository = tmp_path / "the repository"
+    folder = repository / "a b" / "mine"
+    folder.parent.mkdir(parents=True)
+    git(repository, "init", "-q")
+    hint = call(folder.parent, "init", "mine").stderr
+    assert git(repository, "status", "--porcelain") != ""
+    subprocess.run(["sh", "-c", hint.split("`git status`: ")[1]], check=True)
+    assert git(repository, "status", "--porcelain", "--ignored") == '!! "a b/"\n'
+    assert call(folder.parent, "init", "mine").stderr == "", "it is ignored now"
+    (repository / ".git" / "info" / "exclude").unlink()
+    git(folder, "init", "-q")
+    assert call(folder.parent, "init", "mine").stderr == "", "it is a repository of its own"
 
 
 @pytest.mark.parametrize("place", [".", COURSE, f"{COURSE}/.vscode"])
@@ -106,11 +130,77 @@ def test_update_says_one_line_for_each_file(here: Path, place: str) -> None:
     learners(here / COURSE / f"{STEM}.ipynb")
     done = call(here / place, "update")
     assert done.returncode == 0, done.stderr
-    said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    first, *lines = done.stdout.splitlines()
+    assert first == f"Your copy of the course in {here / COURSE}:"
+    said = dict(line.split(": ", 1) for line in lines)
     assert len(said) == 13
     assert said.pop("README.md") == "updated"
     assert said.pop(f"{STEM}.ipynb") == "yours stays"
     assert set(said.values()) == {"up to date"}
+
+
+def test_update_takes_a_folder_that_is_a_copy(here: Path) -> None:
+    outdated(here / COURSE)
+    refused = call(here.parent, "update", here.name)
+    assert refused.returncode == 2
+    assert f"There is no copy of the course in {here}: make one" in refused.stderr
+    assert [each.name for each in here.iterdir()] == [COURSE]
+    done = call(here.parent, "update", f"{here.name}/{COURSE}")
+    assert done.stdout.startswith(f"Your copy of the course in {here / COURSE}:\n")
+    assert "README.md: updated" in done.stdout
+
+
+def test_a_notebook_that_a_crash_has_emptied_is_named_with_the_remedy(here: Path) -> None:
+    file = here / COURSE / f"{STEM}.ipynb"
+    file.write_bytes(b"")
+    sentence = (
+        "is not a readable notebook: `llm-antipatterns reset 01` brings a fresh copy and keeps "
+        "this one"
+    )
+    assert f"{file.name}: yours stays. Yours {sentence}\n" in call(here, "update").stdout
+    assert f"{file} {sentence}.\n" in call(here, "run", "01").stderr
+    assert call(here, "reset", "01").returncode == 0
+    (kept,) = file.parent.glob(f"{STEM}-kept-*.ipynb")
+    assert kept.read_bytes() == b""
+    assert "not a readable" not in call(here, "update").stdout
+
+
+@pytest.mark.parametrize("args", [["init"], ["init", "x/y"], ["lab"], ["lab", "x"]])
+def test_where_nothing_can_be_written_the_remedy_is_said(tmp_path: Path, args: list[str]) -> None:
+    here = tmp_path / "read-only"
+    here.mkdir(mode=0o555)
+    done = call(here, *args, obstacle=permissions_count)
+    assert done.returncode == 2
+    assert f"Nothing can be written to {here}: Permission denied." in done.stderr
+    assert "`llm-antipatterns init ~/llm-antipatterns-course`" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("args", [["init", "file"], ["init", "file/x"], ["lab", "file"]])
+def test_a_file_is_no_folder(tmp_path: Path, args: list[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = call(tmp_path, *args)
+    assert done.returncode == 2
+    assert done.stderr == f"{tmp_path / 'file'} is a file: choose another FOLDER.\n"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("args", [["init"], ["update"], ["doctor"], ["check", "01", "a.py"]])
+def test_in_a_deleted_folder_the_command_says_so(tmp_path: Path, args: list[str]) -> None:
+    shell = f'rmdir "$PWD"; exec "$0" -m helpers.cli {" ".join(args)}'
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == "The current directory was deleted: go to another one with `cd`.\n"
+
+
+def test_a_lesson_whose_verdict_holds_counts_as_run(here: Path) -> None:
+    file = here / COURSE / f"{STEM}.ipynb"
+    for text, run in (("raise ValueError", "○ to do"), ("print('PASS')", "✓ done")):
+        learners(file, text)
+        call(here, "run", "01")
+        assert f"run: {run}" in call(here, "progress").stdout.splitlines()[0]
 
 
 def test_updates_at_the_same_time_do_not_disturb_each_other(here: Path) -> None:
@@ -188,7 +278,7 @@ def test_run_says_what_is_wrong_with_the_learner_s_notebook(here: Path) -> None:
     file = here / COURSE / f"{STEM}.ipynb"
     for harm, sentence in (
         (lambda: learners(file, tag="other"), "has lost its verdict cell: `llm-antipatterns reset"),
-        (lambda: file.write_text("{"), "01_event_loop.ipynb is not a notebook: NotJSONError."),
+        (lambda: file.write_text("{"), "01_event_loop.ipynb is not a readable notebook: `llm-anti"),
         (file.unlink, "is not there: `llm-antipatterns update` brings it back."),
     ):
         harm()

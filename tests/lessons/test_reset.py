@@ -86,6 +86,17 @@ def test_resets_at_the_same_time_keep_the_copy(folder: Path) -> None:
     assert not [name for name in files(folder) if name.endswith(".new")]
 
 
+def test_an_untouched_notebook_stays_without_a_copy(folder: Path) -> None:
+    reset(folder)
+    file = folder / f"{STEM}.ipynb"
+    before = file.lstat().st_mtime_ns
+    done = reset(folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{file} is as it came.\n"
+    assert file.lstat().st_mtime_ns == before
+    assert kept(folder) == []
+
+
 def test_a_deleted_notebook_is_made_again(folder: Path) -> None:
     done = reset(folder)
     assert done.returncode == 0

@@ -7,7 +7,6 @@ place, and the manifest says in advance what is about to arrive.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,9 +14,22 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
-from helpers.lessons.course.manifest import Manifest, digest, read_manifest, unopened
+from helpers.lessons.course.manifest import (
+    Manifest,
+    digest,
+    is_notebook,
+    read_manifest,
+    unopened,
+)
 from helpers.lessons.course.packaged import Course
-from helpers.lessons.course.staging import put, staging, sweep, write_manifest
+from helpers.lessons.course.staging import (
+    NOT_A_FILE,
+    content_of,
+    put,
+    staging,
+    sweep,
+    write_manifest,
+)
 
 Fate: TypeAlias = Literal["added", "restored", "updated", "current", "kept", "older", "next to it"]
 _LINES: dict[Fate, str] = {
@@ -29,7 +41,10 @@ _LINES: dict[Fate, str] = {
     "older": "stays; `llm-antipatterns update` brings the newer version",
     "next to it": "yours stays; the new version is {}",
 }
-_NOT_A_FILE = b"\0"
+_UNREADABLE = (
+    "{}. Yours is not a readable notebook: `llm-antipatterns reset {}` brings a fresh copy and keeps "
+    "this one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +55,14 @@ class Delivered:
     fate: Fate
     place: str | None = None
     """Where its new content was put; None if nothing was written."""
+    readable: bool = True
+    """False for a notebook that stays although no editor can open it."""
 
     def __str__(self) -> str:
-        return f"{self.name}: {_LINES[self.fate].format(self.place)}"
+        line = _LINES[self.fate].format(self.place)
+        if not self.readable:
+            line = _UNREADABLE.format(line, self.name.partition("_")[0])
+        return f"{self.name}: {line}"
 
 
 def init(folder: Path, course: Course) -> list[Delivered]:
@@ -87,7 +107,7 @@ class _Delivery:
 
     def _decide(self, name: str) -> Delivered:
         """What to do with one file of the course, as things are now."""
-        new, there = self._course.files[name], _content(self._folder / name)
+        new, there = self._course.files[name], content_of(self._folder / name)
         delivered = self._manifest.files.get(name)
         if there is None:
             return Delivered(name, "restored" if delivered else "added", name)
@@ -95,24 +115,25 @@ class _Delivery:
             return Delivered(name, "current")
         touched = not self._manifest.knows(name, there)
         if touched and digest(new) == delivered:
-            return Delivered(name, "kept")
+            return Delivered(name, "kept", readable=_can_be_opened(name, there))
         if not self._replaces:
-            return Delivered(name, "older" if delivered else "kept")
+            fate: Fate = "older" if delivered else "kept"
+            return Delivered(name, fate, readable=_can_be_opened(name, there))
         if not touched:
             return Delivered(name, "updated", name)
-        return self._next_to(name)
+        return Delivered(name, "next to it", self._free(name), _can_be_opened(name, there))
 
-    def _next_to(self, name: str) -> Delivered:
+    def _free(self, name: str) -> str:
         """A path that is free, or has an older new version that nobody has touched."""
         path = PurePosixPath(name)
         for middle in chain(["new"], (f"new-{number}" for number in count(2))):
             place = str(path.with_name(f"{path.stem}.{middle}{path.suffix}"))
-            there = _content(self._folder / place)
+            there = content_of(self._folder / place)
             if there is not None and self._course.files[name] in (there, unopened(there)):
                 break  # an interrupted update put it there
             if there is None or self._manifest.knows(place, there):
                 break
-        return Delivered(name, "next to it", place)
+        return place
 
     def _move(self, name: str, new: Path) -> Delivered:
         """Move a file to its place, which is decided again: the learner may be at work."""
@@ -144,9 +165,5 @@ class _Delivery:
         return Manifest(self._course.version, files, {} if self._replaces else arriving)
 
 
-def _content(file: Path) -> bytes | None:
-    """The file's content; None if there is no file. Raises `OSError`."""
-    if file.is_file():
-        return file.read_bytes()
-    # A folder, say, or a link to nowhere: not ours, and not to be replaced.
-    return _NOT_A_FILE if os.path.lexists(file) else None
+def _can_be_opened(name: str, content: bytes) -> bool:
+    return not name.endswith(".ipynb") or content == NOT_A_FILE or is_notebook(content)

@@ -92,6 +92,14 @@ def unopened(content: bytes) -> bytes:
     return notebook_bytes(notebook)
 
 
+def is_notebook(content: bytes) -> bool:
+    """Whether an editor can open it; not if a crash or a full disk has cut it off."""
+    try:
+        return isinstance(json.loads(content)["cells"], list)
+    except _DAMAGED:
+        return False
+
+
 def notebook_bytes(notebook: Mapping[str, Any]) -> bytes:
     """A notebook's JSON as Jupyter writes it."""
     text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False)

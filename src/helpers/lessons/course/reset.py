@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
+from typing import Literal
 
 from helpers.lessons import progress
 from helpers.lessons.catalogue import Lesson
-from helpers.lessons.course.manifest import digest, read_manifest
+from helpers.lessons.course.manifest import digest, read_manifest, unopened
 from helpers.lessons.course.packaged import delivered
-from helpers.lessons.course.staging import put, staging, write_manifest
+from helpers.lessons.course.staging import content_of, put, staging, write_manifest
 
 
-def reset(lesson: Lesson, folder: Path) -> Path | None:
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What happened to a lesson's notebook; as text, the sentence that says so."""
+
+    file: Path
+    fate: Literal["kept", "missing", "as it came"]
+    kept: Path | None = None
+    """The copy of what the learner had, in the same folder."""
+
+    def __str__(self) -> str:
+        if self.fate == "as it came":
+            return f"{self.file} is as it came."
+        there = "There was no notebook to keep."
+        if self.kept:
+            there = f"Your copy is kept as {self.kept.name}."
+        return f"{self.file} is restored. {there}"
+
+
+def reset(lesson: Lesson, folder: Path) -> Restored:
     """Restore the original notebook of a lesson in the learner's copy, and forget the progress.
 
-    Returns the path of the copy that is kept of the learner's notebook, in the same folder; None if
-    there was no notebook. Raises `OSError` if that is not possible: the learner's notebook is then
-    where it was, or under the name of its copy. Raises `NewerCourseError`.
+    Raises `OSError` if that is not possible: the learner's notebook is then where it was, or under
+    the name of its copy. Raises `NewerCourseError`.
     """
     file, content = folder / f"{lesson.stem}.ipynb", delivered(lesson)
     manifest = read_manifest(folder, version("llm-antipatterns"))
+    there = content_of(file)
+    if there is not None and content in (there, unopened(there)):
+        progress.forget(lesson.number)
+        return Restored(file, "as it came")
     files = {**manifest.files, file.name: digest(content)}
     # Written first: a full disk is noticed before the learner's notebook is touched.
     with staging(folder) as staged:
@@ -35,7 +57,7 @@ def reset(lesson: Lesson, folder: Path) -> Path | None:
             put(new, file)
         write_manifest(folder, replace(manifest, files=files), staged)
     progress.forget(lesson.number)
-    return kept
+    return Restored(file, "kept" if kept else "missing", kept)
 
 
 def _moved_away(file: Path) -> Path | None:

@@ -51,7 +51,10 @@ def _learners(lesson: Lesson, file: Path) -> Notebook:
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(f"{file} is not a notebook: {type(error).__name__}.") from error
+        raise ValueError(
+            f"{file} is not a readable notebook: `llm-antipatterns reset {lesson.number}` brings a "
+            "fresh copy and keeps this one."
+        ) from error
     if not notebook.tagged(book, "verdict"):
         raise ValueError(
             f"{file} has lost its verdict cell: `llm-antipatterns reset {lesson.number}` restores "

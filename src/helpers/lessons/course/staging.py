@@ -15,6 +15,7 @@ from helpers.lessons.course.manifest import Manifest
 
 # The process ID follows.
 _PREFIX = ".llm-antipatterns-"
+NOT_A_FILE = b"\0"
 
 
 @contextmanager
@@ -35,6 +36,14 @@ def sweep(folder: Path) -> None:
         is_ours = process == str(os.getpid())
         if process.isdecimal() and (is_ours or not psutil.pid_exists(int(process))):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def content_of(file: Path) -> bytes | None:
+    """The file's content; None if there is no file. Raises `OSError`."""
+    if file.is_file():
+        return file.read_bytes()
+    # A folder, say, or a link to nowhere: not ours, and not to be replaced.
+    return NOT_A_FILE if os.path.lexists(file) else None
 
 
 def put(new: Path, file: Path) -> None:
