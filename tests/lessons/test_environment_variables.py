@@ -205,17 +205,30 @@ def test_an_sdk_in_a_cell_reaches_the_server_past_a_proxy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_another_package_called_helpers_is_named(tmp_path: Path) -> None:
-    (tmp_path / "helpers.py").write_text("")
-    command = "from llm_antipatterns_command import main; main()"
+@pytest.mark.parametrize("text", ["", "raise ValueError", "def main(): print('mine')"])
+@pytest.mark.parametrize("name", ["helpers.py", "helpers/__init__.py"])
+@pytest.mark.parametrize("command", ["progress", "doctor"])
+def test_another_package_called_helpers_is_named(
+    tmp_path: Path, command: str, name: str, text: str
+) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    for each in (file, file.with_name("cli.py")):
+        each.write_text(text)
+    program = "from llm_antipatterns_command import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", command, "progress"],
+        [sys.executable, "-c", program, command],
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode != 0
-    (sentence,) = done.stderr.splitlines()
-    assert str(tmp_path / "helpers.py") in sentence
-    assert "PYTHONPATH" in sentence
+    assert done.returncode == 1
+    said = (
+        f"{file} hides the course's package helpers. It comes from PYTHONPATH={tmp_path}. "
+        "Type: unset PYTHONPATH\n"
+    )
+    if command == "doctor":
+        assert (done.stdout, done.stderr) == (f"FAIL helpers: {said}", "")
+    else:
+        assert (done.stdout, done.stderr) == ("", said)

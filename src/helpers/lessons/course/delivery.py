@@ -42,8 +42,8 @@ _LINES: dict[Fate, str] = {
     "next to it": "yours stays; the new version is {}",
 }
 _UNREADABLE = (
-    "{}. Yours is not a readable notebook: `llm-antipatterns reset {}` brings a fresh copy and keeps "
-    "this one"
+    "{}. Yours is not a readable notebook: `llm-antipatterns reset {}` brings a fresh copy and "
+    "keeps this one"
 )
 
 
