@@ -16,6 +16,8 @@ def main() -> None:
         from helpers.cli import main as run
 
         run()
+    except KeyboardInterrupt:  # while it imports: later, the command itself says so
+        sys.exit(130)
     except ImportError as error:
         if path := os.environ.get("PYTHONPATH"):
             sys.exit(

@@ -1,5 +1,6 @@
 """The doctor finds what makes a morning fail, and the course works where it can."""
 
+import importlib.util
 import os
 import re
 import resource
@@ -11,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from helpers.lessons.doctor import packages
 from tests.obstacles import permissions_count
 
 COMMAND = "from llm_antipatterns_command import main; main()"
@@ -337,6 +340,18 @@ def test_without_the_extra_there_is_one_note(tmp_path: Path) -> None:
     assert note.startswith("note packages: enough for the mock server")
     assert "pip install 'llm-antipatterns[course]'" in note
     assert done.returncode == 0, done.stdout
+
+
+def test_an_open_notebook_needs_no_jupyterlab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Colab, say, where none is installed."""
+    absent, find = ("jupyterlab", "nbclient", "jupytext"), importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name in absent else find(name)
+    )
+    with pytest.raises(RuntimeError, match="nbclient, jupyterlab and jupytext are missing"):
+        packages.required()
+    monkeypatch.setattr(packages, "get_ipython", lambda: SimpleNamespace(kernel=None))
+    assert packages.required().startswith("httpx ")
 
 
 def test_an_unwritable_home_has_one_remedy(tmp_path: Path) -> None:

@@ -205,6 +205,23 @@ def test_an_sdk_in_a_cell_reaches_the_server_past_a_proxy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+INTERRUPTED = """
+import sys
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "helpers.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder)
+from llm_antipatterns_command import main; main()
+"""
+
+
+def test_ctrl_c_while_the_command_is_imported_prints_no_traceback() -> None:
+    command = [sys.executable, "-c", INTERRUPTED, "update"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("text", ["", "raise ValueError", "def main(): print('mine')"])
 @pytest.mark.parametrize("name", ["helpers.py", "helpers/__init__.py"])
 @pytest.mark.parametrize("command", ["progress", "doctor"])

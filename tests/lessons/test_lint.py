@@ -27,6 +27,12 @@ async def clean() -> None:
     pass
 
 
+def test_without_ruff_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="lint needs ruff: pip install ruff"):
+        lint(blocks)
+
+
 def test_findings_have_their_line_in_the_function() -> None:
     assert lint(blocks) == ["line 2: ASYNC251 Async functions should not call `time.sleep`"]
     (found,) = lint(blocks_one_deep)

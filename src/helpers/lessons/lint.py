@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import json
 import linecache
@@ -20,8 +21,11 @@ def lint(function: Callable[..., Any], rules: str = "ASYNC") -> list[str]:
     Line 1 is its ``def`` or ``class``, or its first decorator. ``rules`` are ruff's codes or
     prefixes of them, separated by commas: ``lint(batch, "BLE001,E722,RUF006")``.
 
-    Raises `OSError` if there is no source to read, `RuntimeError` if ruff cannot run.
+    Raises `OSError` if there is no source to read, `RuntimeError` if ruff cannot run,
+    `ModuleNotFoundError` if it is not installed.
     """
+    if importlib.util.find_spec("ruff") is None:
+        raise ModuleNotFoundError("lint needs ruff: pip install ruff", name="ruff")
     body = _source(function)
     # The imports and constants above the source, so that ruff knows what its names mean.
     above = _meanings(body, _globals(function))

@@ -14,12 +14,15 @@ from pathlib import Path
 from helpers.extras import INSTALL_COURSE
 from helpers.lessons import environment
 from helpers.lessons.doctor.answers import Note
+from helpers.report.outputs import get_ipython
 
 REINSTALL = f"Install the course again: {INSTALL_COURSE}"
 _BASE = ("httpx", "anyio", "tiktoken")
-# What the course adds, and every lesson needs. JupyterLab is not imported: that takes a second.
-_IMPORTED = ("matplotlib", "ipykernel", "nbclient")
-_COURSE = (*_IMPORTED, "jupyterlab", "jupytext")
+# What every lesson needs of the course.
+_LESSONS = ("matplotlib", "ipykernel")
+# What `lab` and `run` need. They are not imported: that takes a second.
+_COMMANDS = ("nbclient", "jupyterlab", "jupytext")
+_COURSE = (*_LESSONS, *_COMMANDS)
 _SDKS = ("openai", "anthropic")
 # The first that builds editable installs as pyproject.toml asks for.
 _OLDEST_PIP = (21, 3)
@@ -27,19 +30,22 @@ _OLDEST_PIP = (21, 3)
 
 def required() -> str:
     """Raises RuntimeError for a package that is missing, or cannot be imported."""
-    missing = _missing((*_BASE, *_COURSE))
+    # A notebook that is open needs neither, in Colab for example.
+    commands = () if hasattr(get_ipython(), "kernel") else _COMMANDS
+    missing = _missing((*_BASE, *_LESSONS, *commands))
     without_course = _is_without_course()
     if missing and not without_course:
         raise RuntimeError(f"{_listed(missing)} missing: {INSTALL_COURSE}")
     with environment.writable_folders():
-        for name in _BASE if without_course else (*_BASE, *_IMPORTED):
+        for name in _BASE if without_course else (*_BASE, *_LESSONS):
             _import(name)
     if without_course:
         return Note(
             "enough for the mock server, the pytest fixture, audit and scan. The lessons need "
             f"more: {INSTALL_COURSE}"
         )
-    return ", ".join(f"{name} {_version(name)}" for name in ("jupyterlab", *_BASE, "matplotlib"))
+    shown = (*commands[1:2], *_BASE, *_LESSONS)
+    return ", ".join(f"{name} {_version(name)}" for name in shown)
 
 
 def _missing(names: Sequence[str]) -> list[str]:
