@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from helpers.extras import INSTALL_COURSE
 from helpers.lessons.catalogue import LESSONS, START
+from tests.environment import ROOT
 from tests.installed import (
     COMMAND,
     UV,
@@ -162,6 +164,36 @@ def test_an_older_jupyter_stays_as_it_is(wheel: Path, tmp_path: Path, installer:
     )
     assert checked.returncode == 0, checked.stderr.decode()
     assert_works_without_the_course(path, tmp_path)
+
+
+# As Colab pins them.
+COLAB = (
+    *("ipykernel==6.17.1", "ipython==7.34.0", "ipywidgets==7.7.1", "notebook==6.5.7"),
+    *("matplotlib==3.10.0", "nbclient", "setuptools"),
+)
+RUN = """
+import nbformat
+import nbclient
+from helpers.lessons import catalogue
+for number in ("00", "01"):
+    book = nbformat.read(catalogue.lesson(number).notebook, as_version=4)
+    nbclient.NotebookClient(book, timeout=120, kernel_name="python3").execute()
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="Colab's IPython is for older ones")
+def test_the_readme_s_line_for_colab_is_enough_for_a_lesson(wheel: Path, tmp_path: Path) -> None:
+    (line,) = re.findall(
+        r"^%pip install -q (\S+\.whl)(.*)$", (ROOT / "README.md").read_text(), re.M
+    )
+    assert line[0] == f"./{wheel.name}"
+    path = make_environment(tmp_path / "env", *COLAB)
+    before = versions(tmp_path / "env")
+    install(tmp_path / "env", str(wheel), *line[1].split())
+    after = versions(tmp_path / "env")
+    assert {name: after[name] for name in before} == before
+    done = call(path, tmp_path, "python", "-c", RUN)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.fixture(scope="module")

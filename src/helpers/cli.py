@@ -196,6 +196,8 @@ def _packaged_course() -> Any:
 def _delivered(deliver: Callable[[Path, Any], list[Any]], folder: Path, course: Any) -> list[Any]:
     try:
         return deliver(folder, course)
+    except KeyboardInterrupt:
+        _fail("Interrupted. Nothing is lost: run the same command again to finish.", status=130)
     except (OSError, ValueError) as error:
         _fail_in(folder, error)
 

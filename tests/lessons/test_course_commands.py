@@ -150,6 +150,28 @@ def test_update_takes_a_folder_that_is_a_copy(here: Path) -> None:
     assert "README.md: updated" in done.stdout
 
 
+INTERRUPTED = """
+import os, signal, sys
+def hook(event, args):
+    if event == "os.link":
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(hook)
+from helpers.cli import main; main()
+"""
+
+
+def test_an_update_that_is_interrupted_says_how_to_finish(here: Path) -> None:
+    file = here / COURSE / f"{STEM}.ipynb"
+    file.unlink()
+    command = [sys.executable, "-c", INTERRUPTED, "update"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "Interrupted. Nothing is lost: run the same command again to finish.\n"
+    assert list(file.parent.glob(".llm-antipatterns-*")) == []
+    assert call(here, "update").returncode == 0
+    assert file.exists()
+
+
 def test_a_notebook_that_a_crash_has_emptied_is_named_with_the_remedy(here: Path) -> None:
     file = here / COURSE / f"{STEM}.ipynb"
     file.write_bytes(b"")

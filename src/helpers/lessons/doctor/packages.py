@@ -20,7 +20,7 @@ REINSTALL = f"Install the course again: {INSTALL_COURSE}"
 _BASE = ("httpx", "anyio", "tiktoken")
 # What every lesson needs of the course.
 _LESSONS = ("matplotlib", "ipykernel")
-# What `lab` and `run` need. They are not imported: that takes a second.
+# What `run` and `lab` need. Only the first is imported: JupyterLab takes a second.
 _COMMANDS = ("nbclient", "jupyterlab", "jupytext")
 _COURSE = (*_LESSONS, *_COMMANDS)
 _SDKS = ("openai", "anthropic")
@@ -37,14 +37,14 @@ def required() -> str:
     if missing and not without_course:
         raise RuntimeError(f"{_listed(missing)} missing: {INSTALL_COURSE}")
     with environment.writable_folders():
-        for name in _BASE if without_course else (*_BASE, *_LESSONS):
+        for name in _BASE if without_course else (*_BASE, *_LESSONS, *commands[:1]):
             _import(name)
     if without_course:
         return Note(
             "enough for the mock server, the pytest fixture, audit and scan. The lessons need "
             f"more: {INSTALL_COURSE}"
         )
-    shown = (*commands[1:2], *_BASE, *_LESSONS)
+    shown = (*commands[1:2], *_BASE, "matplotlib")
     return ", ".join(f"{name} {_version(name)}" for name in shown)
 
 
