@@ -39,10 +39,19 @@ def _cell(file: str) -> int | None:
     shell = _shell()
     if shell is None:
         return None
+    if not hasattr(shell.compile, "format_code_name"):
+        return _cell_of_older_ipython(shell, file)
     name = shell.compile.format_code_name(file)  # ("Cell", "In[5]")
     if not name:
         return None
     return int(name[1].removeprefix("In[").removesuffix("]"))
+
+
+def _cell_of_older_ipython(shell: Any, file: str) -> int | None:
+    """Colab's IPython 7 names a file after the cell's code, and keeps no list."""
+    name_of = shell.compile.get_code_name
+    cells = list(enumerate(shell.history_manager.input_hist_raw))[:0:-1]
+    return next((cell for cell, code in cells if name_of(code, code, cell) == file), None)
 
 
 def _leading_blank_lines(cell: int) -> int:

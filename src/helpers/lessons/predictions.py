@@ -8,7 +8,7 @@ from typing import Any
 from helpers.lessons import progress, workshop
 from helpers.lessons.catalogue import lesson
 from helpers.report import Prediction, number, quantity, seconds
-from helpers.report.outputs import say_in_vs_code
+from helpers.report.outputs import say_in_vs_code, widget_view
 
 
 class Predict:
@@ -80,7 +80,7 @@ class Predict:
         # Where widgets cannot be shown, as on a web page, the text is shown.
         say_in_vs_code(repr(self))
         try:
-            form = self._form()._repr_mimebundle_()
+            form = widget_view(self._form())
         except ImportError:
             form = {}
         return {**form, "text/plain": repr(self)}

@@ -8,7 +8,7 @@ import html
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from helpers.report.outputs import say_in_vs_code, showing_in
+from helpers.report.outputs import say_in_vs_code, showing_in, widget_view
 
 _FITTING = "width: 0; min-width: 100%; overflow-x: auto"
 
@@ -58,7 +58,7 @@ class WhatIf:
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         # Where widgets cannot be shown, as on a web page, the text is shown.
         say_in_vs_code(repr(self))
-        form = {} if self.form is None else self.form._repr_mimebundle_()
+        form = {} if self.form is None else widget_view(self.form)
         return {**form, "text/plain": repr(self)}
 
     def _start(self) -> None:

@@ -20,6 +20,12 @@ def get_ipython() -> Any:
     return module.get_ipython() if module else None
 
 
+def widget_view(widget: Any) -> dict[str, Any]:
+    """The MIME bundle that shows a widget. Only ipywidgets 8 makes one, and Colab has 7."""
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"application/vnd.jupyter.widget-view+json": view}
+
+
 @contextmanager
 def showing_in(sink: Sink) -> Iterator[None]:
     """Every live view made in the ``with`` block uses this sink: a panel is not a running cell."""
