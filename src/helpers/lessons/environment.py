@@ -294,7 +294,7 @@ def _not_writable(folder: str) -> str:
 
 def existing_part(folder: Path) -> Path:
     """The folder, or else the nearest of its parents that exists."""
-    return next(each for each in (folder, *folder.parents) if each.exists() or not each.name)
+    return next(each for each in (folder, *folder.parents) if os.path.exists(each) or not each.name)
 
 
 def has_no_home() -> bool:
