@@ -35,6 +35,7 @@ from dataclasses import dataclass
 
 import anyio
 import httpx
+from IPython.display import display
 from pydantic import BaseModel, Field, ValidationError
 
 from helpers import Fault, MockLLM, Predict, Profile, batches, compare, figure, run, table
@@ -130,6 +131,7 @@ async def rate(client, url, review):
     return Rating.model_validate_json(choice["message"]["content"])
 
 
+# %%
 TRANSIENT = {408, 429, 500, 502, 503, 504, 529}
 
 
@@ -184,7 +186,7 @@ async def right(client, url, reviews, save):
 # Now the provider has a bad day: some calls get status 503, one is cut off, and one is answered with half a JSON object, as if it were whole.
 
 
-# %% tags=["figure"]
+# %% tags=["figure", "table"]
 def is_good(text):
     try:
         return bool(Rating.model_validate_json(text))
@@ -205,9 +207,7 @@ numbers = [
     ("broken ones saved", lambda run: batches.broken(run, is_good)),
     ("failures reported", lambda run: len(run.result.report or {})),
 ]
-figure(comparison, prediction=guess.made, numbers=numbers)
-
-# %% tags=["table"]
+display(figure(comparison, prediction=guess.made, numbers=numbers))
 rows = dict(numbers) | {"the batch ended with": lambda run: run.result.raised or "a result"}
 table(comparison, rows, standard=False)
 
