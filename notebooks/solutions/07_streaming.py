@@ -27,7 +27,7 @@ async def relay(client, url, request):
                     if text := choice["delta"].get("content"):
                         yield event({"text": text})
                     finish = choice["finish_reason"] or finish
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ValueError, LookupError) as error:  # cut, or not what was agreed
         failure, finish = str(error), None
     if finish is None:
         yield event({"message": failure}, "error")

@@ -21,8 +21,9 @@ async def pipeline(client, url, jobs, save, deadline):
         except (ValueError, LookupError, TypeError):  # whatever came, it is no rating
             failed[number] = "not valid"
         else:
-            await save(number, content)
-            del failed[number]
+            with anyio.CancelScope(shield=True):  # saved and no longer failed, or neither
+                await save(number, content)
+                del failed[number]
 
     failed = dict.fromkeys(jobs, "deadline")
     with anyio.move_on_after(deadline):

@@ -45,7 +45,7 @@ async def relay(client, url, request):
                     if text := choice["delta"].get("content"):
                         yield event({"text": text})
                     finish = choice["finish_reason"] or finish
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ValueError) as error:
         failure, finish = str(error), None
     if finish is None:
         yield event({"message": failure}, "error")
@@ -95,7 +95,7 @@ async def relay(client, url, request):
                     if choice["delta"].get("content"):
                         yield event({"text": choice["delta"]["content"]})
                     finish = choice["finish_reason"] or finish
-    except httpx.TransportError:
+    except (httpx.TransportError, ValueError):
         finish = None
     if finish:
         yield event({"finish": finish})
@@ -227,16 +227,18 @@ WRITTEN = "the text is passed on while the model writes it"
 TOGETHER = "readers are served at the same time: none waits for another one"
 FREE = "nothing blocks the event loop"
 ONCE = "the model is asked once for each reader"
+CANCELLED = "when its reader leaves, `relay` lets the cancellation through"
 STOPS = "when the reader leaves after 5 pieces, the model stops"
 MARKED = ": the reader gets an error event and no finish"
 CUT = "the connection to the model is cut" + MARKED
 NO_FINISH = "the model's stream ends without a finish reason" + MARKED
 ERROR = "the model sends an error event" + MARKED
 DONE = "the model sends an error event, then [DONE]" + MARKED
+NOT_JSON = "the model sends an event that is not JSON" + MARKED
 REFUSED = "the model answers with status 503" + MARKED
 
 FINISH = 'finish = choice["finish_reason"] or finish'
-CATCH = "    except httpx.HTTPError as error:\n"
+CATCH = "    except (httpx.HTTPError, ValueError) as error:\n"
 STATUS = "source.response.raise_for_status()"
 YIELD = 'yield event({"text": text})'
 LAST = '        yield event({"finish": finish})\n'
@@ -286,6 +288,23 @@ WRONG = {
         ),
         REFUSED,
         "the stream just ended",
+    ),
+    "expects JSON in every event": (
+        changed(WHOLE_RELAY, (CATCH, "    except httpx.HTTPError as error:\n")),
+        NOT_JSON,
+        "the relay raised JSONDecodeError",
+    ),
+    "catches every exception": (
+        changed(WHOLE_RELAY, (CATCH, "    except BaseException as error:\n")),
+        CANCELLED,
+        "it caught the cancellation and went on",
+    ),
+    "ends quietly when it is cancelled": (
+        changed(
+            WHOLE_RELAY, (CATCH, "    except asyncio.CancelledError:\n        return\n" + CATCH)
+        ),
+        CANCELLED,
+        "it caught the cancellation and went on",
     ),
     "leaves out spaces": (
         changed(WHOLE_RELAY, (YIELD, 'yield event({"text": text.strip()})')),
@@ -362,7 +381,7 @@ async def relay(client, url, request):
             yield part
 """,
         TOGETHER,
-        "of 8 were served only after another one's answer had ended",
+        "of 9 were served only after another one's answer had ended",
     ),
     "blocks at the end": (
         changed(WHOLE_RELAY, (LAST, "        time.sleep(0.4)\n" + LAST)),
@@ -372,6 +391,25 @@ async def relay(client, url, request):
 }
 # Mistakes that show in more than one way.
 WORSE = {
+    "five pieces at a time": (
+        EVENT
+        + READER
+        + """
+
+async def relay(client, url, request):
+    kept = []
+    async for part in pieces(client, url, request):
+        kept.append(part)
+        if "event: error" in part:
+            yield part
+            return
+        if len(kept) == 5 or '"finish"' in part:
+            for each in kept:
+                yield each
+            kept.clear()
+""",
+        [ERROR, DONE, NOT_JSON],
+    ),
     "collects the answer": (
         EVENT
         + READER
@@ -386,7 +424,7 @@ async def relay(client, url, request):
     ),
     "an error is a message": (
         changed(WHOLE_RELAY, ('{"message": failure}, "error")', '{"message": failure})')),
-        [CUT, NO_FINISH, ERROR, DONE, REFUSED],
+        [CUT, NO_FINISH, ERROR, DONE, NOT_JSON, REFUSED],
     ),
     "an error and a finish": (
         changed(
@@ -396,11 +434,11 @@ async def relay(client, url, request):
                 'failure}, "error")\n        yield event({"finish": "error"})\n',
             ),
         ),
-        [CUT, NO_FINISH, ERROR, DONE, REFUSED],
+        [CUT, NO_FINISH, ERROR, DONE, NOT_JSON, REFUSED],
     ),
     "exceptions get out": (
         changed(WHOLE_RELAY, (CATCH, "    except KeyError as error:\n")),
-        [CUT, REFUSED],
+        [CUT, NOT_JSON, REFUSED],
     ),
     "returns a text": (
         "async def relay(client, url, request):\n    return 'an answer'\n",
@@ -423,7 +461,7 @@ async def relay(client, url, request):
     else:
         yield event({"message": "broken off"}, "error")
 """,
-        [WRITTEN, STOPS, CUT, ERROR, DONE],
+        [WRITTEN, STOPS, CUT, ERROR, DONE, NOT_JSON],
     ),
 }
 
@@ -451,6 +489,7 @@ QUICK = [
     "no word about a cut",
     "[DONE] means complete",
     "no word about a refusal",
+    "catches every exception",
     "asks again",
     "keeps most of it to the end",
     "a task that reads on",

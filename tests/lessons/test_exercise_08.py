@@ -301,6 +301,7 @@ REPORT = "it returns a dict of the jobs that failed, and no others"
 IN_TIME = "it ends within its deadline, here 1.5 s"
 HAS_TIME = "a longer deadline gives slow answers time, here 3 s"
 LEFT = "no call goes on after the batch has ended or was canceled"
+CALLER = "an error of `save` ends the batch, and the caller gets it"
 SOON = "each answer is saved as soon as it arrives: canceling the batch does not lose it"
 
 
@@ -421,6 +422,27 @@ WRONG = {
         LEFT,
         "tasks did",
     ),
+    "saves what it has parsed": (
+        (
+            SAVE,
+            "            rating = Rating.model_validate_json(content)\n"
+            "            await save(number, rating.model_dump_json())\n",
+        ),
+        GOOD,
+        "9 of 10 are",
+    ),
+    "takes a full disk for a bad answer": (
+        (
+            SAVE + "            del failed[number]\n",
+            "            try:\n"
+            "                await save(number, content)\n"
+            "                del failed[number]\n"
+            "            except OSError:\n"
+            '                failed[number] = "not valid"\n',
+        ),
+        CALLER,
+        "it returned as if nothing had happened: for a full disk it reported 'not valid'",
+    ),
     "leaves threads behind": (
         (
             'await client.post(f"{url}/chat/completions", json=job)',
@@ -500,6 +522,8 @@ QUICK = [
     "a deadline of its own",
     "at least three seconds",
     "saves at the end",
+    "saves what it has parsed",
+    "takes a full disk for a bad answer",
     "leaves threads behind",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from helpers.lab import Run, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 from helpers.lessons.exercises.criteria import loop_is_free, undisturbed
 from helpers.mock_llm import MockLLM, Profile, Request
+from helpers.mock_llm.tokens import decode_bytes, encode
 
 _TOKENS = 80
 _PROFILE = Profile(base=0.1, prefill_rate=100_000, decode_rate=80)
@@ -34,12 +36,16 @@ _AFTERWARDS = 1.5
 _LEAVES_AFTER = 5
 # Tokens of the answer that is no longer than its request allows.
 _LONGEST = 60
+# Tokens of an answer that breaks off.
+_WRITTEN = 7
+_CUT, _REFUSED = "the connection to the model is cut", "the model answers with status 503"
 _BROKEN = {
-    "the connection to the model is cut": "cut; after_tokens=5",
-    "the model's stream ends without a finish reason": "no_finish; after_tokens=5",
-    "the model sends an error event": "error_event; after_tokens=5",
-    "the model sends an error event, then [DONE]": "error_then_done; after_tokens=5",
-    "the model answers with status 503": "503",
+    _CUT: f"cut; after_tokens={_WRITTEN}",
+    "the model's stream ends without a finish reason": f"no_finish; after_tokens={_WRITTEN}",
+    "the model sends an error event": f"error_event; after_tokens={_WRITTEN}",
+    "the model sends an error event, then [DONE]": f"error_then_done; after_tokens={_WRITTEN}",
+    "the model sends an event that is not JSON": f"malformed_json; after_tokens={_WRITTEN}",
+    _REFUSED: "503",
 }
 _STAYS, _LEAVES, _LIMITED = "the reader stays", "the reader leaves", "the answer is limited"
 # Each has a client, and an API key that marks its requests. The long answers are the first and the
@@ -61,6 +67,8 @@ class Seen:
     """An event that is not one of the three."""
     raised: str = ""
     """What the relay raised."""
+    swallowed: bool = False
+    """The relay went on when its task had been cancelled."""
     returned: str = ""
     """What the relay returned, if that is no async generator."""
 
@@ -126,9 +134,13 @@ def _service(
         try:
             async with aclosing(parts) if hasattr(parts, "aclose") else nullcontext():
                 async for part in parts:
+                    if _is_error(part) and _is_cancelled():
+                        readers[number].swallowed = True
                     if not isinstance(part, str | bytes):
                         raise TypeError(f"it yielded a {type(part).__name__}, not a text")
                     yield part
+                # It reads on until its reader leaves, so it cannot have come to its end.
+                readers[number].swallowed |= _is_cancelled()
         except Exception as error:
             readers[number].raised = f"{type(error).__name__}: {error}"
             raise  # the server then breaks the connection off, as in production
@@ -137,6 +149,15 @@ def _service(
         return _ClosedStream(relayed(request.path_params["number"]))
 
     return Starlette(routes=[Route("/{number:int}", serve)])
+
+
+def _is_cancelled() -> bool:
+    return anyio.current_effective_deadline() == -math.inf
+
+
+def _is_error(part: object) -> bool:
+    text = part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part)
+    return "event: error" in text or "event:error" in text
 
 
 @asynccontextmanager
@@ -221,7 +242,8 @@ async def _grade(relay: Solution) -> list[Criterion]:
         loop_is_free(run),
         _asked_once(run),
         _stopped(run),
-        *(_marked(name, seen[name]) for name in _BROKEN),
+        _cancelled(seen[_LEAVES]),
+        *(_marked(name, seen[name], whole[name]) for name in _BROKEN),
     ]
 
 
@@ -308,11 +330,30 @@ def _stopped(run: Run) -> Criterion:
     return Criterion(what, met, "it stopped late: nearly all of the answer was written")
 
 
-def _marked(name: str, seen: Seen) -> Criterion:
+def _cancelled(seen: Seen) -> Criterion:
+    what = "when its reader leaves, `relay` lets the cancellation through"
+    return Criterion(what, not seen.swallowed, "it caught the cancellation and went on")
+
+
+def _marked(name: str, seen: Seen, answer: str) -> Criterion:
     what = f"{name}: the reader gets an error event and no finish"
-    if seen.reported_failure and not seen.text and not name.endswith("503"):
-        return Criterion(what, False, "the text before the failure did not arrive")
+    if seen.reported_failure and (lost := _lost(name, seen, answer)):
+        return Criterion(what, False, lost)
     return Criterion(what, seen.reported_failure, seen.end)
+
+
+def _lost(name: str, seen: Seen, answer: str) -> str:
+    """What is missing of the text before the failure, in words."""
+    if name == _REFUSED:
+        return ""
+    if not seen.text:
+        return "the text before the failure did not arrive"
+    if name == _CUT:  # the last pieces may be lost with the connection
+        return ""
+    # Spaces that are missing are missing everywhere: another criterion.
+    written = decode_bytes(encode(answer)[:_WRITTEN]).decode("utf-8", "ignore").split()
+    missing = len("".join(written)) - len("".join(seen.text.split()))
+    return f"the last {missing} characters before the failure did not arrive" * (missing > 0)
 
 
 EXERCISE = Exercise(
@@ -326,7 +367,8 @@ EXERCISE = Exercise(
         "the finish only if there was one. A chunk that contains `error` has no choices; "
         "`source.response.raise_for_status()` finds a refused request.",
         "Put the reading into a `try`, without a separate task. After it, "
-        "`except httpx.HTTPError as failure` (a status, a cut connection) keeps what went wrong; "
+        "`except (httpx.HTTPError, ValueError) as failure` (a status, a cut connection, an event "
+        "that is not JSON) keeps what went wrong; "
         'then yield the finish, or `event({"message": …}, "error")`. Do not catch '
         "`BaseException`: a cancellation must get through.",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ import httpx
 from helpers.lab import Run, run_arm
 from helpers.lessons.exercise import Criterion, Exercise, Solution, ended
 from helpers.lessons.exercises.criteria import loop_is_free, undisturbed
-from helpers.mock_llm import Fault, MockLLM, Request
+from helpers.mock_llm import Fault, MockLLM, Request, Rule
 
 # Seconds: of the batch with all kinds of failures, and of the one with slow answers. Half-way
 # between the two is late for the first.
@@ -83,6 +84,8 @@ _NOT_RATINGS: dict[str, dict[str, Any]] = {
     },
     "no reason": {"response_format": _form(stars=_STARS)},
 }
+# JSON as some models write it. To save the content unchanged is to save its spaces too.
+_SPACED = Rule(last_message=r"It is number 4\.", text='{ "stars": 4,  "reason": "It works." }')
 _GOOD = {number: _job(number) for number in range(2, 22, 2)}
 _SLOW_ONES = {number: _job(number, "mock-slow") for number in range(202, 206)}
 _SILENT = 105
@@ -116,10 +119,16 @@ class Batch:
     """``perf_counter()`` when it returned or was canceled; until then, 0."""
     went_on: bool = False
     """It did not end when it was canceled."""
+    disk_full: bool = False
+    """Its `save` raises."""
+    said_so: bool = False
+    """It raised what `save` had raised."""
 
     async def save(self, number: int, text: str) -> None:
         # Like a write to a database, it takes a turn of the event loop.
         await anyio.lowlevel.checkpoint()
+        if self.disk_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
         if self.ended:
             return
         if number in self.saved:
@@ -139,6 +148,8 @@ class Batches:
     """With more time, and answers that need it."""
     canceled: Batch
     """Canceled once it has saved its good answers, or after a while."""
+    unsaved: Batch
+    """Its `save` raises."""
     left: int = 0
     """Tasks that they left behind."""
 
@@ -151,16 +162,17 @@ async def _process(url: str, pipeline: Solution) -> Batches:
             _SLOW_ONES | {_SILENT: _job(_SILENT, "mock-hang")}, _LONG_DEADLINE, "sk-lesson-08-0002"
         ),
         Batch(_GOOD | {_SILENT: _job(_SILENT, "mock-hang")}, 60.0, "sk-lesson-08-0003"),
+        Batch(_GOOD, _DEADLINE, "sk-lesson-08-0004", disk_full=True),
     )
     others = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
         stack.enter_context(undisturbed())
-        everything = batches.whole, batches.slow, batches.canceled
+        starts = {batches.canceled.key: _cancel, batches.unsaved.key: _run_unsaved}
+        everything = batches.whole, batches.slow, batches.canceled, batches.unsaved
         clients = [await stack.enter_async_context(batch.client()) for batch in everything]
         async with anyio.create_task_group() as tasks:
             for batch, client in zip(everything, clients, strict=True):
-                start = _cancel if batch is batches.canceled else _run
-                tasks.start_soon(start, batch, pipeline, client, url)
+                tasks.start_soon(starts.get(batch.key, _run), batch, pipeline, client, url)
         await anyio.sleep(_SETTLE)
         left = asyncio.all_tasks() - others
         for task in left:
@@ -172,6 +184,15 @@ async def _run(batch: Batch, pipeline: Solution, client: httpx.AsyncClient, url:
     batch.started = perf_counter()
     batch.report = await pipeline(client, url, batch.jobs, batch.save, batch.deadline)
     batch.ended = perf_counter()
+
+
+async def _run_unsaved(
+    batch: Batch, pipeline: Solution, client: httpx.AsyncClient, url: str
+) -> None:
+    try:
+        await _run(batch, pipeline, client, url)
+    except* OSError:
+        batch.said_so = True
 
 
 async def _cancel(batch: Batch, pipeline: Solution, client: httpx.AsyncClient, url: str) -> None:
@@ -188,7 +209,7 @@ async def _cancel(batch: Batch, pipeline: Solution, client: httpx.AsyncClient, u
 
 
 async def _grade(pipeline: Solution) -> list[Criterion]:
-    async with MockLLM(faults=_FAULTS) as llm:
+    async with MockLLM(faults=_FAULTS, script=[_SPACED]) as llm:
         run = await run_arm(_process, llm, pipeline, name="pipeline", limit=_LIMIT)
         if run.outcome != "returned":
             return [ended(run)]
@@ -208,6 +229,7 @@ async def _grade(pipeline: Solution) -> list[Criterion]:
         _has_time(batches.slow),
         _nothing_left(run, batches),
         _saved_immediately(batches.canceled),
+        _raises_what_save_raises(batches.unsaved),
     ]
 
 
@@ -308,6 +330,13 @@ def _saved_immediately(batch: Batch) -> Criterion:
     what = "each answer is saved as soon as it arrives: canceling the batch does not lose it"
     kept = len(batch.saved.keys() & _GOOD.keys())
     return Criterion(what, kept == len(_GOOD), f"{kept} of {len(_GOOD)} were saved")
+
+
+def _raises_what_save_raises(batch: Batch) -> Criterion:
+    what = "an error of `save` ends the batch, and the caller gets it"
+    report = batch.report if isinstance(batch.report, dict) else {}
+    said = f": for a full disk it reported {_said(next(iter(report.values())))!r}" if report else ""
+    return Criterion(what, batch.said_so, f"it returned as if nothing had happened{said}")
 
 
 EXERCISE = Exercise(
