@@ -76,10 +76,12 @@ def _score(record: Record) -> str:
 
 def _row(each: LessonRecord) -> str:
     lesson = each.lesson
-    solved = each.solved or ("not yet" if lesson.graded else "–")
-    state = "solved" if each.solved else "open"
+    solved = _cell(each.solved, "solved") if lesson.graded else "<td>–</td>"
     return (
         f'<tr><td>{lesson.number}</td><th scope="row">{escape(lesson.title)}<br>'
-        f"<small>{escape(lesson.mistake)}</small></th>"
-        f'<td>{escape(each.run or "not yet")}</td><td class="{state}">{escape(solved)}</td></tr>'
+        f"<small>{escape(lesson.mistake)}</small></th>{_cell(each.run, 'run')}{solved}</tr>"
     )
+
+
+def _cell(day: str | None, state: str) -> str:
+    return f'<td class="{state}">{escape(day)}</td>' if day else '<td class="open">not yet</td>'
