@@ -28,7 +28,7 @@
 # | **contract test** | A test of how your client talks to the provider. It counts requests at the server. | [05 · Catch it](05_rate_limits.ipynb#Catch-it) |
 # | **deadline** | A point in time at which a call ends, whatever happens. | [04 · The right way](04_deadlines.ipynb#The-right-way) |
 # | **deadline propagation** | Passing on to the next call what is left of the budget, instead of the whole budget. | [04 · Your turn](04_deadlines.ipynb#Your-turn) |
-# | **drip** | The answer begins, then comes a byte at a time. Every byte starts a read timeout again, so only a deadline ends the call. | [04 · Predict, then run](04_deadlines.ipynb#Predict,-then-run) |
+# | **drip** | The answer begins, then comes a byte at a time. Every byte starts a read timeout again, so that it does not end the call. | [04 · Predict, then run](04_deadlines.ipynb#Predict,-then-run) |
 # | **error boundary** | A place where the failure of a call ends and becomes a value. | [08 · The right way](08_error_boundaries.ipynb#The-right-way) |
 # | **event loop** | It runs many tasks in one thread, one at a time. It can switch to another task only when the running task reaches an `await` that has to wait. | [01 · Predict, then run](01_event_loop.ipynb#Predict,-then-run) |
 # | **exponential back-off with full jitter** | Before each retry, a random wait from 0 to a bound that doubles. | [05 · The right way](05_rate_limits.ipynb#The-right-way) |
@@ -59,7 +59,7 @@
 # | **thundering herd** | Clients that were refused at the same moment, wait equally long, and come back together. | [05 · Is exponential back-off enough?](05_rate_limits.ipynb#Is-exponential-back-off-enough?) |
 # | **time to first token** | How long it takes until a reader sees the first word (TTFT). | [07 · Predict, then run](07_streaming.ipynb#Predict,-then-run), [03 · Side by side](03_prompt_tokens.ipynb#Side-by-side) |
 # | **time to live** | How long something is kept (TTL); for a conversation, counted from its *last* message. | [06 · The right way](06_conversation_store.ipynb#The-right-way) |
-# | **token bucket** | A rate limit. Each request takes a permit from a bucket, which gains permits at a steady rate up to its size. A request that finds it empty gets status 429. | [05 · The incident](05_rate_limits.ipynb#The-incident) |
+# | **token bucket** | A rate limit: each request takes a permit from a bucket, which gains permits at a steady rate up to its size. A request that finds it empty gets status 429. | [05 · The incident](05_rate_limits.ipynb#The-incident) |
 # | **transient error** | An error that may go away, so a later retry can succeed. | [05 · The right way](05_rate_limits.ipynb#The-right-way) |
 #
 # Back to the [course map](00_start_here.ipynb). For a code review there is a [checklist](99_review_checklist.ipynb) of one page.

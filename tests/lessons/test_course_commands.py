@@ -16,13 +16,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.lessons.catalogue import lesson, notebooks_folder
+from helpers.lessons.catalogue import lesson, notebooks, notebooks_folder
 from tests.jupyterlab import first_page
 from tests.obstacles import permissions_count
 
 MANIFEST = ".llm-antipatterns.json"
 STEM = lesson("01").stem
 COURSE = "llm-antipatterns-course"
+FILES = len(notebooks()) + 3
+"""Notebooks, README.md, AGENTS.md and settings.json."""
 
 
 def call(
@@ -52,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = call(here, "init")
     assert done.returncode == 0, done.stderr
     *lines, last = done.stdout.splitlines()
-    assert len(lines) == 13
+    assert len(lines) == FILES
     assert all(line.endswith(": added") for line in lines)
     assert last.startswith(f"Your copy of the course is in {here / COURSE}.")
     return here
@@ -107,7 +109,7 @@ def test_update_says_one_line_for_each_file(here: Path, place: str) -> None:
     done = call(here / place, "update")
     assert done.returncode == 0, done.stderr
     said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
-    assert len(said) == 13
+    assert len(said) == FILES
     assert said.pop("README.md") == "updated"
     assert said.pop(f"{STEM}.ipynb") == "yours stays"
     assert set(said.values()) == {"up to date"}
