@@ -70,8 +70,8 @@ def _body(record: Record, name: str) -> Iterator[str]:
 def _score(record: Record) -> str:
     """All of it, or honestly how much."""
     total = len(record.exercises)
-    solved = f"All {total} exercises solved" if record.solved == total else record.sentences[0][:-1]
-    return escape(solved)
+    score = record.sentences[0].removesuffix(".")
+    return escape(score.replace(f"{total} of {total} exercises", f"All {total} exercises"))
 
 
 def _row(each: LessonRecord) -> str:
