@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Glossary
 #
-# The field's terms, each with the place in the course where you can see it happen. A link opens the lesson at that section; under *Going deeper*, open the section with the button below its heading.
+# The field's terms, each with the place in the course where you can see it happen. A link opens the lesson; click it a second time to go to the section. Under *Going deeper*, open the section with the button below its heading.
 #
 # | term | meaning | where it happens |
 # |---|---|---|
