@@ -12,7 +12,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell
 
 from helpers.lessons import notebook
-from helpers.lessons.catalogue import LESSONS, START, Lesson
+from helpers.lessons.catalogue import LESSONS, START, Lesson, notebooks
 from helpers.lessons.exercise import Criterion, exercise, grade, load_solution
 from tests.guard import CHECK, language, limits, problems
 
@@ -22,7 +22,7 @@ each_lesson = pytest.mark.parametrize("lesson", READY, ids=lambda lesson: lesson
 each_graded = pytest.mark.parametrize("lesson", GRADED, ids=lambda lesson: lesson.stem)
 
 
-@pytest.mark.parametrize("lesson", [START, *READY], ids=lambda lesson: lesson.stem)
+@pytest.mark.parametrize("lesson", notebooks(), ids=lambda lesson: lesson.stem)
 def test_static_guard(lesson: Lesson) -> None:
     source = notebook.read_source(lesson)
     assert problems(notebook.read(lesson), source) + language(source) == []

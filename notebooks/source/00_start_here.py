@@ -97,3 +97,5 @@ CourseMap()
 
 # %% [markdown]
 # Start with [01 · Keep the event loop free](01_event_loop.ipynb).
+#
+# Two pages to keep open: the [glossary](98_glossary.ipynb) links each term to the place where it happens, and the [review checklist](99_review_checklist.ipynb) puts the eight mistakes on one printed page.

@@ -306,7 +306,7 @@ await vary(share=0.1, tail=0.8)
 WhatIf(vary, share=(0.0, 0.5, 0.1), tail=(0.2, 1.2, 0.8))
 
 # %% [markdown]
-# Find a tail and a share for which 40 s is better than 20 s. In production, take the deadline from your own **tail latency** (the least waste is not the best deadline: see how many answers are left): above the slowest answers that you still want (the 99th percentile, say) and below the patience of your users.
+# Find a tail and a share for which 40 s is better than 20 s. In production, take the deadline from your own **tail latency**, the times of the slowest calls (the least waste is not the best deadline: see how many answers are left): above the slowest answers that you still want (the 99th percentile, say) and below the patience of your users.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Is a read timeout enough?

@@ -256,6 +256,12 @@ def _show_progress(done: int, total: int) -> None:
     typer.echo(f"\rcell {done} of {total} ", nl=False, err=True)
 
 
+_CREDIT = (
+    "The columns of the CSV are name, lesson, title, exercise, solved (yes or no), solved_on (a "
+    "date), predictions_made and predictions_right. The name, also on the certificate, is the "
+    "value of LLM_ANTIPATTERNS_NAME. A cell that a spreadsheet would take for a formula begins "
+    "with an apostrophe.\n\nA class: llm-antipatterns progress --csv class/*"
+)
 _EXAMPLES = f"""Examples
 
 llm-antipatterns serve --profile medium --speed 10
@@ -426,12 +432,68 @@ def _look_at(file: Path) -> None:
         pass
 
 
-@app.command()
-def progress() -> None:
-    """Show how far you have come."""
+@app.command(epilog=_CREDIT)
+def progress(
+    folders: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FOLDER",
+            show_default=False,
+            help="With --csv: the progress of these learners instead of your own. Each folder is "
+            "what LLM_ANTIPATTERNS_HOME names for a learner; its own name is the learner's.",
+        ),
+    ] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print a line for each lesson, as CSV in UTF-8.")
+    ] = False,
+    certificate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page to keep, with the lessons you have solved; an earlier one is "
+            "replaced, any other file stays.",
+        ),
+    ] = None,
+) -> None:
+    """Show how far you have come, and how good your predictions were."""
     from helpers.lessons.course_map import CourseMap
 
-    typer.echo(repr(CourseMap()))
+    if folders and not csv:
+        _fail("FOLDER is for --csv: your own progress needs none.")
+    if csv and certificate is not None:
+        _fail("Choose either --csv or --certificate.")
+    try:
+        if csv:
+            typer.echo(_credit(folders or []), nl=False)
+        elif certificate is not None:
+            _save_certificate(certificate)
+        else:
+            typer.echo(repr(CourseMap()))
+    except OSError as error:
+        _fail(error)
+
+
+def _credit(folders: list[str]) -> bytes:
+    """The same bytes on any machine, whatever its terminal's encoding."""
+    from helpers.lessons.progress import load
+    from helpers.lessons.records.credit import collected, table
+    from helpers.lessons.records.record import learner_name, record
+
+    if "" in folders:
+        _fail("FOLDER must not be empty.")
+    found = [collected(Path(folder)) for folder in folders]
+    return table(found or [(learner_name(), record(load))]).encode("utf-8", "replace")
+
+
+def _save_certificate(name: str) -> None:
+    from helpers.lessons.progress import load
+    from helpers.lessons.records.certificate import render, save
+    from helpers.lessons.records.record import learner_name, record
+
+    if not name:
+        _fail("FILE.html must not be empty.")
+    save(Path(name), render(record(load), learner_name()))
+    typer.echo(f"Your certificate is {Path(name).resolve()}. Nothing was sent anywhere.")
 
 
 @app.command()

@@ -185,6 +185,30 @@ def test_the_first_page(page: Page, lab: str) -> None:
     page.screenshot(path=ARTEFACTS / "00.png")
 
 
+@pytest.mark.parametrize(
+    ("term", "heading"),
+    [
+        ("retry storm", "Predict, then run"),
+        ("head-of-line blocking", "What does HTTP/2 change?"),
+        ("back-pressure", "What if the reader is slow?"),
+    ],
+)
+def test_a_term_of_the_glossary_leads_to_its_section(
+    page: Page, lab: str, term: str, heading: str
+) -> None:
+    page.goto(re.sub(r"/lab[^?]*", "/lab/tree/98_glossary.ipynb", lab) + "&reset", timeout=60_000)
+    cell = page.get_by_role("cell", name=term, exact=True)
+    row = page.locator(".jp-Notebook:visible tr").filter(has=cell)
+    row.get_by_role("link").click(timeout=60_000)
+    section = page.locator(".jp-Notebook:visible").get_by_role("heading", name=heading)
+    expect(section).to_be_attached(timeout=60_000)
+    # JupyterLab scrolls to a section only in a notebook that is open already.
+    page.get_by_role("tab", name="98_glossary.ipynb").click()
+    row.get_by_role("link").click()
+    expect(section).to_be_in_viewport(timeout=30_000)
+    page.screenshot(path=ARTEFACTS / f"98_{term.replace(' ', '_')}.png")
+
+
 def test_a_learner_predicts_runs_and_looks(page: Page, lab: str) -> None:
     book = _open(page, lab, LESSON)
     question = _code_cell(book, "guess = Predict(")

@@ -16,13 +16,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.lessons.catalogue import lesson, notebooks_folder
+from helpers.lessons.catalogue import lesson, notebooks, notebooks_folder
 from tests.jupyterlab import first_page
 from tests.obstacles import permissions_count
 
 MANIFEST = ".llm-antipatterns.json"
 STEM = lesson("01").stem
 COURSE = "llm-antipatterns-course"
+FILES = len(notebooks()) + 3
+"""Notebooks, README.md, AGENTS.md and settings.json."""
 
 
 def call(
@@ -54,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     *lines, last = done.stdout.splitlines()
     (hint,) = done.stderr.splitlines()
     assert hint.startswith("It is in a git repository. To keep it out of `git status`: echo ")
-    assert len(lines) == 13
+    assert len(lines) == FILES
     assert all(line.endswith(": added") for line in lines)
     assert last.startswith(f"Your copy of the course is in {here / COURSE}.")
     return here
@@ -133,7 +135,7 @@ def test_update_says_one_line_for_each_file(here: Path, place: str) -> None:
     first, *lines = done.stdout.splitlines()
     assert first == f"Your copy of the course in {here / COURSE}:"
     said = dict(line.split(": ", 1) for line in lines)
-    assert len(said) == 13
+    assert len(said) == FILES
     assert said.pop("README.md") == "updated"
     assert said.pop(f"{STEM}.ipynb") == "yours stays"
     assert set(said.values()) == {"up to date"}

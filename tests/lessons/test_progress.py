@@ -19,6 +19,8 @@ from helpers.lessons.what_if import WhatIf
 from helpers.report import Prediction, VerdictFailed, equals
 from tests.obstacles import full_disk, permissions_count
 
+EXERCISES = sum(each.name is not None and each.graded for each in LESSONS)
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -241,8 +243,9 @@ def test_a_verdict_that_holds_is_remembered() -> None:
 
 def test_the_map_without_html_says_which_lesson_to_open() -> None:
     for number, name in (("01", "01_event_loop"), ("02", "02_shared_client")):
-        *lines, following = repr(CourseMap()).splitlines()
+        *lines, done, following = repr(CourseMap()).splitlines()
         assert len(lines) == len(LESSONS)
+        assert done == f"{int(number) - 1} of {EXERCISES} exercises solved."
         assert following == f"Next: open {name}.ipynb"
         progress.note_now(number, "verdict")
         assert repr(CourseMap()).endswith(following)

@@ -49,6 +49,10 @@ LESSONS = (
     Lesson("09", "Repair a chatbot", "all of the above", None),
     Lesson("10", "Audit your own application", "any of the above", "audit", graded=False),
 )
+GLOSSARY = Lesson("98", "Glossary", "the field's terms", "glossary", graded=False)
+CHECKLIST = Lesson(
+    "99", "Review checklist", "what to ask in a code review", "review_checklist", graded=False
+)
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -63,10 +67,15 @@ def lesson(number: str | int) -> Lesson:
     Raises `ValueError` with the choices if there is none, or if it is only planned.
     """
     wanted = f"0{number}" if len(str(number)) == 1 else str(number)
-    ready = {each.number: each for each in (START, *LESSONS) if each.name}
+    ready = {each.number: each for each in notebooks()}
     if wanted not in ready:
         raise ValueError(f"There is no lesson {str(number)[:20]!r}. There are: {', '.join(ready)}.")
     return ready[wanted]
+
+
+def notebooks() -> list[Lesson]:
+    """All that are there, in order: the lessons, and the pages before and after them."""
+    return [each for each in (START, *LESSONS, GLOSSARY, CHECKLIST) if each.name]
 
 
 def notebooks_folder() -> Path:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import jupytext
 import nbformat
 
-from helpers.lessons.catalogue import LESSONS, METADATA, START, Lesson, lesson
+from helpers.lessons.catalogue import METADATA, Lesson, lesson, notebooks
 from helpers.lessons.kernel import run_cells
 
 Notebook: TypeAlias = Any
@@ -75,8 +75,12 @@ def build(lesson: Lesson, progress: Callable[[int, int], None]) -> None:
 
 
 def _write_picture(lesson: Lesson, notebook: Notebook) -> None:
-    """Write the lesson's closing figure to a file, for the README."""
-    (cell,) = tagged(notebook, "figure")
+    """Write the closing figure, if there is one, to a file for the README."""
+    for cell in tagged(notebook, "figure"):
+        _write_figure(lesson, cell)
+
+
+def _write_figure(lesson: Lesson, cell: Any) -> None:
     (encoded,) = (out.data["image/png"] for out in cell.outputs if "image/png" in out.data)
     folder = lesson.notebook.parent / "images"
     folder.mkdir(exist_ok=True)
@@ -140,7 +144,7 @@ def text_of(cell: Any) -> str:
 
 def main() -> None:
     """Build the lessons named on the command line, or all: ``make notebooks``."""
-    numbers = sys.argv[1:] or [each.number for each in (START, *LESSONS) if each.name]
+    numbers = sys.argv[1:] or [each.number for each in notebooks()]
     for number in numbers:
         found = lesson(number)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -35,7 +36,7 @@ class Predict:
 
     @property
     def _key(self) -> str:
-        return f"prediction: {self._arm}, {self._unit}"
+        return f"{progress.PREDICTION}{self._arm}, {self._unit}"
 
     @property
     def made(self) -> Prediction | None:
@@ -59,11 +60,18 @@ class Predict:
     def reveal(self, measured: float) -> None:
         """Print how the prediction compares: "You said 8 connections. It was 32." """
         workshop.send_measured(self._number, self._question, self._unit, float(measured))
+        self._note_outcome(float(measured))
         if self._value is None:
             print(f"It was {quantity(measured, self._unit)}.")
         else:
             was = seconds(measured) if self._unit == "s" else number(measured)
             print(f"You said {self._amount(self._value)}. It was {was}.")
+
+    def _note_outcome(self, measured: float) -> None:
+        """Once: after it, a number is no prediction, and no number counts as none made in time."""
+        key = f"{progress.OUTCOME}{self._arm}, {self._unit}"
+        if math.isfinite(measured) and key not in progress.read(self._number):
+            progress.note(self._number, key, {"said": self._value, "was": measured})
 
     def __repr__(self) -> str:
         if self._value is not None:

@@ -17,16 +17,26 @@ from platformdirs import user_data_path
 
 # A folder to keep progress in, instead of the user's data folder.
 HOME_VARIABLE = "LLM_ANTIPATTERNS_HOME"
+PREDICTION = "prediction: "
+"""Begins the key of a prediction in the progress file; the arm and the unit follow."""
+OUTCOME = "outcome: "
+"""Begins the key of what a prediction met: ``{"said": 8, "was": 32}``."""
 
 
 def read(number: str) -> dict[str, Any]:
     """What is noted for a lesson; nothing, and a printed sentence, if it cannot be read."""
-    noted: dict[str, Any] = {}
     try:
-        for text in _documents(number):
-            noted |= _entries(text)
+        return load(number)
     except OSError as error:
         _say("read", error)
+    return {}
+
+
+def load(number: str, folder: Path | None = None) -> dict[str, Any]:
+    """What is noted for a lesson, by this learner or in another's folder. Raises `OSError`."""
+    noted: dict[str, Any] = {}
+    for text in _documents(number, folder or progress_folder()):
+        noted |= _entries(text)
     return noted
 
 
@@ -34,7 +44,7 @@ def note(number: str, key: str, value: Any) -> None:
     """Remember a value for a lesson; print a sentence if it cannot be kept."""
     # The first newline ends what a full disk may have cut off.
     line = f"\n{json.dumps({key: value})}\n".encode()
-    path = _path(number)
+    _, path = _files(number, progress_folder())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
@@ -54,7 +64,7 @@ def note_now(number: str, key: str) -> None:
 def forget(number: str) -> None:
     """Forget everything about a lesson; print a sentence if that is not possible."""
     try:
-        for path in (_path(number), _older(number)):
+        for path in _files(number, progress_folder()):
             path.unlink(missing_ok=True)
     except OSError as error:
         _say("removed", error)
@@ -67,22 +77,19 @@ def progress_folder() -> Path:
     return folder / "progress"
 
 
-def _path(number: str) -> Path:
-    return progress_folder() / f"{number}.jsonl"
+def _files(number: str, folder: Path) -> tuple[Path, Path]:
+    """The first edition kept one JSON document per lesson; now a line is a document."""
+    return folder / f"{number}.json", folder / f"{number}.jsonl"
 
 
-def _older(number: str) -> Path:
-    """The first edition kept one JSON document per lesson."""
-    return progress_folder() / f"{number}.json"
-
-
-def _documents(number: str) -> Iterator[str]:
-    for path in (_older(number), _path(number)):
+def _documents(number: str, folder: Path) -> Iterator[str]:
+    older, lines = _files(number, folder)
+    for path in (older, lines):
         try:
             text = path.read_text("utf-8", errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             continue
-        yield from [text] if path == _older(number) else text.splitlines()
+        yield from [text] if path == older else text.splitlines()
 
 
 def _entries(text: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from helpers.lessons.catalogue import LESSONS, METADATA, START, Lesson
+from helpers.lessons.catalogue import METADATA, Lesson, notebooks
 from helpers.lessons.course.manifest import notebook_bytes
 
 _FILES = Path(__file__).parent / "files"
@@ -27,8 +27,7 @@ def packaged_course() -> Course:
 
     Raises `OSError` if one of its files cannot be read.
     """
-    lessons = [lesson for lesson in (START, *LESSONS) if lesson.name]
-    files = {f"{lesson.stem}.ipynb": delivered(lesson) for lesson in lessons}
+    files = {f"{lesson.stem}.ipynb": delivered(lesson) for lesson in notebooks()}
     files |= {name: (_FILES / name).read_bytes() for name in ("README.md", "AGENTS.md")}
     return Course(version("llm-antipatterns"), files | {".vscode/settings.json": _settings()})
 
