@@ -33,7 +33,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
 templates_path = ["templates"]
-html_sidebars = {"index": [], "search": [], "**": ["course.html"]}
+html_sidebars = {"**": ["course.html"]}
 html_theme_options: dict[str, Any] = {
     "navbar_center": [],
     "navbar_end": ["theme-switcher"],

@@ -1,6 +1,7 @@
 """Builds the course's static site from the committed notebooks: ``make site``.
 
-Sphinx reads copies of the pages, changed where a page on the web differs from one in JupyterLab; nothing is run.
+Sphinx reads copies of the pages, changed where a page on the web differs from one in JupyterLab.
+Nothing is run.
 """
 
 from __future__ import annotations
