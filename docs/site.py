@@ -29,6 +29,8 @@ from helpers.lessons.notebook import Notebook, tagged
 DOCS = Path(__file__).parent
 SITE = DOCS.parent / "site"
 
+# before what to type where there are no widgets
+_WITHOUT = " Without widgets"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _LINK = re.compile(r"(?<=\]\()(\w+\.ipynb)#([^)\s]+)")
 _RAW_LINK = re.compile(r'(?<=href=")(\w+)\.ipynb(?:#([^"]*))?(?=")')
@@ -162,21 +164,26 @@ def _is_empty(output: Any) -> bool:
 def _static(output: Any) -> Any:
     data = output.get("data", {})
     if _WIDGET in data:
-        output.data = nbformat.from_dict({"text/html": _stand_in(data["text/plain"])})
+        output.data = nbformat.from_dict({"text/html": _stand_in(data)})
     elif "text/html" in data:
         output.data = nbformat.from_dict({"text/html": _raw_links(data["text/html"])})
     return output
 
 
-def _stand_in(text: str) -> str:
+def _stand_in(data: Any) -> str:
     """What is there in place of an input field or a slider."""
-    said, _, _ = text.partition(" Without widgets")
-    is_question = said.endswith("?")
-    hint = "In the notebook, you commit to a number here." if is_question else ""
-    words = (
-        f"<p><strong>{html.escape(said)}</strong></p><p>{hint}</p>" if hint else f"<p>{said}</p>"
-    )
+    if question := stand_in_question(data):
+        hint = "In the notebook, you commit to a number here."
+        words = f"<p><strong>{html.escape(question)}</strong></p><p>{hint}</p>"
+    else:
+        words = f"<p>{html.escape(data['text/plain'].partition(_WITHOUT)[0])}</p>"
     return f'<div class="stand-in">{words}</div>'
+
+
+def stand_in_question(data: Any) -> str:
+    """What a prediction's widget asks; empty for other outputs."""
+    said = data.get("text/plain", "").partition(_WITHOUT)[0] if _WIDGET in data else ""
+    return said if said.endswith("?") else ""
 
 
 if __name__ == "__main__":
