@@ -19,6 +19,7 @@ from typing import Any
 import nbformat
 import sphinx_revealjs
 from nbconvert import SlidesExporter
+from traitlets.config import Config
 
 from docs.site import stand_in_question
 from helpers.lessons.catalogue import LESSONS, Lesson, notebooks_folder
@@ -34,6 +35,7 @@ _LINE, _CODE_LINE, _GAP = 37, 27, 20
 _CHARACTERS = 84
 _MOST_WORDS = 40
 
+_INCIDENT = "## The incident"
 _FIRST = "## The wrong way"
 _END = "## Your turn"
 _PICTURE = re.compile(r"<(img|figure|table)\b")
@@ -80,6 +82,7 @@ def deck(lesson: Lesson) -> str:
         template_name="deck",
         exclude_input_prompt=True,
         exclude_output_prompt=True,
+        config=Config({"CSSHTMLHeaderPreprocessor": {"style": "a11y-high-contrast-light"}}),
     )
     page, _ = exporter.from_notebook_node(notebook)
     return str(page)
@@ -130,7 +133,8 @@ class _Deck:
             if block.startswith("#"):
                 self.start(block)
                 continue
-            shown = _shortened(block)
+            is_story = self.slides[-1].heading == _INCIDENT
+            shown = block if is_story else _shortened(block)
             self.add(_markdown(shown), _height(shown), block if shown != block else "")
 
     def code(self, cell: Any) -> None:
@@ -142,21 +146,36 @@ class _Deck:
             made = nbformat.v4.new_code_cell(cell.source, metadata={"tags": [size] if size else []})
             self.add(made, min(lines * _CODE_LINE, _ROOM))
         for output in shown:
-            made, height = _output(output)
-            self.add(made, height)
+            for made, height in _output(output):
+                if height == _ROOM:
+                    self._leave_to_the_notes()
+                self.add(made, height)
+
+    def _leave_to_the_notes(self) -> None:
+        """Free a slide for a figure: a line or two of introduction can be said."""
+        slide = self.slides[-1]
+        if slide.used <= 3 * _LINE and all(cell.cell_type == "markdown" for cell in slide.cells):
+            slide.notes += [cell.source for cell in slide.cells if "<" not in cell.source]
+            slide.cells, slide.used = [], 0
 
 
 def _blocks(text: str) -> Iterator[str]:
     """Headings, paragraphs, lists, tables and fenced code of a Markdown cell."""
     fenced = re.split(r"(^```.*?^```$)", text, flags=re.M | re.S)
     for index, part in enumerate(fenced):
-        blocks = [part] if index % 2 else re.split(r"\n\s*\n", part)
+        # What ends in a colon stays with what it introduces.
+        blocks = [part] if index % 2 else re.split(r"(?<!:)\n\s*\n", part)
         yield from (block.strip() for block in blocks if block.strip())
 
 
 def _shortened(block: str) -> str:
     """The first sentences of a long paragraph."""
-    if block[0] in "-|`<>" or block[0].isdigit() or len(block.split()) <= _MOST_WORDS:
+    if (
+        "\n\n" in block
+        or block[0] in "-|`<>"
+        or block[0].isdigit()
+        or len(block.split()) <= _MOST_WORDS
+    ):
         return block
     kept, *others = _SENTENCE.split(block)
     for sentence in others:
@@ -182,23 +201,34 @@ def _is_shown(output: Any) -> bool:
     return bool(stand_in_question(data) or _PICTURE.search(data.get("text/html", "")))
 
 
-def _output(output: Any) -> tuple[Any, int]:
-    """An output as a cell, and its height."""
+def _output(output: Any) -> Iterator[tuple[Any, int]]:
+    """An output as cells, and their heights. A long text has several."""
     if output.output_type == "stream":
-        lines = output.text.rstrip().splitlines()
-        text = html.escape("\n".join(lines))
-        rows = sum(max(1, -(-len(line) // 105)) for line in lines)
-        size = "small" if rows > 16 else ""
-        return _markdown(f'<pre class="said {size}">{text}</pre>'), min(rows * 29, _ROOM)
+        yield from _said(output.text.rstrip().splitlines())
+        return
     if question := stand_in_question(output.data):
-        return _markdown(f'<p class="vote">{html.escape(question)}</p>'), 2 * _LINE
+        yield _markdown(f'<p class="vote">{html.escape(question)}</p>'), 2 * _LINE
+        return
     page = output.data["text/html"]
     rows = page.count("<tr")
-    kind = "wide" if rows > 9 or len(page) > 60_000 else ""
+    kind = "wide" if rows > 9 or len(output.data["text/plain"]) > 1000 else ""
     # A blank line would end the HTML in Markdown.
     page = re.sub(r"\n\s*\n", "\n", page)
     shown = _markdown(f'<div class="shown {kind}">{page}</div>')
-    return shown, _ROOM if "<table" not in page else min(rows * 42, _ROOM)
+    yield shown, _ROOM if "<table" not in page else min(rows * 42, _ROOM - 1)
+
+
+def _said(lines: Sequence[str]) -> Iterator[tuple[Any, int]]:
+    rows = [max(1, -(-len(line) // 105)) for line in lines]
+    size = "small" if sum(rows) > 16 else ""
+    most = 24 if size else 16
+    start = 0
+    for end in range(1, len(lines) + 1):
+        if end == len(lines) or sum(rows[start : end + 1]) > most:
+            text = html.escape("\n".join(lines[start:end])).replace("\n\n", "\n&#8203;\n")
+            height = min(sum(rows[start:end]) * 29, _ROOM - 1)
+            yield _markdown(f'<pre class="said {size}">{text}</pre>'), height
+            start = end
 
 
 def _say(lesson: Lesson, made: Sequence[Slide]) -> None:
