@@ -110,10 +110,8 @@ def checks_page(checks: Iterable[Check]) -> str:
         scenario = f"[{check.scenario}](#scenario-{check.scenario})"
         lines.append(f"| `{check.id}` | {check.measures} | {scenario} |")
     lines += ["\n## Scenarios\n\nWhat the mock provider plays while the application runs.\n"]
-    for scenario in SCENARIOS.values():
-        lines.append(
-            f"(scenario-{scenario.name})=\n\n**{scenario.name}.** {scenario.description}\n"
-        )
+    for played in SCENARIOS.values():
+        lines.append(f"(scenario-{played.name})=\n\n**{played.name}.** {played.description}\n")
     return "\n".join(lines)
 
 

@@ -82,6 +82,7 @@ def deck(lesson: Lesson) -> str:
         template_name="deck",
         exclude_input_prompt=True,
         exclude_output_prompt=True,
+        exclude_anchor_links=True,
         config=Config({"CSSHTMLHeaderPreprocessor": {"style": "a11y-high-contrast-light"}}),
     )
     page, _ = exporter.from_notebook_node(notebook)
