@@ -262,7 +262,9 @@ def test_the_core_of_a_lesson_by_keyboard_alone(page: Page, lab: str) -> None:
     page.keyboard.type("1.5")
     _tab_to(page, question.get_by_role("button", name="Commit"))
     page.keyboard.press("Enter")
-    expect(question.get_by_text("You said 1.5 s. Now run the next cell.")).to_be_visible()
+    expect(question.get_by_text("You said 1.5 s. Now run the next cell.")).to_be_visible(
+        timeout=30_000
+    )
 
     checked = _code_cell(book, 'await check("01", handle)')
     _run_on(page, checked)
