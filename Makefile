@@ -1,5 +1,5 @@
 # `make lab` and `make test` do all the set-up they need: Python 3.11 or later, git and make.
-.PHONY: lab test slow pythons setup notebooks lint bench browser soak clients lock api schedule
+.PHONY: lab test slow pythons setup notebooks lint bench browser soak clients lock api schedule site slides
 .DEFAULT_GOAL := lab
 
 # The first of these that is Python 3.11 or later; `make PYTHON=/path/to/python3` overrides it.
@@ -77,3 +77,11 @@ api: setup
 # The workshop plans of notebooks/TEACHING.md, from the minutes in the lessons' sources. Commit it.
 schedule: setup
 	@$(RUN) tests/schedule.py
+
+# The executed course as a static site, in site/. Nothing is run or downloaded.
+site: setup
+	@$(RUN) -m docs.site
+
+# A deck of slides for each lesson, in slides/. Nothing is run or downloaded.
+slides: setup
+	@$(RUN) -m docs.slides

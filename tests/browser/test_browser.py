@@ -268,6 +268,60 @@ def test_hints_open_one_at_a_time(page: Page, lab: str) -> None:
     page.screenshot(path=ARTEFACTS / "01_exercise.png")
 
 
+def test_the_core_of_a_lesson_by_keyboard_alone(page: Page, lab: str) -> None:
+    """Nobody touches the mouse: restart, run, predict, and run on to the check of the exercise."""
+    book = _show(page, lab, LESSON)
+    page.keyboard.press("Escape")
+    page.keyboard.type("00")
+    expect(page.get_by_role("button", name="Confirm Kernel Restart")).to_be_visible()
+    page.keyboard.press("Enter")
+    _wait_for_kernel(page)
+    question = _code_cell(book, "guess = Predict(")
+    _run_on(page, question)
+    field = question.locator(".widget-text input")
+    expect(field).to_be_visible(timeout=60_000)
+    page.keyboard.press("ArrowUp")
+    _tab_to(page, field)
+    page.keyboard.press("Control+a")
+    page.keyboard.type("1.5")
+    _tab_to(page, question.get_by_role("button", name="Commit"))
+    page.keyboard.press("Enter")
+    expect(question.get_by_text("You said 1.5 s. Now run the next cell.")).to_be_visible(
+        timeout=30_000
+    )
+
+    checked = _code_cell(book, 'await check("01", handle)')
+    _run_on(page, checked)
+    _wait_until_done(book, 120)
+    _no_errors(book)
+    expect(book.get_by_text(re.compile(r"^You said 1.5 s. It was \d")).first).to_be_visible()
+    verdict = _code_cell(book, "verdict(").locator("pre", has_text="PASS answers, right: 12")
+    expect(verdict).to_be_visible()
+    hint = checked.locator("details", has_text="Hint 1")
+    page.keyboard.press("ArrowUp")
+    _tab_to(page, hint.locator("summary"))
+    page.keyboard.press("Enter")
+    expect(hint.locator("p").first).to_be_visible()
+
+
+def _run_on(page: Page, last: Locator) -> None:
+    """Shift+Enter until a cell has been run."""
+    for _ in range(40):
+        is_last = last.evaluate("cell => cell.classList.contains('jp-mod-active')")
+        page.keyboard.press("Shift+Enter")
+        if is_last:
+            return
+    raise AssertionError("the cell was not reached")
+
+
+def _tab_to(page: Page, target: Locator) -> None:
+    for _ in range(12):
+        if target.evaluate("each => each === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not lead to {target}")
+
+
 # A wide table scrolls within its output; a figure that does not fit would be cut off.
 _HALF_OUT = """book => [...book.querySelectorAll("figure img")]
   .filter(each => each.offsetParent)

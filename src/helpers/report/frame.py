@@ -68,7 +68,7 @@ def svg(frame: Frame) -> str:
 
 
 def _heading(frame: Frame) -> tuple[str, str]:
-    title = _text(_LEFT, 26, shortened(frame.title, 48), fill=frame.look.color, bold=True)
+    title = _text(_LEFT, 26, shortened(frame.title, 48), fill=frame.look.text, bold=True)
     return title, _text(_RIGHT, 26, frame.counters, anchor="end")
 
 
@@ -106,10 +106,12 @@ def _lanes(lanes: Sequence[Lane], look: Look, scale: float) -> list[str]:
         waiting.append(bar(slot, first, y, height))
         generating.append(bar(first, end, y, height))
         ends.append(end_mark(lane.fate, end, y + height / 2, min(max(height / 2, 2), 5)))
+    # Without an outline, a pale bar would hardly be seen; a thin one has no room for it.
+    outline = f'stroke="{look.line}" stroke-width="0.8"' if height > 3 else 'stroke="none"'
     return [
-        path(queued, f'stroke="{look.color}" stroke-width="{min(1.2, height * 0.3):.1f}"'),
-        path(waiting, f'fill="{look.light}"'),
-        path(generating, f'fill="{look.color}"'),
+        path(queued, f'stroke="{look.line}" stroke-width="{min(1.2, height * 0.3):.1f}"'),
+        path(waiting, f'fill="{look.light}" {outline}'),
+        path(generating, f'fill="{look.color}" {outline}'),
         path(ends, f'fill="none" stroke="{INK}" stroke-width="1.3"'),
     ]
 
@@ -210,15 +212,16 @@ def _legend(frame: Frame) -> list[str]:
 
 def _legend_entries(frame: Frame) -> list[tuple[str, str]]:
     look, box = frame.look, "M0 -5h18v10h-18z"
+    outline = f'stroke="{look.line}" stroke-width="0.8"'
     entries = [
-        (f'<path d="{box}" fill="{look.light}"/>', "waiting for the first token"),
-        (f'<path d="{box}" fill="{look.color}"/>', "generating"),
+        (f'<path d="{box}" fill="{look.light}" {outline}/>', "waiting for the first token"),
+        (f'<path d="{box}" fill="{look.color}" {outline}/>', "generating"),
         (f'<path d="{box}" fill="{BLOCKED}"/>', "loop blocked or busy"),
         (f'<path d="M0 -6v12m6 -12v12m6 -12v12" stroke="{INK}"/>', "heartbeat"),
     ]
     queued = max((lane.slot - lane.arrival for lane in frame.lanes), default=0.0)
     if queued * (_RIGHT - _LEFT) / frame.span > 0.5:
-        entries.append((f'<path d="M0 0H18" stroke="{look.color}"/>', "queued"))
+        entries.append((f'<path d="M0 0H18" stroke="{look.line}"/>', "queued"))
     fates = {lane.fate for lane in frame.lanes}
     for fate, name in FATE_NAMES.items():
         if fate in fates:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 INK = "#222222"
 MUTED = "#595959"
@@ -11,6 +12,9 @@ FAINT = "#e4e4e4"
 PAPER = "#ffffff"
 BLOCKED = "#CC79A7"
 ALARM = "#B00020"
+
+# The least contrast that WCAG 2.2 asks for, at level AA.
+TEXT, GRAPHICS = 4.5, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,44 @@ class Look:
     @property
     def light(self) -> str:
         """The color at 30 % on white, opaque: overlapping bars keep one tone."""
-        channels = (int(self.color[i : i + 2], 16) for i in (1, 3, 5))
-        return "#" + "".join(f"{round(255 - 0.3 * (255 - c)):02x}" for c in channels)
+        return _hex(255 - 0.3 * (255 - c) for c in _channels(self.color))
+
+    @property
+    def line(self) -> str:
+        """The color of lines and outlines, dark enough to be seen on white."""
+        return _darkened(self.color, GRAPHICS)
+
+    @property
+    def text(self) -> str:
+        """The color of text, dark enough to be read on white."""
+        return _darkened(self.color, TEXT)
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of two colors' luminances, from 1 to 21, as WCAG 2.2 defines it."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(color: str) -> float:
+    shares = (c / 255 for c in _channels(color))
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@cache
+def _darkened(color: str, ratio: float) -> str:
+    """The color itself, or the lightest of its shades with at least this contrast to white."""
+    shades = (_hex(c * (1 - step / 100) for c in _channels(color)) for step in range(101))
+    return next(shade for shade in shades if contrast(shade, PAPER) >= ratio)
+
+
+def _channels(color: str) -> tuple[int, ...]:
+    return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def _hex(channels: Iterable[float]) -> str:
+    return "#" + "".join(f"{round(c):02x}" for c in channels)
 
 
 _SECOND_WRONG = Look("#E69F00", "\\\\\\\\", "P", (8, 2))

@@ -28,6 +28,8 @@ class Check:
     id: str
     scenario: str
     judge: Callable[[Recording], Finding]
+    measures: str
+    """In words, for a reader who has not run it."""
     for_programs: str | None = ""
     """The scenario in which a program is judged: by default the same; None: only a service is."""
 
@@ -49,35 +51,187 @@ class Check:
 
 
 CHECKS = (
-    Check("LAP01.flight", "crowd", blocking.in_flight, for_programs="steady"),
-    Check("LAP01.health", "crowd", blocking.health, for_programs=None),
-    Check("LAP02.connections", "steady", connections.connections),
-    Check("LAP02.handshakes", "tls", connections.handshakes),
-    Check("LAP03.prefix", "steady", prompting.prefix),
-    Check("LAP03.cached", "steady", prompting.cached),
-    Check("LAP03.growth", "steady", prompting.growth),
-    Check("LAP03.clock", "steady", prompting.clock),
-    Check("LAP03.limit", "steady", prompting.limit),
-    Check("LAP04.hang", "silence", waiting.hang),
-    Check("LAP04.drip", "silence", waiting.drip),
-    Check("LAP04.starve", "silence", waiting.starve),
-    Check("LAP05.early", "limited", retrying.early),
-    Check("LAP05.jitter", "overloaded", retrying.jitter),
-    Check("LAP05.permanent", "permanent", retrying.permanent),
-    Check("LAP05.layers", "overloaded", retrying.layers),
-    Check("LAP06.restart", "restart", history.restart, for_programs=None),
-    Check("LAP06.workers", "workers", history.workers, for_programs=None),
-    Check("LAP06.order", "steady", history.order),
-    Check("LAP07.first", "stream", streaming.first, for_programs=None),
-    Check("LAP07.leave", "stream", streaming.leave, for_programs=None),
-    Check("LAP08.cut", "broken", boundaries.cut),
-    Check("LAP08.no_finish", "broken", boundaries.no_finish),
-    Check("LAP08.length", "broken", boundaries.length),
-    Check("LAP08.error_event", "broken", boundaries.error_event),
-    Check("LAP08.json", "broken", boundaries.malformed),
-    Check("LAP08.siblings", "sibling", boundaries.siblings),
-    Check("LAP08.orphans", "sibling", boundaries.orphans, for_programs=None),
-    Check("LAP08.down", "down", boundaries.down),
+    Check(
+        "LAP01.flight",
+        "crowd",
+        blocking.in_flight,
+        "How many of eight users' requests are in flight at once.",
+        for_programs="steady",
+    ),
+    Check(
+        "LAP01.health",
+        "crowd",
+        blocking.health,
+        "How long the health route takes while the model is thinking.",
+        for_programs=None,
+    ),
+    Check(
+        "LAP02.connections",
+        "steady",
+        connections.connections,
+        "Connections opened, against the number that the requests needed.",
+    ),
+    Check(
+        "LAP02.handshakes",
+        "tls",
+        connections.handshakes,
+        "TLS handshakes, against the number that the requests needed.",
+    ),
+    Check(
+        "LAP03.prefix",
+        "steady",
+        prompting.prefix,
+        "How much of what a prompt repeats is unchanged at its beginning.",
+    ),
+    Check(
+        "LAP03.cached",
+        "steady",
+        prompting.cached,
+        "The share of long prompts' tokens that comes from the provider's cache.",
+    ),
+    Check(
+        "LAP03.growth",
+        "steady",
+        prompting.growth,
+        "Whether the prompt stops growing in a long conversation.",
+    ),
+    Check(
+        "LAP03.clock",
+        "steady",
+        prompting.clock,
+        "Clocks and random ids at the front of prompts.",
+    ),
+    Check(
+        "LAP03.limit",
+        "steady",
+        prompting.limit,
+        "Requests that set no limit on the answer's tokens.",
+    ),
+    Check(
+        "LAP04.hang",
+        "silence",
+        waiting.hang,
+        "Whether users of a provider that never answers get an answer or an error in time.",
+    ),
+    Check(
+        "LAP04.drip",
+        "silence",
+        waiting.drip,
+        "The same for a provider that answers byte by byte.",
+    ),
+    Check(
+        "LAP04.starve",
+        "silence",
+        waiting.starve,
+        "Whether other users are answered while some calls hang.",
+    ),
+    Check(
+        "LAP05.early",
+        "limited",
+        retrying.early,
+        "Retries after 429 that come before `Retry-After` has passed.",
+    ),
+    Check(
+        "LAP05.jitter",
+        "overloaded",
+        retrying.jitter,
+        "Whether calls that met 503 come back at different moments.",
+    ),
+    Check(
+        "LAP05.permanent",
+        "permanent",
+        retrying.permanent,
+        "Retries of errors that no retry fixes.",
+    ),
+    Check(
+        "LAP05.layers",
+        "overloaded",
+        retrying.layers,
+        "How many times one call is sent while it only gets 503.",
+    ),
+    Check(
+        "LAP06.restart",
+        "restart",
+        history.restart,
+        "Turns of a conversation that are recalled after a crash.",
+        for_programs=None,
+    ),
+    Check(
+        "LAP06.workers",
+        "workers",
+        history.workers,
+        "Whether two processes know the turns that the other one answered.",
+        for_programs=None,
+    ),
+    Check(
+        "LAP06.order",
+        "steady",
+        history.order,
+        "Whether a prompt has the newest turns, oldest first.",
+    ),
+    Check(
+        "LAP07.first",
+        "stream",
+        streaming.first,
+        "How long after it was sent the reader sees the first token.",
+        for_programs=None,
+    ),
+    Check(
+        "LAP07.leave",
+        "stream",
+        streaming.leave,
+        "Tokens generated after the reader has left.",
+        for_programs=None,
+    ),
+    Check(
+        "LAP08.cut",
+        "broken",
+        boundaries.cut,
+        "Whether an answer that was cut off is marked as incomplete.",
+    ),
+    Check(
+        "LAP08.no_finish",
+        "broken",
+        boundaries.no_finish,
+        "The same for an answer without a finish reason.",
+    ),
+    Check(
+        "LAP08.length",
+        "broken",
+        boundaries.length,
+        "The same for an answer that ended at its limit.",
+    ),
+    Check(
+        "LAP08.error_event",
+        "broken",
+        boundaries.error_event,
+        "The same for an answer with an error event in the stream.",
+    ),
+    Check(
+        "LAP08.json",
+        "broken",
+        boundaries.malformed,
+        "The same for an answer with malformed JSON.",
+    ),
+    Check(
+        "LAP08.siblings",
+        "sibling",
+        boundaries.siblings,
+        "Whether the other answers survive when one call fails.",
+    ),
+    Check(
+        "LAP08.orphans",
+        "sibling",
+        boundaries.orphans,
+        "Calls that go on after the user has an answer or an error.",
+        for_programs=None,
+    ),
+    Check(
+        "LAP08.down",
+        "down",
+        boundaries.down,
+        "Requests sent to a provider that is down, and whether users get an error in time.",
+    ),
 )
 IDS = tuple(check.id for check in CHECKS)
 

@@ -211,7 +211,13 @@ def _entry(name: str, look: Look) -> Patch:
 
 def _face(look: Look) -> dict[str, Any]:
     # Half as dense a hatch as in the thin lanes of a figure.
-    return {"facecolor": look.color, "hatch": look.hatch[:2], "edgecolor": PAPER, "linewidth": 0}
+    return {
+        "facecolor": look.color,
+        "hatch": look.hatch[:2],
+        "hatchcolor": PAPER,
+        "edgecolor": look.line,
+        "linewidth": 0.8,
+    }
 
 
 def _finite(name: str, points: Points) -> list[tuple[float, float]]:
@@ -230,7 +236,7 @@ def _draw_lines(axes: Axes, series: Mapping[str, Points], marks: Mapping[str, fl
         step = -(-len(points) // 12)
         axes.plot(
             *zip(*points, strict=True),
-            color=look.color,
+            color=look.line,
             linestyle=(0, look.dash) if look.dash else "-",
             linewidth=1.8,
             marker=look.marker,
@@ -264,7 +270,7 @@ def _name_lines(axes: Axes, series: Mapping[str, Points], marks: Mapping[str, fl
         axes.text(1.05, y, text, transform=axes.transAxes, va="center")
         if look:
             place: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False, "zorder": 3}
-            axes.scatter(1.03, y, 25, look.color, marker=look.marker, **place)
+            axes.scatter(1.03, y, 25, look.line, marker=look.marker, **place)
 
 
 def _apart(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:

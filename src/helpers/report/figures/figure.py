@@ -168,7 +168,7 @@ def _draw(bands: list[list[_Column]], width: float) -> Canvas:
 def _draw_column(
     canvas: Canvas, column: _Column, rows: _Rows, heads: Headline, span: float
 ) -> None:
-    canvas.text(column.x, rows.top, column.title, _TITLE, color=column.look.color, weight="bold")
+    canvas.text(column.x, rows.top, column.title, _TITLE, color=column.look.text, weight="bold")
     heads.draw(canvas, column.x, rows.numbers, column.numbers)
     canvas.text(column.x, rows.predicted, column.predicted, _SMALL)
     lanes = canvas.axes(column.x, rows.lanes, column.width, rows.callout - rows.lanes - 0.1)

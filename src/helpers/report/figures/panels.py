@@ -51,7 +51,7 @@ def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
         linewidth=0,
         hatch=hatch,
         hatch_linewidth=0.6,
-        edgecolor=look.color,
+        edgecolor=look.line,
     )
     axes.barh(
         rows,
@@ -59,6 +59,7 @@ def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
         left=[lane.first for lane in lanes],
         height=height,
         color=look.color,
+        edgecolor=look.line,
         # An outline keeps a short answer visible on a long axis.
         linewidth=min(0.5, 10 * pitch),
     )
@@ -67,7 +68,7 @@ def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
         rows,
         [lane.arrival for lane in lanes],
         [lane.slot for lane in lanes],
-        color=look.color,
+        color=look.line,
         linewidth=queue_line,
         capstyle="butt",
     )
@@ -83,7 +84,7 @@ def _mark_ends(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
                 *zip(*chosen, strict=True),
                 marker=marker,
                 linestyle="",
-                color=look.color if fate == "open" else INK,
+                color=look.line if fate == "open" else INK,
                 markersize=size,
                 markerfacecolor=PAPER if marker in _HOLLOW else None,
                 markeredgewidth=min(1.2, size / 4),
