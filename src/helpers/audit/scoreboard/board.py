@@ -10,12 +10,12 @@ from pathlib import Path
 from helpers.audit.api import audit_service, choose
 from helpers.audit.errors import AuditError
 from helpers.audit.outcome import AuditReport, Outcome
+from helpers.audit.scenarios import STEADY
 from helpers.audit.scoreboard.application import APP, READING
 from helpers.audit.scoreboard.cost import cost_of_a_day
 from helpers.audit.scoreboard.display import page, summary, text
 from helpers.audit.scoreboard.rows import Row, rows_of
 from helpers.audit.scoreboard.rush import rush_hour
-from helpers.audit.scenarios import STEADY
 from helpers.lessons import chatbot
 from helpers.lessons.environment import clean_this_process
 from helpers.report.outputs import default_sinks

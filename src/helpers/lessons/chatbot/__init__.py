@@ -1,7 +1,7 @@
 """The chatbot of lessons 09 and 10, as it was written and as it was repaired.
 
-``chatbot.py`` makes the mistakes of lessons 01 to 08, ``chatbot_repaired.py`` none of them. Both are
-made from ``chatbot.steps``, and so are those of ``anthropic_chatbot``.
+``chatbot.py`` makes the mistakes of lessons 01 to 08, ``chatbot_repaired.py`` none of them. Both
+are made from ``chatbot.steps``. ``anthropic_chatbot.steps`` is the same on another SDK.
 """
 
 from __future__ import annotations

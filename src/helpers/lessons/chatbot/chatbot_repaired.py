@@ -48,15 +48,13 @@ app = FastAPI(lifespan=lifespan)
 
 
 # 06: The conversation is in a store that survives the process and that all workers share.
-@asynccontextmanager
-async def store():
-    async with aiosqlite.connect(STORE, isolation_level=None, timeout=5) as db:
-        await db.execute(TABLE)
-        yield db
+def store():
+    return aiosqlite.connect(STORE, isolation_level=None, timeout=5)
 
 
 async def load(session):
     async with store() as db:
+        await db.execute(TABLE)
         rows = await db.execute_fetchall(WINDOW, (session,))
     return [json.loads(message) for (message,) in rows]
 
