@@ -6,6 +6,7 @@ are made from ``chatbot.steps``. ``anthropic_chatbot.steps`` is the same on anot
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -31,7 +32,7 @@ def give(file: str | Path = "chatbot.py") -> Path:
     """Put the chatbot with its mistakes at ``file``, unless there is one already."""
     file = Path(file)
     if not file.exists():
-        partial = file.with_name(f"{file.name}.{id(file)}.new")
+        partial = file.with_name(f"{file.name}.{os.getpid()}.new")
         shutil.copy(Path(__file__).with_name(NAMES[0]), partial)
         partial.replace(file)  # whole or not at all
     return file
