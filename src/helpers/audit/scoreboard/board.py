@@ -16,7 +16,8 @@ from helpers.audit.scoreboard.cost import cost_of_a_day
 from helpers.audit.scoreboard.display import page, summary, text
 from helpers.audit.scoreboard.rows import Row, rows_of
 from helpers.audit.scoreboard.rush import rush_hour
-from helpers.lessons import chatbot
+from helpers.lessons import chatbot, progress, workshop
+from helpers.lessons.chatbot.steps import MISTAKES
 from helpers.lessons.environment import clean_this_process
 from helpers.report.outputs import default_sinks
 
@@ -38,6 +39,11 @@ class Board:
     def repaired(self) -> tuple[str, ...]:
         """The numbers of the mistakes that are repaired."""
         return tuple(row.lesson for row in self.rows if row.state == "repaired")
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether all eight mistakes were measured, and all are repaired."""
+        return self.repaired == MISTAKES
 
     def _ipython_display_(self) -> None:
         """It has been shown while it was measured."""
@@ -68,6 +74,10 @@ def scoreboard(file: str | Path = "chatbot.py", only: str | Sequence[str] = ()) 
         return Board(())
     showing.end(board)
     chatbot.note_rows(file, {row.lesson: row.state == "repaired" for row in board.rows})
+    if not only and chatbot.is_learners(file):
+        workshop.send_check(chatbot.LESSON, solved=board.is_repaired)
+    if board.is_repaired and chatbot.is_learners(file):
+        progress.note_now(chatbot.LESSON, "exercise")
     return board
 
 

@@ -44,16 +44,21 @@ def command(file: Path) -> str:
     return shlex.join([sys.executable, "-m", "uvicorn", f"{file.stem}:app", *options])
 
 
+def is_learners(file: str | Path) -> bool:
+    """Whether it has the name of the file that a learner repairs."""
+    return Path(file).name == NAMES[0]
+
+
 def rows_repaired(file: str | Path = NAMES[0]) -> tuple[str, ...]:
     """The mistakes that the scoreboard last found repaired in the learner's file, in order."""
     rows = progress.read(LESSON).get(_ROWS)
-    if Path(file).name != NAMES[0] or not isinstance(rows, dict):
+    if not is_learners(file) or not isinstance(rows, dict):
         return ()
     return tuple(sorted(row for row, is_repaired in rows.items() if is_repaired is True))
 
 
 def note_rows(file: str | Path, rows: Mapping[str, bool]) -> None:
     """Remember which rows are repaired in the learner's file; other files are not noted."""
-    if Path(file).name == NAMES[0]:
+    if is_learners(file):
         noted = dict.fromkeys(rows_repaired(), True) | dict(rows)
         progress.note(LESSON, _ROWS, noted)
