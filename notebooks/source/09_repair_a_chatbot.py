@@ -74,12 +74,17 @@ guess.reveal(wrong_rush.answers)
 
 # %%
 right = "chatbot_repaired.py"
+for name in (wrong, right):
+    print(len((folder / name).read_text().splitlines()), "lines in", name)
+
+# %% [markdown]
+# ## Side by side
+
+# %%
 right_rush = rush_hour(folder / right)
 rushes = {"wrong": wrong_rush, "right": right_rush}
 
 # %% [markdown]
-# ## Side by side
-#
 # The requests as the provider saw them. The measurement does not look into the chatbot's process: it knows nothing of the event loop there.
 
 # %% tags=["figure"]
