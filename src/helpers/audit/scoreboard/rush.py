@@ -23,6 +23,9 @@ from helpers.mock_llm.settings.profiles import Profile
 
 USERS = 20
 SECONDS = 5.0
+# On a busy machine, a chatbot that goes on answering gets more time: until everybody has an answer.
+_LONGEST = 20.0
+_PAUSE = 3.0
 _APART = 0.02
 # In the order of their first question. Behind the fourth, everybody waits who can be made to.
 _NAMES = ["user-1", "limited-1", "user-2", "hang-1", "cut-1", *(f"user-{n}" for n in range(3, 18))]
@@ -42,17 +45,18 @@ RUSH = Scenario(
 
 @dataclass(frozen=True, slots=True)
 class Rush:
-    """What twenty users got in five seconds."""
+    """What twenty users got."""
 
     answers: int
     """Whole ones."""
     users_answered: int
     """Who had at least one."""
+    seconds: float
     record: ScenarioRecord
 
     @property
     def per_minute(self) -> float:
-        return self.answers * 60 / SECONDS
+        return self.answers * 60 / self.seconds
 
 
 def rush_hour(file: str | Path) -> Rush:
@@ -80,23 +84,37 @@ async def _rush(options: ServiceOptions, provider: Provider) -> Rush:
     started = perf_counter()
     visits: list[Visit] = []
     try:
-        async with (
-            Users(options, "rush", patience=SECONDS) as users,
-            anyio.create_task_group() as t,
-        ):
+        async with Users(options, "rush", _LONGEST) as users, anyio.create_task_group() as asking:
             for name in _NAMES:
-                t.start_soon(_keep_asking, users, name, visits)
+                asking.start_soon(_keep_asking, users, name, visits)
                 await anyio.sleep(_APART)
             await anyio.sleep(started + SECONDS - perf_counter())
-            t.cancel_scope.cancel()
-        ended = perf_counter()
+            while _goes_on(_whole(visits), perf_counter() - started):  # noqa: ASYNC110  # of time
+                await anyio.sleep(0.1)
+            ended = perf_counter()
+            asking.cancel_scope.cancel()
         ledger = provider.ledger()
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(application.kill)
-    whole = [v for v in visits if v.succeeded and not v.user.startswith("cut")]
+    whole = _whole(visits)
     record = ScenarioRecord(RUSH.name, RUSH.description, ledger, started, ended)
-    return Rush(len(whole), len({visit.user for visit in whole}), record)
+    return Rush(len(whole), len(_users(whole)), ended - started, record)
+
+
+def _whole(visits: list[Visit]) -> list[Visit]:
+    return [each for each in visits if each.succeeded and not each.user.startswith("cut")]
+
+
+def _users(visits: list[Visit]) -> set[str]:
+    return {visit.user for visit in visits}
+
+
+def _goes_on(whole: list[Visit], seconds: float) -> bool:
+    """Whether answers still come, and somebody who can be answered has none."""
+    latest = max((visit.ended or 0.0 for visit in whole), default=perf_counter())
+    is_answering = perf_counter() - latest < _PAUSE
+    return is_answering and len(_users(whole)) < USERS - 2 and seconds < _LONGEST
 
 
 async def _keep_asking(users: Users, name: str, visits: list[Visit]) -> None:
