@@ -75,7 +75,7 @@ guess.reveal(wrong_rush.answers)
 # %%
 right = "chatbot_repaired.py"
 for name in (wrong, right):
-    print(len((folder / name).read_text().splitlines()), "lines in", name)
+    print(f"{name}: {len((folder / name).read_text().splitlines())} lines")
 
 # %% [markdown]
 # ## Side by side

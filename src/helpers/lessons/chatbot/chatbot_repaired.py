@@ -15,7 +15,7 @@ from pydantic import BaseModel
 MODEL = "gpt-5-mini"
 SYSTEM = "You answer customers. Be brief."
 KEEP = 10  # messages; a prompt holds this many or up to twice as many
-DEADLINE = 6  # seconds until a user has an answer or an error
+DEADLINE = 5  # seconds until a user has an answer or an error
 TTL = 3600  # seconds until an idle conversation is forgotten
 STORE = Path(__file__).with_name("chatbot.sqlite3")
 TABLE = "CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, session, message, at)"
