@@ -103,7 +103,7 @@ async def _rush(options: ServiceOptions, provider: Provider) -> Rush:
 
 
 def _whole(visits: list[Visit]) -> list[Visit]:
-    return [each for each in visits if each.succeeded and not each.user.startswith("cut")]
+    return [v for v in visits if v.succeeded and v.answer and not v.user.startswith("cut")]
 
 
 def _users(visits: list[Visit]) -> set[str]:

@@ -105,7 +105,7 @@ async def answer(client, chat):
         if finish != "stop":
             raise ValueError(f"the answer ended with {finish}")
     except (openai.OpenAIError, ValueError) as error:
-        yield event(error=str(error))
+        yield "event: error\n" + event(message=str(error))
         return
     await save(chat.session, question, {"role": "assistant", "content": text})
     yield event(finish="stop")
@@ -118,7 +118,7 @@ async def in_time(events):
             async for each in events:
                 yield each
     except TimeoutError:
-        yield event(error=f"no answer from {MODEL} within {DEADLINE} s")
+        yield "event: error\n" + event(message=f"no answer from {MODEL} within {DEADLINE} s")
 
 
 @app.post("/chat")
