@@ -350,8 +350,8 @@ def test_what_is_saved_while_an_update_runs_stays(
 
 def test_the_packaged_course_has_no_outputs_and_opens_unchanged() -> None:
     files = packaged_course().files
-    names = [*(f"0{number}_" for number in range(9)), "10_", "README.md", "AGENTS.md", ".vscode/"]
-    assert [name.startswith(each) for name, each in zip(files, names, strict=True)] == [True] * 13
+    names = [*(f"0{number}_" for number in range(10)), "10_", "README.md", "AGENTS.md", ".vscode/"]
+    assert [name.startswith(each) for name, each in zip(files, names, strict=True)] == [True] * 14
     for name, content in files.items():
         if name.endswith(".ipynb"):
             book = nbformat.reads(content.decode(), as_version=4)
