@@ -71,7 +71,8 @@ def test_the_totals_are_below_the_rows() -> None:
     *_, tally, throughput, cost = shown.splitlines()
     assert tally == summary([Row("01", "repaired")]) == "1 of 1 repaired"
     assert throughput == "Throughput with 20 users: 444 answers a minute"
-    assert cost.startswith("Cost of a day of 1,000 long conversations: $540, at $1.00,")
+    assert cost.startswith("Cost of a day of 1,000 long conversations: 540 USD, at 1.00 USD")
+    assert "$" not in shown, "JupyterLab would set mathematics"
 
 
 def test_the_cost_counts_cached_tokens_at_their_own_price() -> None:

@@ -8,9 +8,10 @@ CONVERSATIONS = 1_000
 """A day's, each like the one that is measured: 24 turns."""
 INPUT, CACHED, OUTPUT = 1.00, 0.05, 5.00
 """Dollars per million tokens: those of GPT-6.1 Terra on 2026-10-26, as an example."""
+# No dollar signs: between two of them, JupyterLab sets mathematics.
 PRICE = (
-    f"at ${INPUT:.2f}, ${CACHED:.2f} cached and ${OUTPUT:.2f} for output, per million tokens "
-    "(GPT-6.1 Terra, 2026-10-26)"
+    f"at {INPUT:.2f} USD for input, {CACHED:.2f} USD for cached input and {OUTPUT:.2f} USD for "
+    "output, per million tokens (GPT-6.1 Terra, 2026-10-26)"
 )
 
 

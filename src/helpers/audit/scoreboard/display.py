@@ -78,6 +78,6 @@ def _totals(per_minute: float | None, cost: float | None) -> list[str]:
         totals.append(f"Throughput with {USERS} users: {per_minute:,.0f} answers a minute")
     if cost is not None:
         totals.append(
-            f"Cost of a day of {CONVERSATIONS:,} long conversations: ${cost:,.0f}, {PRICE}"
+            f"Cost of a day of {CONVERSATIONS:,} long conversations: {cost:,.0f} USD, {PRICE}"
         )
     return totals
