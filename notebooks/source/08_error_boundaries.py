@@ -593,4 +593,4 @@ print(len(visited["saved"]), "saved; failed:", visited["failed"])
 # **Further reading.** A grader raised in a task group, and finished reports were lost: [scitix/sieval#117](https://github.com/scitix/sieval/issues/117). A 400 that became a 500 and was retried twelve times:
 # [benchflow-ai/benchflow#830](https://github.com/benchflow-ai/benchflow/issues/830). A tool that was run with `{}` because its arguments did not parse: [NousResearch/hermes-agent#2342](https://github.com/NousResearch/hermes-agent/issues/2342).
 #
-# Next: [10 · Audit your own application](10_audit.ipynb).
+# Next: [09 · Repair a chatbot](09_repair_a_chatbot.ipynb).

@@ -1,3 +1,4 @@
+from .audit.scoreboard import scoreboard as scoreboard
 from .lab import ArmError as ArmError
 from .lab import Comparison as Comparison
 from .lab import Run as Run

@@ -34,6 +34,7 @@ app = typer.Typer(
 app.command("class")(open_room)
 app.command()(audit)
 app.command()(scan)
+CHATBOT = ("09", "9")
 Number = Annotated[str, typer.Argument(metavar="NN", help="The lesson's number, such as 01.")]
 
 # Each command imports what it needs, so that `serve` and `--help` do not wait for Jupyter.
@@ -402,16 +403,28 @@ def check(
 
     file = _in_the_course(file)
     try:
-        exercise(number)
+        if number not in CHATBOT:
+            exercise(number)
         _look_at(file)
     except (OSError, ValueError) as error:
         _fail(error)
+    if number in CHATBOT:
+        raise typer.Exit(_check_chatbot(file))
     try:
         criteria = grade_file(number, file)
     except (UngradableError, OSError) as error:
         _fail(error, status=1)
     solved = announce(number, criteria, "Change the file and run the command again.")
     raise typer.Exit(0 if solved else 1)
+
+
+def _check_chatbot(file: Path) -> int:
+    """Lesson 09's exercise is an application: the scoreboard grades it."""
+    from helpers.audit.scoreboard import scoreboard
+
+    if file.suffix != ".py":
+        _fail(f"{_short(file)} is not a .py file: lesson 09 grades the chatbot, not the notebook.")
+    return 0 if scoreboard(file).is_repaired else 1
 
 
 def _in_the_course(file: Path) -> Path:

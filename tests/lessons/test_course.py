@@ -360,7 +360,7 @@ def test_the_packaged_course_has_no_outputs_and_opens_unchanged() -> None:
     files = packaged_course().files
     names = [f"{each.stem}.ipynb" for each in notebooks()]
     assert [*files] == [*names, "README.md", "AGENTS.md", ".vscode/settings.json"]
-    assert {"00", "01", "08", "10", "98", "99"} <= {name[:2] for name in names}
+    assert {"00", "01", "09", "10", "98", "99"} <= {name[:2] for name in names}
     for name, content in files.items():
         if name.endswith(".ipynb"):
             book = nbformat.reads(content.decode(), as_version=4)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from helpers.audit.checks.table import CHECKS, IDS, Check, judge
@@ -21,7 +21,7 @@ from helpers.audit.drivers.command import Program
 from helpers.audit.drivers.options import read_options
 from helpers.audit.drivers.service import Service, waiting
 from helpers.audit.errors import AuditError
-from helpers.audit.outcome import AuditReport
+from helpers.audit.outcome import AuditReport, Outcome
 from helpers.audit.provider import Provider
 from helpers.audit.recording import Recording, to_records
 from helpers.audit.scenarios import SCENARIOS, STEADY, Scenario
@@ -32,6 +32,7 @@ _LONGEST_DEADLINE = 3_600.0
 _LANES = 2
 
 Progress = Callable[[str], None]
+Judged = Callable[[Outcome], None]
 
 
 def audit_command(
@@ -71,6 +72,7 @@ def audit_service(
     only: str | Sequence[str] = (),
     expected: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    judged: Judged | None = None,
 ) -> AuditReport:
     """Audit a service: start it, play its users, and restart it.
 
@@ -78,7 +80,8 @@ def audit_service(
     user asks, such as ``POST /chat {"session": "$SESSION", "message": "$MESSAGE"}``. ``stream``:
     the answer is streamed. ``answer``: dotted keys of the answer in the body, by default the whole
     body. ``health``: the path of a health route. ``deadline``: seconds within which a user must
-    have an answer or an error. The other parameters are those of `audit_command`.
+    have an answer or an error. ``judged`` is called with each check's outcome as soon as there is
+    one, from any thread. The other parameters are those of `audit_command`.
 
     Raises `AuditError` if it cannot be audited.
     """
@@ -92,6 +95,7 @@ def audit_service(
         expected or {},
         progress,
         is_program=False,
+        judged=judged,
     )
     return audit.run(
         lambda recording: service_driver.check_steady(recording, options),
@@ -135,14 +139,16 @@ class _Audit:
     expected: Mapping[str, str]
     progress: Progress | None
     is_program: bool
+    judged: Judged | None = None
     is_over: threading.Event = field(default_factory=threading.Event)
 
     def run(self, check_steady: Callable[[Recording], None], lanes: int) -> AuditReport:
         """Play the scenarios that the checks need; the first shows whether all is well."""
         names = {check.scenario_for(self.is_program) for check in self.checks}
         rest = [s for s in SCENARIOS.values() if s.name in names and s is not STEADY]
+        first = STEADY if STEADY.name in names else replace(STEADY, is_brief=True)
         with Provider() as provider:
-            steady = self._play(STEADY, provider)
+            steady = self._play(first, provider)
             check_steady(steady)
             played = self._play_all(rest, provider, lanes)
         recordings = {recording.scenario: recording for recording in (steady, *played)}
@@ -190,7 +196,16 @@ class _Audit:
         if self.progress is not None:
             seconds = time.monotonic() - started
             self.progress(f"{scenario.name:<11} {seconds:5.1f} s  {scenario.description}")
+        self._tell(recording)
         return recording
+
+    def _tell(self, recording: Recording) -> None:
+        if self.judged is None:
+            return
+        for check in self.checks:
+            if check.scenario_for(self.is_program) == recording.scenario:
+                played = {recording.scenario: recording}
+                self.judged(judge(check, played, is_program=self.is_program))
 
 
 def to_stderr(line: str) -> None:

@@ -153,6 +153,8 @@ class Relay(StartStop):
         connection = _Connection(self, forth.get_extra_info("sockname")[1], forth, back)
         try:
             await connection.run(client, provider)
+        except asyncio.CancelledError:
+            pass  # the relay stops; asyncio reports a handler that ends with it as an error
         finally:
             self._tasks.discard(task)
 

@@ -49,6 +49,8 @@ class Scenario:
     """By the user's kind. A program is run once for each of them."""
     waits: bool = False
     """It takes long but uses little processor time: others can be played meanwhile."""
+    is_brief: bool = False
+    """A service's first user asks once: that shows whether all is well."""
 
 
 _ANSWERED = Treatment(text=WORDS)

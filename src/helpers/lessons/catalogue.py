@@ -46,7 +46,7 @@ LESSONS = (
     ),
     Lesson("07", "Show the first token first", "blocking on streaming", "streaming"),
     Lesson("08", "Draw error boundaries", "missing error boundaries", "error_boundaries"),
-    Lesson("09", "Repair a chatbot", "all of the above", None),
+    Lesson("09", "Repair a chatbot", "all of the above", "repair_a_chatbot", graded=False),
     Lesson("10", "Audit your own application", "any of the above", "audit", graded=False),
 )
 GLOSSARY = Lesson("98", "Glossary", "the field's terms", "glossary", graded=False)

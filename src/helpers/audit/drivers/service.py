@@ -229,7 +229,7 @@ def check_steady(recording: Recording, options: ServiceOptions) -> None:
 
 async def _converse(stage: _Stage) -> None:
     first = await stage.chat("steady-1")
-    if not first.succeeded:
+    if not first.succeeded or stage.scenario.is_brief:
         return
     for remarks in (_REMARKS, _FEW_REMARKS):  # some services limit the length of a message
         if (await stage.chat("steady-1", 2, remarks=remarks)).succeeded:

@@ -1,26 +1,23 @@
 """A chatbot that works in every demo."""
 
 import json
-import os
 from datetime import datetime
 
 import openai
-import uvicorn
+import tenacity
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-app = FastAPI()
-sessions: dict[str, list] = {}
-
-LETTER = """
-Hello, dear assistant! First of all I would like to thank you very much for taking the time to help
-us and our valued customers today. We would be really grateful if you could please be so kind as to
-read the conversation below with great care, think about it step by step, and then, if it is not too
-much trouble, write an answer that is as helpful, complete, friendly and professional as possible.
-Please never be rude, please do not make anything up, and please always remember that the customer
-who is writing to you is very important to us. Thank you so much in advance for your kind support!
+MODEL = "gpt-5-mini"
+SYSTEM = """
+Hello, dear assistant! First of all I would like to thank you very much for taking the time to
+help us and our valued customers today. We would be really grateful if you could please read
+the conversation below with great care, think about it step by step, and then, if it is not too
+much trouble, write an answer that is as helpful, complete and friendly as possible. Please
+never be rude, and please do not make anything up. Thank you so much in advance!
 """
+sessions = {}
 
 
 class Chat(BaseModel):
@@ -28,45 +25,57 @@ class Chat(BaseModel):
     message: str
 
 
-def prompt(history):
-    now = f"It is now {datetime.now():%A, %d %B %Y, %H:%M:%S.%f}."
-    return [{"role": "system", "content": now + LETTER}, *history]
+def make_client():
+    return openai.OpenAI(
+        timeout=None,
+        max_retries=0,
+    )
 
 
-def ask_model(messages):
-    for _attempt in range(5):
-        answer = ""
-        finish_reason = None
-        try:
-            client = openai.OpenAI(timeout=None, max_retries=0)
-            stream = client.chat.completions.create(
-                model="gpt-5-mini", messages=messages, stream=True
-            )
+app = FastAPI()
+
+
+def prompt(messages):
+    now = f"The current time is {datetime.now()}."
+    return [{"role": "system", "content": now + SYSTEM}, *messages]
+
+
+@tenacity.retry(stop=tenacity.stop_after_attempt(5))
+def ask_model(client, messages):
+    return client.chat.completions.create(
+        model=MODEL,
+        messages=messages,
+        stream=True,
+    )
+
+
+def event(**data):
+    return f"data: {json.dumps(data)}\n\n"
+
+
+async def answer(client, chat):
+    question = {"role": "user", "content": chat.message}
+    history = sessions.setdefault(chat.session, [])
+    text = ""
+    try:
+        with ask_model(client, prompt([*history, question])) as stream:
             for chunk in stream:
-                answer += chunk.choices[0].delta.content or ""
-                finish_reason = chunk.choices[0].finish_reason
-        except Exception:
-            if not answer:
-                continue
-        return answer, finish_reason or "stop"
-    return "Sorry, something went wrong. Please try again!", "stop"
+                for choice in chunk.choices:
+                    piece = choice.delta.content or ""
+                    text += piece
+    except Exception:
+        text = text or "Sorry, something went wrong. Please try again!"
+    yield event(text=text)
+    history += [question, {"role": "assistant", "content": text}]
+    yield event(finish="stop")
 
 
 @app.post("/chat")
 async def chat(chat: Chat):
-    history = sessions.setdefault(chat.session, [])
-    history.append({"role": "user", "content": chat.message})
-    answer, finish_reason = ask_model(prompt(history))
-    if finish_reason == "stop":
-        history.append({"role": "assistant", "content": answer})
-    event = json.dumps({"text": answer, "finish": finish_reason})
-    return StreamingResponse(iter([f"data: {event}\n\n"]), media_type="text/event-stream")
+    events = answer(make_client(), chat)
+    return StreamingResponse(events, media_type="text/event-stream")
 
 
 @app.get("/health")
 async def health():
     return {"status": "ok"}
-
-
-if __name__ == "__main__":
-    uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))
