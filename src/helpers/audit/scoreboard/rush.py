@@ -23,7 +23,7 @@ from helpers.mock_llm.settings.profiles import Profile
 
 USERS = 20
 SECONDS = 5.0
-# On a busy machine, a chatbot that goes on answering gets more time: until most users have an answer.
+# A chatbot that goes on answering gets more time on a busy machine.
 _LONGEST = 20.0
 _PAUSE = 3.0
 _MOST_USERS = 15
