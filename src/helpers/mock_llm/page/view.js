@@ -185,12 +185,15 @@ async function read(body, each) {
   }
 }
 
+/** The page cannot go on: another try would be refused too, and be a connection in the ledger. */
+class Refused extends Error {}
+
 /** Follows the events until the connection ends. Throws a sentence if it cannot. */
 async function follow() {
   const headers = { "x-mock-token": decodeURIComponent(location.hash.slice(1)) };
   const again = lastEvent === null ? {} : { "last-event-id": lastEvent };
   const events = await fetch("events", { cache: "no-store", headers: { ...headers, ...again, accept: "text/event-stream" } });
-  if (events.status === 403) throw new Error("Open this page by the address that llm.view() shows: it ends in #, followed by the control token.");
+  if (events.status === 403) throw new Refused("Open this page by the address that llm.view() shows: it ends in #, followed by the control token.");
   if (!events.ok) throw new Error(`The provider answers ${events.status}.`);
   requests.clear();
   connections.clear();
@@ -207,6 +210,7 @@ async function run() {
       await follow();
       tell("The provider has ended. The page tries again by itself.", true);
     } catch (error) {
+      if (error instanceof Refused) return tell(error.message, true);
       tell(error instanceof TypeError ? "The provider does not answer. The page tries again by itself." : error.message, true);
     }
     await new Promise((resolve) => setTimeout(resolve, 1000));
