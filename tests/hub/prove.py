@@ -30,7 +30,7 @@ from tests.hub.learner import Learner, LessonRun
 
 ROOT = Path(__file__).parents[2]
 LESSONS = ("01_event_loop.ipynb", "05_rate_limits.ipynb")
-IDLE_SECONDS = 60
+IDLE_SECONDS = 120
 _MIB = 1 << 20
 _SAMPLE_SECONDS = 2.0
 _CLASHES = ("Address already in use", "EADDRINUSE", "Errno 98")
@@ -65,7 +65,7 @@ class Hub:
 
 def _home(process: psutil.Process) -> str:
     with suppress(psutil.Error):
-        return process.environ().get("HOME", "")
+        return str(process.environ().get("HOME", ""))
     return ""
 
 
@@ -138,7 +138,7 @@ def _cpu_seconds(hub: Hub, name: str) -> float:
     return total
 
 
-async def watch(hub: Hub, visits: list[Visit], ports: set[str]) -> None:
+async def watch(hub: Hub, visits: list[Visit]) -> None:
     """Sample the memory of every learner's processes until cancelled."""
     while True:
         for each in visits:
@@ -158,7 +158,7 @@ def _memory(hub: Hub, name: str) -> float:
 async def hold_class(hub: Hub, learners: int, between: float) -> list[Visit]:
     visits = [Visit(f"learner{i + 1:02}") for i in range(learners)]
     async with anyio.create_task_group() as watching:
-        watching.start_soon(watch, hub, visits, set())
+        watching.start_soon(watch, hub, visits)
         async with anyio.create_task_group() as room:
             for i, each in enumerate(visits):
                 room.start_soon(visit, hub, each, i * between)
@@ -221,4 +221,5 @@ def main(learners: int = 20, between: float = 5.0) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the hub ends too
     sys.exit(main(*(float(each) if i else int(each) for i, each in enumerate(sys.argv[1:]))))  # type: ignore[arg-type]
