@@ -82,8 +82,6 @@ c.JupyterHub.db_url = f"sqlite:///{DATA / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(DATA / "cookie_secret")
 c.JupyterHub.shutdown_on_logout = True
 c.JupyterHub.active_server_limit = int(os.environ.get("CLASS_LEARNERS", "30"))
-# How many servers start at the same time; the others wait.
-c.JupyterHub.concurrent_spawn_limit = 2 * (os.cpu_count() or 1)
 
 # The proxy, installed with the hub; another one that is first in PATH works too.
 c.ConfigurableHTTPProxy.command = [

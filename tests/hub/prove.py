@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -129,7 +130,7 @@ async def visit(hub: Hub, visit: Visit, wait: float) -> None:
 
 
 def _cpu_seconds(hub: Hub, name: str) -> float:
-    """Of the learner's server, with those of its children that have ended."""
+    """Of the learner's server, with those of its children that it saw end."""
     total = 0.0
     for process in hub.processes(name):
         with suppress(psutil.Error):
@@ -213,6 +214,9 @@ def main(learners: int = 20, between: float = 5.0) -> int:
             clashes = [line for line in hub.log.read_text().splitlines()
                        if any(clash in line for clash in _CLASHES)]  # fmt: skip
             print(f"addresses used twice: {len(clashes)}")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(f"CPU of all processes, with the hub and its proxy: "
+              f"{(used.ru_utime + used.ru_stime) / learners:.0f} s for each learner")  # fmt: skip
         after = hub.processes()
         print(f"after the hub: {len(after)} processes of learners left")
         if failed := not (all(map(all_hold, visits)) and not (left or clashes or after)):
