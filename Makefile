@@ -1,5 +1,5 @@
 # `make lab` and `make test` do all the set-up they need: Python 3.11 or later, git and make.
-.PHONY: lab test slow pythons setup notebooks lint bench browser soak clients lock api schedule site slides
+.PHONY: lab test slow pythons setup notebooks lint bench browser soak clients lock api schedule site slides hub
 .DEFAULT_GOAL := lab
 
 # The first of these that is Python 3.11 or later; `make PYTHON=/path/to/python3` overrides it.
@@ -65,9 +65,14 @@ soak: setup
 clients: setup
 	@$(RUN) -m tests.clients.run
 
-# After a change of pyproject.toml: the lock for all platforms, and environment.yml in step with it.
+# A class of twenty on a real JupyterHub, in an environment from hub/requirements.lock. About ten minutes.
+hub: setup
+	@$(RUN) -m tests.hub.run
+
+# After a change of pyproject.toml: the locks for all platforms, and environment.yml in step with them.
 lock: setup
 	@$(RUN) -m uv pip compile pyproject.toml --all-extras --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --quiet --output-file requirements.lock
+	@$(RUN) -m uv pip compile pyproject.toml hub/requirements.in --extra course --constraint requirements.lock --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --quiet --output-file hub/requirements.lock
 	@$(RUN) tests/environment.py
 
 # docs/api.md from the docstrings of what `helpers` exports. Commit it.

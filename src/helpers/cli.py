@@ -276,7 +276,7 @@ llm-antipatterns serve --config provider.yaml --seed 7
 Faults: {", ".join(KINDS)}.
 
 Besides the API, the port serves /metrics for Prometheus and, with the printed token, /_mock/ledger
-and /_mock/events.
+and /_mock/events. Open /_mock/view#TOKEN in a browser to see all that live.
 """
 _SERVE_PORT = 8010
 _PANELS: dict[str | None, type[Options]] = {

@@ -21,6 +21,7 @@ from helpers.mock_llm.records.ledger import Connection, Ledger, Request
 from helpers.mock_llm.settings.options import takes
 from helpers.mock_llm.settings.script import Rule
 from helpers.mock_llm.settings.settings import Changes, Settings
+from helpers.mock_llm.view import ProviderView, view_of
 from helpers.processes import Child, ChildFailedError, StartStop
 
 _START_SECONDS = 30.0
@@ -127,6 +128,15 @@ class MockLLM(StartStop):
             return EventReader(self._control_client())
         except httpx.TransportError as error:
             raise _no_answer(server, error) from error
+
+    def view(self) -> ProviderView:
+        """A page that shows live what the server sees: connections, requests in flight, streams,
+        429s, faults, and a moving timeline.
+
+        As a cell's last line it appears below the cell; its ``url`` opens in any browser of this
+        machine. Raises RuntimeError before the start.
+        """
+        return view_of(self._running().port, self._token)
 
     def reset(self) -> None:
         """Clear the ledger and the prefix cache; restart rate limits, the faults' counts and time

@@ -1,7 +1,7 @@
 """The routes under ``/_mock/``, by which the process that started the server reads and steers it.
 
-And ``/metrics`` and ``/health``, which need no token, since scrapers and probes have none: any
-program on this machine can read them, but no web page.
+And ``/metrics``, ``/health`` and the live view's page, which need no token, since scrapers, probes
+and browsers have none: any program on this machine can read them, but no web page.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
 
+from helpers.mock_llm import view
 from helpers.mock_llm.asgi import Reader, Receive, Send, respond
 from helpers.mock_llm.guard import check_sender
 from helpers.mock_llm.records.events import Event, Events
@@ -34,7 +35,9 @@ _METHODS = {
     "/_mock/configure": "POST",
     _METRICS: "GET",
     _HEALTH: "GET",
+    **dict.fromkeys(view.PATHS, "GET"),
 }
+_NEED_NO_TOKEN = (_METRICS, _HEALTH, *view.PATHS)
 
 
 def is_control(path: str) -> bool:
@@ -61,7 +64,7 @@ class Control:
         """Raises ApiError: 403 without the token, 404 and 405."""
         check_sender(headers)
         known = hmac.compare_digest(headers.get(b"x-mock-token", b""), self._token)
-        if not known and path not in (_METRICS, _HEALTH):
+        if not known and path not in _NEED_NO_TOKEN:
             raise errors.control_refused()
         if path not in _METHODS:
             raise errors.unknown_url(method, path)
@@ -84,6 +87,9 @@ class Control:
             await respond(send, 200, page, [_NO_SNIFFING], (b"content-type", kind.encode()))
         elif path == _HEALTH:
             await respond(send, 200, b'{"status":"ok"}', [])
+        elif path in view.PATHS:
+            page, content_type = view.read(path)
+            await respond(send, 200, page, view.HEADERS, (b"content-type", content_type))
         else:
             self._change(path, body)
             await respond(send, 200, b"{}", [])
