@@ -243,7 +243,7 @@ def build(system, history, budget):
 # %% tags=["nbval-check-output"]
 from helpers import check, hints
 
-await check("03", build)
+await check("03", build)  # takes about 10 s
 hints("03")
 
 # %% [markdown]
@@ -369,6 +369,8 @@ lines(points, x="turn", y="full-price tokens", caption=f"All 64 turns: {total}."
 # %% [markdown]
 # A **sliding window** drops the oldest messages in each turn. Its prompt begins differently each time, so the cache finds nothing. A window that drops eight messages at once keeps its beginning for a while.
 #
+# In 64 turns, sliding costs more than twice as much as keeping everything, and steps save little. So cut the history because the context window ends, not to save. Up to turn 8, no prompt of 1,024 tokens has been read before; the small zigzag is the cache's steps of 128.
+#
 # **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (`window` above can return nothing at all), at least a third of the budget is used, and the same history always gives the same prompt. The check counts what a server takes from its cache in two conversations: once messages have to go, half of the tokens.
 
 
@@ -381,7 +383,7 @@ def build_in_steps(system, history, budget):
 
 
 # %% tags=["nbval-check-output"]
-await check("03b", build_in_steps)
+await check("03b", build_in_steps)  # takes about 10 s
 hints("03b")
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -519,7 +521,7 @@ print("statuses:", visited.result)
 # %% [markdown]
 # Set the budget to 20,000. How many tokens of the third prompt are not cached?
 #
-# <details><summary>Answer</summary>2,027 of 18,027: those of the question.</details>
+# <details><summary>Answer</summary>2,027 of 18,027.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
@@ -532,7 +534,6 @@ print("statuses:", visited.result)
 # | `tiktoken_rs::o200k_base()` | `tiktoken.get_encoding("o200k_base")` | the same tokens |
 # | `text.len()` | `len(text)` | bytes there, code points here; tokens in neither |
 # | `&text[..n]` panics inside a code point | `text[:n]` cannot | an emoji of seven code points breaks in both |
-# | `String::from_utf8_lossy` | `data.decode(errors="replace")` | half a character becomes U+FFFD |
 # | `graphemes(true)` of unicode-segmentation | `regex.findall(r"\X", text)` | what a reader sees as one character |
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -552,6 +553,5 @@ print("statuses:", visited.result)
 # </details>
 #
 # **Further reading.** The same clock elsewhere: [dbeaver/dbeaver#41321](https://github.com/dbeaver/dbeaver/issues/41321). "hi" that costs 20,000 tokens: [cline/cline#9398](https://github.com/cline/cline/issues/9398).
-# A cache that was hit one time in three: [gptme/gptme#2724](https://github.com/gptme/gptme/issues/2724).
 #
 # Next: [04 · Set a deadline](04_deadlines.ipynb).
