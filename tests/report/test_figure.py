@@ -197,7 +197,7 @@ def test_all_columns_share_one_time_axis(drawn: list[Figure]) -> None:
 @pytest.mark.parametrize(
     ("run", "expected"),
     [
-        (hung(), "still waiting when the lab gave up after 5 s (from the arm's start)"),
+        (hung(), "still waiting when the lab gave up after 5 s in all"),
         (hung(), "unanswered"),
         (hung(), "> 5 s"),
         (raised(), "raised ConnectError at cell 5, line 4"),

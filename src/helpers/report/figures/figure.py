@@ -133,7 +133,7 @@ def _column(
 ) -> _Column:
     notice = "" if run.outcome == "returned" else ending(run)
     if run.outcome == "gave up":
-        notice += " (from the arm's start)"  # the axis begins with the first request
+        notice += " in all"  # since its start; the axis begins with the first request
     notice = wrapped(notice, width, bold=True)
     callout = ""
     # In a lesson that is not about the loop, a moment's stall is no news.
