@@ -5,6 +5,11 @@ import regex
 from helpers.mock_llm.tokens import count_prompt_tokens, encode
 
 
+def characters(text):
+    """What a reader sees as characters: an emoji may be several code points."""
+    return regex.findall(r"\X", text)
+
+
 def build(system, history, budget):
     first, newest = {"role": "system", "content": system}, history[-1]
     if count_prompt_tokens([first, newest]) > budget:
@@ -21,9 +26,9 @@ def build(system, history, budget):
 
 def beginning(text, room):
     """The longest beginning of whole characters that is at most `room` tokens."""
-    characters = regex.findall(r"\X", text)
-    for count in range(len(characters), 0, -1):
-        kept = "".join(characters[:count])
+    whole = characters(text)
+    for count in range(len(whole), 0, -1):
+        kept = "".join(whole[:count])
         if len(encode(kept)) <= room:
             return kept
     raise ValueError(f"Not one character fits into {room} tokens.")

@@ -21,12 +21,12 @@
 # - order a prompt so that the provider's cache can be used
 # - keep a prompt within a budget
 #
-# **Prerequisites.** Lists of chat messages. Lesson 01 helps. **Time.** 25 minutes for the core, 60 with everything in *Going deeper*.
+# **Prerequisites.** Lists of chat messages. Lesson 01 helps. **Time.** 25 minutes for the core, 70 with everything in *Going deeper*.
 #
 # ## The incident
 #
-# A coding agent wrote the current time, with its seconds, into its system prompt. The rest of the prompt, some 55,000 tokens, stayed the same. Because of the clock the provider read all of it again in every turn,
-# and an answer took 4 to 5 s to begin ([adolfousier/opencrabs#657](https://github.com/adolfousier/opencrabs/issues/657)). The repair was to show the date only.
+# A coding agent sent some 55,000 tokens in every turn. Nearly all of them were the same as in the turn before, and still an answer took 4 to 5 s to begin
+# ([adolfousier/opencrabs#657](https://github.com/adolfousier/opencrabs/issues/657)). The repair changed one line of the prompt. Which one?
 
 # %%
 import httpx
@@ -47,7 +47,7 @@ def body(messages):
 
 
 # %% [markdown]
-# `encode` is that of `tiktoken.get_encoding("o200k_base")`; `count_prompt_tokens` adds what the chat format needs, about four tokens per message, as the mock provider does. In this lesson, prompts are cached by the rules of OpenAI's models before GPT-5.6; *In your SDK* has the others.
+# `encode` is `tiktoken.get_encoding("o200k_base").encode`; `count_prompt_tokens` adds what the chat format needs, about four tokens per message, as the mock provider does. In this lesson, prompts are cached by the rules of OpenAI's models before GPT-5.6; *In your SDK* has the others.
 #
 # ## The wrong way
 #
@@ -75,7 +75,7 @@ bars(tokens, unit="prompt tokens", caption=caption)
 # %% [markdown]
 # ### The same tariff in every turn
 #
-# You pay for the letter once per question, and for what is in *every* turn in every turn. This help desk sends its tariff of 16,000 tokens, and the history, with each question.
+# A question is sent again in each later turn, as part of the history. So is what stands before it: this help desk sends its tariff of 16,000 tokens in every turn.
 
 # %%
 from datetime import datetime
@@ -117,31 +117,28 @@ async def wrong(url, questions):
 # %% [markdown]
 # ## Predict, then run
 #
-# Providers keep what they have read. If the *beginning* of a prompt has been read before, token for token, it comes from the **prompt cache**: cheaper, and much sooner. Here it works from 1,024 tokens on, in steps of 128.
+# Providers keep what they have read in a **prompt cache**. What they find there is cheaper, and it need not be read again, so the answer comes sooner.
 #
-# The conversation has eight turns, with about 132,000 prompt tokens together. A letter costs four times as many as a line, and those of earlier turns are sent again. Commit to a number.
+# The conversation has eight turns, with about 132,000 prompt tokens together. The tariff is the same in all of them. Commit to a number.
 
 # %%
 guess = Predict(
-    "03", "How many percent of the prompt tokens are in the letters?", arm="wrong", unit="%"
+    "03",
+    "How many of the 132,000 prompt tokens will come from the cache?",
+    arm="wrong",
+    unit="tokens",
 )
 guess
 
-
 # %%
-def in_questions(run):
-    """Percent of the prompt tokens: question n of 8 is sent in 9 - n turns."""
-    each = {"wrong": tokens["letter"], "right": tokens["line"]}[run.arm]
-    return 100 * each * sum(range(1, 9)) / run.prompt_tokens
-
-
 wrong_run = await run(wrong, llm, QUESTIONS)
-guess.reveal(round(in_questions(wrong_run), 1))
-print("prompt tokens from the cache:", wrong_run.cached_tokens)
+guess.reveal(wrong_run.cached_tokens)
 
 # %% [markdown]
-# **What just happened?** Nearly all tokens are the tariff's, and none came from the cache. What a model computes for a token depends on every token before it, so a cache can only know beginnings. The clock is the one thing that changes, and it is at the front.
-# So each turn was a new prompt from its first line. The server read the tariff eight times, at full price, while the user waited.
+# **What just happened?** What a model computes for a token depends on every token before it, so a cache can only know *beginnings*: the same tokens from the first one on, here 1,024 of them or more, in steps of 128.
+# The clock is the one thing that changes, and it is at the front. So each turn was a new prompt from its first line. The server read the tariff eight times, at full price, while the user waited.
+#
+# The agent of the incident had the current time, with its seconds, in its system prompt. Now it shows the date only.
 #
 # ## The right way
 
@@ -158,6 +155,7 @@ async def right(url, questions):
 
 # %% [markdown]
 # - **What never changes comes first; what changes comes last.** The model still learns the time, from the newest message.
+# - **From GPT-5.6 on, order is not enough.** The provider sets a *breakpoint* near the newest message, and a fixed beginning with a new question each time can lose its place in the cache ([openai/codex#35300](https://github.com/openai/codex/issues/35300)). Mark where it ends: see *In your SDK*.
 # - **One line instead of a letter.** Shorter is cheaper, but here the order makes nearly all of the difference. Without the tariff, it would be the letter.
 #
 # ## Side by side
@@ -165,19 +163,28 @@ async def right(url, questions):
 # %% tags=["figure", "table"]
 from IPython.display import display
 
+sent = {"wrong": wrong_prompt, "right": right_prompt}
+
+
+def in_questions(run):
+    """Percent of the prompt tokens: question n of 8 is sent in 9 - n turns."""
+    newest = sent[run.arm]([], QUESTIONS[0])[-1]
+    return 100 * count_prompt_tokens([newest]) * sum(range(1, 9)) / run.prompt_tokens
+
+
 numbers = [
-    ("in the questions", lambda run: f"{in_questions(run):.1f} %"),
-    ("from the cache", lambda run: f"{100 * run.cached_tokens / run.prompt_tokens:.0f} %"),
-    ("median TTFT", lambda run: f"{1000 * run.ttft:.0f} ms"),
+    ("prompt tokens", lambda run: run.prompt_tokens),
+    ("from the cache", lambda run: run.cached_tokens),
+    ("seconds per answer", lambda run: run.ttft),
 ]
 titles = {"wrong": "wrong: clock first", "right": "right: tariff first"}
 comparison = await compare(llm, QUESTIONS, wrong=wrong, right=right)
 display(figure(comparison, prediction=guess.made, titles=titles, numbers=numbers))
-rows = {"prompt tokens": lambda run: run.prompt_tokens, "TTFT, s": lambda run: run.ttft}
-table(comparison, dict(numbers[:2]) | rows, standard=False)
+share = {"in the questions": lambda run: f"{in_questions(run):.1f} %"}
+table(comparison, dict(numbers) | share, standard=False)
 
 # %% [markdown]
-# The first turn of `right` takes as long as any of `wrong`: somebody has to read the tariff once. TTFT is the **time to first token**.
+# The seconds are the median of eight turns. The first turn of `right` takes as long as any of `wrong`: somebody has to read the tariff once. The rest is saved by the order. The questions are a small part of the tokens in both.
 #
 # **Is the short prompt as good?** The mock cannot tell you; its answers are words without sense. Keep twenty of your own questions with known answers, and ask them with both prompts.
 #
@@ -190,29 +197,38 @@ w, r = comparison["wrong"], comparison["right"]
 full_price = {run.arm: run.prompt_tokens - run.cached_tokens for run in (w, r)}
 counted = count_prompt_tokens(right_prompt([], QUESTIONS[0]))
 usage = r.result[0]["prompt_tokens"] if r.result else None
-ttft = comparison.ratio(lambda run: run.ttft, "wrong", "right")
+waits = comparison.ratio(lambda run: run.ttft, "wrong", "right")
 verdict(
     "03",
     at_least("tokens, letter ÷ line", tokens["letter"] / tokens["line"], 3),
     equals("tokens counted as the server counts", usage == counted, True),
-    at_most("percent of the tokens in letters, wrong", in_questions(w), 5),
+    at_most("percent of the tokens in the questions, wrong", in_questions(w), 5),
     equals("tokens from the cache, wrong", w.cached_tokens, 0),
     at_least("share of tokens from the cache, right", r.cached_tokens / r.prompt_tokens, 0.8),
     at_least("full-price tokens, wrong ÷ right", full_price["wrong"] / full_price["right"], 5),
-    at_least("median TTFT, wrong ÷ right", ttft, 1.5),
+    at_least("seconds per answer, wrong ÷ right", waits, 1.5),
 )
 
 # %% [markdown]
 # ## Your turn
 #
-# `build` makes a prompt of at most `budget` tokens, as the server counts them: the system prompt, then the newest messages, whole and in order, as many as fit.
-# If even the newest message is too long, keep the longest beginning of it that fits. If not one character fits, or the system prompt alone is over the budget, raise `ValueError`.
+# `build` makes a prompt of at most `budget` tokens, as the server counts them. This one guesses. Repair it:
 #
-# This one guesses. The check counts, in English, German, Chinese, Hindi, Korean and emoji. A *character* is what a reader sees as one, and may be several code points;
-# after `import regex`, `regex.findall(r"\X", text)` lists them.
-
+# - First comes the system prompt, then the newest messages, whole and in order: as many as fit.
+# - If not even the newest message fits, keep the longest beginning of it that does. Cut it between two `characters`.
+# - If not one character fits, or the system prompt alone is too long, raise `ValueError`.
+#
+# The check counts in English, German, Chinese, Hindi, Korean and emoji.
 
 # %% tags=["exercise"]
+import regex
+
+
+def characters(text):
+    """What a reader sees as characters: an emoji may be several code points."""
+    return regex.findall(r"\X", text)
+
+
 def build(system, history, budget):
     room = budget - len(system) // 4
     kept = []
@@ -227,7 +243,7 @@ def build(system, history, budget):
 # %% tags=["nbval-check-output"]
 from helpers import check, hints
 
-await check("03", build)
+await check("03", build)  # takes about 10 s
 hints("03")
 
 # %% [markdown]
@@ -267,10 +283,12 @@ WhatIf(vary, turns=(1, 8, 8), conversations=(10, 10_000, 1_000))
 # ### Is a token four characters?
 
 # %% [markdown]
-# "A token is about four characters" is a rule of thumb for English. Here are 240 characters of each. By the rule they have 60 tokens. How many are they in Chinese?
+# "A token is about four characters" is a rule of thumb for English. Here are 240 characters of each. By the rule they have 60 tokens. How many do the Chinese ones have?
 
 # %%
-guess_chinese = Predict("03", "How many tokens in Chinese?", arm="Chinese", unit="tokens")
+guess_chinese = Predict(
+    "03", "How many tokens do the 240 Chinese characters have?", arm="Chinese", unit="tokens"
+)
 guess_chinese
 
 # %%
@@ -331,14 +349,14 @@ ways = {
 # %%
 llm.configure(speed=1_000, answer_tokens=120)
 try:
-    talks = await compare(llm, QUESTIONS * 8, repeats=1, **ways)
+    talks = await compare(llm, QUESTIONS * 8, repeats=1, limit=60, **ways)
 finally:
     llm.configure(speed=16, answer_tokens=24)
 
 
 # %%
 def fresh(usage):
-    """Tokens in units of one at full price; a cached token costs a tenth."""
+    """Prompt tokens, with a cached one counted as a tenth."""
     return usage["prompt_tokens"] - 0.9 * usage["prompt_tokens_details"]["cached_tokens"]
 
 
@@ -351,7 +369,9 @@ lines(points, x="turn", y="full-price tokens", caption=f"All 64 turns: {total}."
 # %% [markdown]
 # A **sliding window** drops the oldest messages in each turn. Its prompt begins differently each time, so the cache finds nothing. A window that drops eight messages at once keeps its beginning for a while.
 #
-# **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (with long messages, `window` above loses it), at least a third of the budget is used, and the same history always gives the same prompt. The check counts what a server takes from its cache in two conversations: once messages have to go, half of the tokens.
+# In 64 turns, sliding costs more than twice as much as keeping everything, and steps save little. So cut the history because the context window ends, not to save. Up to turn 8, no prompt of 1,024 tokens has been read before; the small zigzag is the cache's steps of 128.
+#
+# **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (`window` above can return nothing at all), at least a third of the budget is used, and the same history always gives the same prompt. The check counts what a server takes from its cache in two conversations: once messages have to go, half of the tokens.
 
 
 # %% tags=["exercise-b"]
@@ -363,7 +383,7 @@ def build_in_steps(system, history, budget):
 
 
 # %% tags=["nbval-check-output"]
-await check("03b", build_in_steps)
+await check("03b", build_in_steps)  # takes about 10 s
 hints("03b")
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -407,9 +427,12 @@ for build_prompt in (wrong_prompt, right_prompt):
 
 
 # %%
-async def ask_openai(url):
-    import openai  # here, so that it takes memory in the arm alone
+import anthropic
+import openai
 
+
+# %%
+async def ask_openai(url):
     async with openai.AsyncOpenAI(base_url=url, api_key="any") as client:
         for _ in range(2):
             answer = await client.chat.completions.create(
@@ -420,11 +443,9 @@ async def ask_openai(url):
 
 # %%
 async def ask_anthropic(url):
-    import anthropic
-
     marked = [{"type": "text", "text": TARIFF, "cache_control": {"type": "ephemeral"}}]
     call = {"model": "claude-sonnet-5-5", "system": marked, "messages": [say("user", "Hello?")]}
-    async with anthropic.AsyncAnthropic(base_url=url[:-3], api_key="any") as client:
+    async with anthropic.AsyncAnthropic(base_url=url.removesuffix("/v1"), api_key="any") as client:
         counted = await client.messages.count_tokens(**call)
         for _ in range(2):
             message = await client.messages.create(**call, max_tokens=12)
@@ -442,9 +463,9 @@ print(f"anthropic: counted {counted}; {fresh_tokens} input tokens, and {read} re
 # %% [markdown]
 # Mixing the two up is expensive to debug: one tool showed 51.08 dollars for what cost about 8 ([microsoft/conductor#427](https://github.com/microsoft/conductor/issues/427)). Remove `cache_control` and run it again: Anthropic caches only what you mark.
 #
-# - **Count with the provider's own counter** where there is one: tiktoken is an estimate for Claude, and `messages.count_tokens` is not.
-# - **From GPT-5.6 on**, OpenAI matches a prefix exactly at a *breakpoint*, one of which it chooses itself, and writing to the cache costs 1.25 times the input price. At Anthropic, too, a write costs 1.25 times (for five minutes).
-#   A prompt whose front changes is then *more* expensive than without a cache.
+# - **Count with the provider's own counter** where there is one: tiktoken has OpenAI's vocabularies only; `messages.count_tokens` asks Anthropic.
+# - **From GPT-5.6 on**, OpenAI finds a prefix that ends at a *breakpoint*, and one of them it sets itself. Writing to the cache costs 1.25 times the input price; at Anthropic, too (for five minutes). So a prompt that is never found is *more* expensive than without a cache.
+#   Mark the end of the part that never changes: `{"type": "text", "text": TARIFF, "prompt_cache_breakpoint": {"mode": "explicit"}}`.
 # - **`max_completion_tokens`** limits the answer. (`max_tokens` is deprecated at OpenAI, and reasoning models refuse it.) The model does not know the limit: the answer is cut off, with the finish reason `length`.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -498,23 +519,21 @@ visited = await run(visit, llm)
 print("statuses:", visited.result)
 
 # %% [markdown]
-# Set the budget to 20,000. What does the third question cost?
+# Set the budget to 20,000. How many tokens of the third prompt are not cached?
+#
+# <details><summary>Answer</summary>2,027 of 18,027.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
 
 # %% [markdown]
-# | asyncio | in this lesson |
-# |---|---|
-# | `await asyncio.to_thread(encode, text)` | tiktoken releases the GIL, so a thread keeps the loop free |
-# | one turn after another | the next prompt contains the last answer, so there is nothing to run concurrently |
+# In asyncio, `asyncio.gather` on a prompt that is new to the cache pays for it in each call: at Anthropic, it is found there only after [the first response has begun](https://platform.claude.com/docs/en/build-with-claude/prompt-caching). Await one call, then gather the others. (The mock provider caches sooner.)
 #
 # | Rust | Python | in both |
 # |---|---|---|
 # | `tiktoken_rs::o200k_base()` | `tiktoken.get_encoding("o200k_base")` | the same tokens |
 # | `text.len()` | `len(text)` | bytes there, code points here; tokens in neither |
 # | `&text[..n]` panics inside a code point | `text[:n]` cannot | an emoji of seven code points breaks in both |
-# | `String::from_utf8_lossy` | `data.decode(errors="replace")` | half a character becomes U+FFFD |
 # | `graphemes(true)` of unicode-segmentation | `regex.findall(r"\X", text)` | what a reader sees as one character |
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -534,6 +553,5 @@ print("statuses:", visited.result)
 # </details>
 #
 # **Further reading.** The same clock elsewhere: [dbeaver/dbeaver#41321](https://github.com/dbeaver/dbeaver/issues/41321). "hi" that costs 20,000 tokens: [cline/cline#9398](https://github.com/cline/cline/issues/9398).
-# A cache that was hit one time in three: [gptme/gptme#2724](https://github.com/gptme/gptme/issues/2724).
 #
 # Next: [04 · Set a deadline](04_deadlines.ipynb).

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from helpers.lab import Run
+from helpers.lab import Comparison, Run
 from helpers.mock_llm import Connection, Request
 
 
@@ -92,3 +92,16 @@ def test_ttft_is_the_median_of_the_good_answers() -> None:
     )
     assert math.isclose(run.ttft, 0.2)
     assert math.isnan(made_of(request(1)).ttft)
+
+
+def test_the_typical_run_is_the_one_nearest_to_the_medians() -> None:
+    runs = tuple(
+        made_of(answered(1, last_byte=end, first_byte=first, prompt_tokens=7))
+        for end, first in ((0.9, 0.3), (0.8, 0.4), (0.7, 0.5))
+    )
+    comparison = Comparison({"wrong": runs})
+    assert comparison["wrong"] is runs[1]
+    assert comparison.typical("wrong", lambda run: run.prompt_tokens) is runs[1]
+    waits = {id(run): wait for run, wait in zip(runs, (2.0, 1.0, 3.0), strict=True)}
+    assert comparison.typical("wrong", lambda run: waits[id(run)]) is runs[0]
+    assert comparison.typical("wrong", lambda run: f"{waits[id(run)]} s") is runs[1]

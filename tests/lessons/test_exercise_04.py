@@ -268,7 +268,7 @@ WRONG = {
     "two point six seconds, whatever the budget is": (
         changed(SOLUTION, (START, START.replace("budget", "2.6"))),
         (HANGS, DRIPS, SLOW_START, BOTH_HANG, MODERATOR_HANGS),
-        "after its reserve had begun to run out",
+        "the small model was called too late",
     ),
     "a third each": (
         changed(
@@ -288,12 +288,12 @@ WRONG = {
     "no reserve": (
         changed(SOLUTION, (LARGE, LARGE.replace("left - RESERVE", "left"))),
         (HANGS, DRIPS, SLOW_START, BOTH_HANG),
-        "after its reserve had begun to run out",
+        "the small model was called too late",
     ),
     "the clock starts again after the moderator": (
         changed(SOLUTION, (MODERATED, MODERATED + START)),
         (SLOW_START,),
-        "after its reserve had begun to run out",
+        "the small model was called too late",
     ),
     "a limit for each read": (
         changed(SOLUTION, (LIMIT, ""), (POST, POST.removeprefix("    "))),

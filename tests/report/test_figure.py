@@ -100,6 +100,14 @@ def test_a_lessons_own_numbers_are_readable(name: str, drawn: list[Figure]) -> N
     assert "peak in flight" not in texts
 
 
+def test_a_lessons_own_numbers_are_the_medians_of_a_table(drawn: list[Figure]) -> None:
+    shown = compare(serial(), concurrent())
+    waits = dict(zip((run.makespan for run in shown.arms["wrong"]), (0.7, 0.9, 0.8), strict=True))
+    numbers: list[Number] = [("wait", lambda run: waits.get(run.makespan, 0.1))]
+    assert "wrong: 0.8 wait" in figure(shown, numbers=numbers).alt
+    assert "0.8" in texts_of(drawn[0]).split()
+
+
 def test_numbers_too_wide_for_the_column_become_smaller_and_are_cut(drawn: list[Figure]) -> None:
     wide: list[Number] = [(f"label {i}", lambda run: "1,234,567,890 tokens") for i in range(3)]
     figure(SHOWN["three arms"], numbers=wide)
@@ -189,7 +197,7 @@ def test_all_columns_share_one_time_axis(drawn: list[Figure]) -> None:
 @pytest.mark.parametrize(
     ("run", "expected"),
     [
-        (hung(), "still waiting when the lab gave up after 5 s"),
+        (hung(), "still waiting when the lab gave up after 5 s in all"),
         (hung(), "unanswered"),
         (hung(), "> 5 s"),
         (raised(), "raised ConnectError at cell 5, line 4"),

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -309,8 +310,19 @@ class Comparison:
 
     def __getitem__(self, arm: str) -> Run:
         """The arm's typical run: the one with the median makespan."""
+        return self.typical(arm)
+
+    def typical(self, arm: str, *measures: Callable[[Run], object]) -> Run:
+        """The run that is nearest to the arm's medians of what is measured.
+
+        Of equals, and without ``measures``, the one with the median makespan. A measure that is
+        not a number in every run does not count.
+        """
         runs = sorted(self.arms[arm], key=lambda run: run.makespan)
-        return runs[(len(runs) - 1) // 2]
+        middle = (len(runs) - 1) // 2
+        distances = [_distances([measure(run) for run in runs]) for measure in measures]
+        away = [sum(each) for each in zip(*distances, strict=True)] or [0.0] * len(runs)
+        return runs[min(range(len(runs)), key=lambda i: (away[i], abs(i - middle)))]
 
     def spread(self, arm: str, measure: Callable[[Run], float]) -> Spread:
         values = [measure(run) for run in self.arms[arm]]
@@ -327,6 +339,15 @@ class Comparison:
     @staticmethod
     def load(path: str | Path) -> Comparison:
         return _COMPARISON.validate_json(Path(path).read_bytes())
+
+
+def _distances(values: Sequence[object]) -> list[float]:
+    """From their median, as a share of their range; zeros if one is not a finite number."""
+    known = [float(value) for value in values if isinstance(value, Real)]
+    if len(known) < len(values) or not all(map(math.isfinite, known)):
+        return [0.0] * len(values)
+    median, width = statistics.median_low(known), max(known) - min(known) or 1.0
+    return [abs(value - median) / width for value in known]
 
 
 _RUN = TypeAdapter(Run)

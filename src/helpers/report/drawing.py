@@ -46,6 +46,8 @@ def figure(
 
         figure(comparison, numbers=[("TCP connections", lambda run: run.opened), …])
 
+    An arm's typical run is then the one nearest to the medians of these numbers.
+
     A request has a row of its own; with ``by_client`` all requests on one connection share a row.
 
     A prediction in seconds is a line on the time axis, any other a text below its arm's numbers.

@@ -150,9 +150,8 @@ def sentence(shown: Comparison | Run) -> str:
     return "; ".join(clauses) + "."
 
 
-def counted(shown: Comparison | Run, numbers: Sequence[tuple[str, Callable[[Run], object]]]) -> str:
+def counted(runs: Sequence[Run], numbers: Sequence[tuple[str, Callable[[Run], object]]]) -> str:
     """The sentence of a figure with its own numbers: "wrong: 40 TCP connections; right: 1 …"."""
-    runs = [shown] if isinstance(shown, Run) else [shown[arm] for arm in shown.arms]
     clauses = []
     for run in runs:
         parts = [_phrase(label, measure(run)) for label, measure in numbers]

@@ -286,8 +286,8 @@ EXERCISE = Exercise(
         "messages.",
         "Only one message may be cut: the newest, and only if it does not fit by itself. "
         "`encode(text)[:room]` is as much of it as fits, but its last token may end inside a "
-        "character: Chinese characters and emoji often take several tokens. "
-        r"`regex.findall(r'\X', text)` lists what a reader sees as characters.",
+        "character: Chinese characters and emoji often take several tokens. `characters(text)` "
+        "lists those that you may cut between.",
         "Let `room` be the budget minus the tokens of the system prompt and of the newest message "
         "with an empty text. Try beginnings that consist of complete characters, longest first, "
         "until `len(encode(beginning)) <= room`. If none fits, raise ValueError.",

@@ -224,9 +224,10 @@ def _wrong_requests(outcome: _Outcome) -> str:
         return "the large model was never called"
     if outcome.case.answering == _LARGE:
         return "the small model was called too" if small else ""
-    until = outcome.case.budget - RESERVE
+    budget, until = outcome.case.budget, outcome.case.budget - RESERVE
     if small and small[0] > until + outcome.slack:
-        return f"the small model was called after its reserve had begun to run out, at {until:g} s"
+        begins = f"its reserve begins at {until:g} s of the {budget:g} s"
+        return f"the small model was called too late: {begins}"
     fails = isinstance(outcome.case.trouble.get(_LARGE), str)
     if fails and not small:
         return f"the small model was never called: the large one should be given up at {until:g} s"

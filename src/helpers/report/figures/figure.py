@@ -59,7 +59,7 @@ def figure(
     by_client: bool = False,
 ) -> Picture:
     """Draw what `drawing.figure` is asked for."""
-    runs = [shown] if isinstance(shown, Run) else [shown[arm] for arm in shown.arms]
+    runs = _typical(shown, numbers or ())
     abreast = _abreast(len(runs))
     width = 6.6 if len(runs) == 1 else 9.375
     column_width = (width - _LEFT - _RIGHT - _BETWEEN * (abreast - 1)) / abreast
@@ -79,8 +79,14 @@ def figure(
     ]
     with style.context(STYLE):
         canvas = _draw([columns[i : i + abreast] for i in range(0, len(columns), abreast)], width)
-        caption = sentence(shown) if numbers is None else counted(shown, numbers)
+        caption = sentence(shown) if numbers is None else counted(runs, numbers)
         return Picture.of(canvas.figure, caption)
+
+
+def _typical(shown: Comparison | Run, numbers: Sequence[Number]) -> list[Run]:
+    """A run of each arm, so that its numbers are those of a table, the medians."""
+    measures = [measure for _, measure in numbers]
+    return [shown] if isinstance(shown, Run) else [shown.typical(a, *measures) for a in shown.arms]
 
 
 def _abreast(columns: int) -> int:
@@ -125,7 +131,10 @@ def _column(
     prediction: Prediction | None,
     numbers: Numbers,
 ) -> _Column:
-    notice = "" if run.outcome == "returned" else wrapped(ending(run), width, bold=True)
+    notice = "" if run.outcome == "returned" else ending(run)
+    if run.outcome == "gave up":
+        notice += " in all"  # since its start; the axis begins with the first request
+    notice = wrapped(notice, width, bold=True)
     callout = ""
     # In a lesson that is not about the loop, a moment's stall is no news.
     worst = culprit_during_calls(run) if is_stalled(run) else None
