@@ -48,7 +48,7 @@ print("This machine can run the course.")
 #
 # Run the cells from top to bottom with Shift+Enter. You can stop a cell with the ■ button and restart the kernel at any time: nothing stays behind.
 #
-# The lessons use **anyio**. If you know asyncio: `anyio.create_task_group()` is asyncio's `TaskGroup()`, and `tasks.start_soon(ask, question)` is `tasks.create_task(ask(question))`. Each lesson has a table of such pairs near its end.
+# The lessons use **anyio**. If you know asyncio: `anyio.create_task_group()` is asyncio's `TaskGroup()`, and `tasks.start_soon(ask, question)` is `tasks.create_task(ask(question))`. Each lesson has more of this near its end, under *Coming from asyncio*.
 #
 # **If you see no input fields or sliders**, your editor does not show Jupyter widgets. Nothing is lost: the text in their place is the code to use instead, for example `guess.commit(1.5)`. Run it in a new cell.
 #
@@ -86,7 +86,7 @@ llm.stop()
 #
 # The short block before the first request is the HTTP client loading its certificates. The line below the picture counts it separately, as "before the calls", and names the line of code. "Cell 3" is the cell with `[3]` at its left.
 #
-# The closing figure of a lesson starts at the first request, so that block is not in it. If an arm's bars are hatched, that only helps to tell its color from the others:
+# The closing figure of a lesson starts at the first request, so that block is not in it. Some versions of the code have hatched or dotted bars there, so that you can tell them apart without color:
 
 # %% tags=["figure"]
 figure(example)

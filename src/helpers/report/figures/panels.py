@@ -101,11 +101,11 @@ def draw_loop(axes: Axes, line: Timeline, span: float, width: float) -> None:
     # One stretch may consist of many long steps.
     starts = [block.start for block in line.blocks if block.start > 0]
     axes.vlines(starts, 0.12, 0.88, color=PAPER, linewidth=0.8)
-    axes.vlines(_ticks(line, span, width).beats, 0.28, 0.72, color=INK, linewidth=0.6)
+    axes.vlines(_ticks(line, span, width).beats, 0.28, 0.72, color=INK, linewidth=0.5)
 
 
 def _ticks(line: Timeline, span: float, width: float) -> Ticks:
-    return ticks(line.beats, span / (width * 60))
+    return ticks(line.beats, span / (width * 80))
 
 
 def legend_entries(
