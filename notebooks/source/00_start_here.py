@@ -37,7 +37,7 @@ print("This machine can run the course.")
 # %% [markdown]
 # ## How a lesson works
 #
-# A lesson has a core, which takes 20 to 25 minutes with the exercise, and further sections under *Going deeper*, which are folded. Click the button below a heading ("+ 3 cells hidden") to open it.
+# A lesson has a core and further sections under *Going deeper*. The card at the top says how long each takes, with the exercise. The sections are folded: click the button below a heading ("+ 3 cells hidden") to open one.
 #
 # 1. **Read** the incident and the wrong code. It is complete; it could be part of your own application.
 # 2. **Predict.** Commit to a number before you run anything. A wrong guess helps you remember the lesson.
@@ -47,6 +47,8 @@ print("This machine can run the course.")
 # 6. **Go deeper** where you like: change a number, and see when the wrong way stops being wrong.
 #
 # Run the cells from top to bottom with Shift+Enter. You can stop a cell with the ■ button and restart the kernel at any time: nothing stays behind.
+#
+# The lessons use **anyio**. If you know asyncio: `anyio.create_task_group()` is asyncio's `TaskGroup()`, and `tasks.start_soon(ask, question)` is `tasks.create_task(ask(question))`. Each lesson has more of this near its end, under *Coming from asyncio*.
 #
 # **If you see no input fields or sliders**, your editor does not show Jupyter widgets. Nothing is lost: the text in their place is the code to use instead, for example `guess.commit(1.5)`. Run it in a new cell.
 #
@@ -78,13 +80,13 @@ llm.stop()
 # %% [markdown]
 # This is the live view. It starts when your code starts.
 #
-# - A **bar** is one request as the server saw it: pale while it waits for its first token, solid while the model writes the answer.
-# - The **strip** below is the event loop of your code. A tick is a heartbeat that came on time; a block is a period in which the loop was blocked or busy.
+# - A **bar** is one request as the server saw it: pale while it waits for its first token, solid while the model writes the answer. A thin line before a bar is time in the server's queue.
+# - The **strip** below is the event loop of your code. A tick is a **heartbeat**, a tiny task that the lab wakes up fifty times a second on the same loop. A block is a period of at least 5 ms in which the loop could not respond. It is *blocked* if one step took that long, and *busy* if it was many short steps in a row.
 # - Both share one time axis, because the server and your code read the same clock.
 #
-# The short block before the first request is the HTTP client loading its certificates. The line below the picture counts it separately, as "before" the calls.
+# The short block before the first request is the HTTP client loading its certificates. The line below the picture counts it separately, as "before the calls", and names the line of code. "Cell 3" is the cell with `[3]` at its left.
 #
-# The closing figure of a lesson starts at the first request, so that block is not in it:
+# The closing figure of a lesson starts at the first request, so that block is not in it. Some versions of the code have hatched or dotted bars there, so that you can tell them apart without color:
 
 # %% tags=["figure"]
 figure(example)

@@ -210,7 +210,7 @@ RUNS = "your code runs to its end"
 ANSWERED = "every question gets the model's answer to it"
 ORDER = "every question is moderated, and sent to the model after the pause"
 AT_ONCE = "the questions do not wait for each other"
-LOOP = "nothing blocks the event loop"
+LOOP = "nothing blocks the event loop for long"
 
 # The text, the only criterion that is not met, and what the message says.
 WRONG = {

@@ -163,8 +163,8 @@ RUNS = "your code runs to its end"
 ANSWERED = "every question gets the model's answer to it"
 ORDER = "every question is moderated, then sent to the model"
 AT_ONCE = "the users do not wait for each other"
-LOOP = "nothing blocks the event loop"
-CLIENTS = "at most 8 clients are made, not one for each question"
+LOOP = "nothing blocks the event loop for long"
+CLIENTS = "all questions share one client, or a few"
 CONNECTIONS = "8 users at once need at most 8 connections"
 CLOSED = "`close` closes every connection"
 
@@ -281,7 +281,7 @@ WRONG = {
             (MODERATE, "        client = httpx.AsyncClient(timeout=10)\n" + MODERATE),
         ),
         CLIENTS,
-        "make one in `__init__`",
+        "33 clients were made for 32 questions",
     ),
     "a client for each question on the same connections": (
         changed(
@@ -291,12 +291,12 @@ WRONG = {
             (CLOSE, CLOSE + CLOSE.replace("client", "transport")),
         ),
         CLIENTS,
-        "make one in `__init__`",
+        "65 clients were made for 32 questions",
     ),
     "keeps no connection": (
         changed(SOLUTION, ("max_keepalive_connections=8", "max_keepalive_connections=0")),
         CONNECTIONS,
-        "64 connections for 64 requests",
+        "64 connections for 64 requests (is a connection kept",
     ),
     "keeps too few connections": (
         changed(SOLUTION, ("max_keepalive_connections=8", "max_keepalive_connections=1")),
@@ -306,7 +306,7 @@ WRONG = {
     "asks for connections to be closed": (
         changed(SOLUTION, (POST, POST.replace("json=", 'headers={"connection": "close"}, json='))),
         CONNECTIONS,
-        "64 connections for 64 requests",
+        "64 connections for 64 requests (is a connection kept",
     ),
     "never closes": (changed(SOLUTION, (CLOSE, "        pass\n")), CLOSED, "stayed open"),
     "closes another client": (

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 from matplotlib import style
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
 from helpers.lab.run import Block, Comparison, Run, Stall, Where
@@ -197,7 +199,7 @@ def test_all_columns_share_one_time_axis(drawn: list[Figure]) -> None:
 @pytest.mark.parametrize(
     ("run", "expected"),
     [
-        (hung(), "still waiting when the lab gave up after 5 s in all"),
+        (hung(), "still waiting when the lab gave up, 5 s after the arm's start"),
         (hung(), "unanswered"),
         (hung(), "> 5 s"),
         (raised(), "raised ConnectError at cell 5, line 4"),
@@ -221,6 +223,40 @@ def test_the_legend_explains_only_what_is_drawn(drawn: list[Figure]) -> None:
     assert "heartbeat" in texts
     for absent in ("queued", "client left", "error answer", "unanswered", "one long step"):
         assert absent not in texts
+
+
+def test_heartbeats_are_all_drawn_or_the_legend_says_that_some_are_not(
+    drawn: list[Figure],
+) -> None:
+    for run, name in (
+        (serial(), "heartbeat"),
+        (concurrent(), "heartbeat"),
+        (hung(limit=4.0), "heartbeat"),
+        (hung(limit=60.0), "heartbeat (some left out)"),
+    ):
+        figure(compare(run, concurrent(arm="other")))
+        names = [text for text in texts_of(drawn[-1]).splitlines() if "heartbeat" in text]
+        assert names == [name]
+        ticks = len(drawn[-1].axes[1].collections[-1].get_paths())
+        start, end = run.window
+        beats = sum(start <= beat <= max(end, run.seconds) for beat in run.beats)
+        assert (ticks == beats) == (name == "heartbeat"), run.arm
+
+
+def test_the_legend_shows_each_hatch_that_is_drawn(drawn: list[Figure]) -> None:
+    for shown, hatches in (
+        (concurrent(), {""}),
+        (serial(), {"////"}),
+        (compare(serial(), concurrent()), {"", "////"}),
+        # There a hatch would be only noise.
+        (serial(200), {""}),
+    ):
+        figure(shown)
+        [legend] = drawn[-1].legends
+        patches = legend.findobj(Patch)
+        waiting = {p.get_hatch() or "" for p in patches if to_hex(p.get_facecolor()) == "#cfcfcf"}
+        assert waiting == hatches
+        assert texts_of(drawn[-1]).count("waiting for the first token") == 1
 
 
 def test_a_short_stall_is_visible(drawn: list[Figure]) -> None:

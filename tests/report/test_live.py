@@ -49,6 +49,10 @@ def _last(page: str) -> ElementTree.Element:
     return ElementTree.fromstring(base64.b64decode(encoded[1]))  # noqa: S314 - made above
 
 
+def _source(page: str) -> str:
+    return ElementTree.tostring(_last(page), encoding="unicode")
+
+
 def _words(page: str) -> list[str]:
     """The texts of a last frame."""
     return ["".join(text.itertext()) for text in _last(page).iter(f"{SVG}text")]
@@ -164,15 +168,39 @@ def _delayed(by: float, seconds: float) -> Run:
 
 def test_a_stall_before_the_first_request_is_drawn_and_named() -> None:
     page, text = _finished(_delayed(0.12, 0.124))
-    assert f'fill="{BLOCKED}"' in ElementTree.tostring(_last(page), encoding="unicode")
-    assert (
-        "loop blocked 0 % of the calls, 0.12 s before · cell 6, line 7: httpx.AsyncClient" in text
+    assert f'fill="{BLOCKED}"' in _source(page)
+    assert text.endswith(
+        " · loop blocked 0 % of the calls"
+        " · before the calls: blocked 0.12 s at cell 6, line 7: httpx.AsyncClient(…)"
+    )
+
+
+def test_a_line_that_blocked_during_the_calls_stands_before_what_happened_outside() -> None:
+    run = serial()
+    made = Stall(-0.5, 0.4, steps=1, blocks=(Block(-0.5, 0.4, CLIENT, cpu_share=1.0),))
+    run = replace(run, stalls=(replace(made, start=0.0), *run.stalls), requests=run.requests[4:])
+    assert _finished(run)[1].endswith(
+        "of the calls · cell 5, line 4: httpx.post(…) · before the calls: blocked 1.7 s"
     )
 
 
 def test_a_stall_after_the_last_answer_is_named() -> None:
     late = replace(serial(1), seconds=1.0, stalls=(Stall(0.5, 0.4, steps=30),))
-    assert "loop blocked 0 % of the calls, 0.40 s after" in _finished(late)[1]
+    said = "loop blocked 0 % of the calls · after the calls: busy 0.40 s"
+    assert _finished(late)[1].endswith(said)
+
+
+def test_heartbeats_are_all_drawn_or_the_legend_says_that_some_are_not() -> None:
+    """One in 20 ms: on four seconds there is room for each, on twenty there is not."""
+    for run, name in (
+        (concurrent(), "heartbeat"),
+        (hung(limit=4.0), "heartbeat"),
+        (hung(limit=20.0), "heartbeat (some left out)"),
+    ):
+        page, _ = _finished(run)
+        assert [words for words in _words(page) if words.startswith("heartbeat")] == [name]
+        [drawn] = re.findall(r'd="((?:M[\d.]+ [\d.]+v12)+)"', _source(page))
+        assert (drawn.count("v12") == len(run.beats)) == (name == "heartbeat")
 
 
 def test_a_status_is_not_cut_off() -> None:

@@ -19,7 +19,7 @@ def test_rows_of_two_arms() -> None:
         "peak requests in flight": ("1", "12"),
         "requests": ("12", "12"),
         "answers (status 200)": ("12", "12"),
-        "first request to last answer": (
+        "makespan (first request to last answer)": (
             "3.8 s (3.8 s – 3.9 s), n = 3",
             "0.35 s (0.35 s – 0.36 s), n = 3",
         ),
@@ -82,7 +82,7 @@ def test_a_single_run_makes_a_table_too() -> None:
 
 def test_an_arm_that_hung_took_longer_than_its_limit() -> None:
     cells = _cells(table(compare(hung(), concurrent())))
-    assert cells["first request to last answer"][0] == "> 5 s"
+    assert cells["makespan (first request to last answer)"][0] == "> 5 s"
     assert cells["how it ended"][0] == "still waiting when the lab gave up after 5 s"
 
 

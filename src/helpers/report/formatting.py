@@ -8,7 +8,12 @@ from collections.abc import Callable, Sequence
 from numbers import Real
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
-from helpers.report.timeline import culprit_during_calls, stalled_seconds, timeline
+from helpers.report.timeline import (
+    culprit_between,
+    culprit_during_calls,
+    stalled_seconds,
+    timeline,
+)
 
 # a loop that was blocked for a smaller share of the time is not worth mentioning
 _WORTH_MENTIONING = 0.05
@@ -109,20 +114,33 @@ def loop_word(run: Run) -> str:
     return "busy" if busy > blocked else "blocked"
 
 
-def stalled(run: Run) -> str:
-    """How much of a whole run the loop was stalled: "loop blocked 99 %".
+def stalled(run: Run) -> list[str]:
+    """How much of a run the loop was stalled, and where: "loop blocked 99 %", "cell 5, line 4: …".
 
     The share is that of the calls. What happened outside of them is said as well, for it is drawn:
-    "loop blocked 0 % of the calls, 0.12 s before".
+    "before the calls: blocked 0.12 s at cell 6, line 7: …".
     """
     start, end = run.window
-    before, after = stalled_seconds(run, 0.0, start), stalled_seconds(run, end, run.seconds)
-    # less is too short to be seen
-    visible = run.seconds / 100
-    outside = f", {seconds(before)} before" if before > visible else ""
-    outside += f", {seconds(after)} after" if after > visible else ""
-    calls = f" of the calls{outside}" if outside else ""
-    return f"loop {loop_word(run)} {percent(run.blocked_share)}{calls}"
+    share = f"loop {loop_word(run)} {percent(run.blocked_share)}"
+    named = culprit_during_calls(run)
+    lines = [_line(named)] if named else []
+    outside: list[str] = []
+    for when, first, last in (("before", 0.0, start), ("after", end, run.seconds)):
+        length = stalled_seconds(run, first, last)
+        # less is too short to be seen
+        if length > run.seconds / 100:
+            blocked = stalled_seconds(run, first, last, "blocked") >= length / 2
+            calls = "them" if outside else "the calls"
+            part = f"{when} {calls}: {'blocked' if blocked else 'busy'} {seconds(length)}"
+            # One line of code: the status has no room for more.
+            culprit = None if named else culprit_between(run, first, last)
+            outside.append(f"{part} at {_line(culprit)}" if culprit else part)
+            named = named or culprit
+    return [f"{share} of the calls" if outside else share, *lines, *outside]
+
+
+def _line(culprit: Culprit) -> str:
+    return f"{culprit.where}: {call(culprit.where)}(…)"
 
 
 def is_stalled(run: Run) -> bool:

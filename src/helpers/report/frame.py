@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from helpers.lab.run import Stall
 from helpers.report.formatting import shortened
 from helpers.report.palette import ALARM, BLOCKED, FAINT, INK, MUTED, PAPER, Look
-from helpers.report.timeline import FATE_NAMES, Fate, Lane, thinned
+from helpers.report.timeline import FATE_NAMES, Fate, Lane, Ticks, ticks
 
 Icon: TypeAlias = Literal["free", "alarm", "done"]
 
@@ -21,6 +21,8 @@ _LEFT, _RIGHT = 62, 872
 _TOP, _FLOOR = 44, 212
 _LOOP_TOP, _LOOP_FLOOR = 224, 252
 _BINS = 140
+# between two heartbeats
+_CLOSEST = 2.5
 _MOST_ROWS = 200
 # characters of the status that fit side by side
 _LINE = 105
@@ -58,7 +60,7 @@ def svg(frame: Frame) -> str:
         *_heading(frame),
         *_axis(frame.span),
         *_lanes(frame.lanes, frame.look, scale),
-        *_loop(frame.stalls, frame.beats, frame.span),
+        *_loop(frame.stalls, _ticks(frame), frame.span),
         *_now(frame.now, scale),
         *_status(frame),
         *_legend(frame),
@@ -139,7 +141,7 @@ def end_mark(fate: Fate, x: float, y: float, r: float) -> str:
     return ""
 
 
-def _loop(stalls: Iterable[Stall], beats: Iterable[float], span: float) -> list[str]:
+def _loop(stalls: Iterable[Stall], alive: Ticks, span: float) -> list[str]:
     width = (_RIGHT - _LEFT) / _BINS
     middle, depth = (_LOOP_TOP + _LOOP_FLOOR) / 2, _LOOP_FLOOR - _LOOP_TOP
     blocked = []
@@ -149,13 +151,17 @@ def _loop(stalls: Iterable[Stall], beats: Iterable[float], span: float) -> list[
             top = _LOOP_FLOOR - height
             blocked.append(bar(_LEFT + i * width, _LEFT + (i + 1) * width, top, height))
     scale = (_RIGHT - _LEFT) / span
-    alive = thinned((beat for beat in beats if 0 <= beat <= span), span / _BINS)
-    ticks = [f"M{_LEFT + beat * scale:.1f} {middle - 6:.1f}v12" for beat in alive]
+    beats = [f"M{_LEFT + beat * scale:.1f} {middle - 6:.1f}v12" for beat in alive.beats]
     return [
         f'<path d="M{_LEFT} {_LOOP_FLOOR + 0.5}H{_RIGHT}" stroke="{MUTED}"/>',
-        path(ticks, f'stroke="{INK}"'),
+        path(beats, f'stroke="{INK}"'),
         path(blocked, f'fill="{BLOCKED}"'),
     ]
+
+
+def _ticks(frame: Frame) -> Ticks:
+    shown = (beat for beat in frame.beats if 0 <= beat <= frame.span)
+    return ticks(shown, frame.span * _CLOSEST / (_RIGHT - _LEFT))
 
 
 def stalled_shares(stalls: Iterable[Stall], span: float) -> list[float]:
@@ -217,7 +223,7 @@ def _legend_entries(frame: Frame) -> list[tuple[str, str]]:
         (f'<path d="{box}" fill="{look.light}" {outline}/>', "waiting for the first token"),
         (f'<path d="{box}" fill="{look.color}" {outline}/>', "generating"),
         (f'<path d="{box}" fill="{BLOCKED}"/>', "loop blocked or busy"),
-        (f'<path d="M0 -6v12m6 -12v12m6 -12v12" stroke="{INK}"/>', "heartbeat"),
+        (f'<path d="M0 -6v12m6 -12v12m6 -12v12" stroke="{INK}"/>', _ticks(frame).name),
     ]
     queued = max((lane.slot - lane.arrival for lane in frame.lanes), default=0.0)
     if queued * (_RIGHT - _LEFT) / frame.span > 0.5:

@@ -11,11 +11,11 @@ from dataclasses import replace
 from time import monotonic
 
 from helpers.lab.run import Run, Snapshot
-from helpers.report.formatting import call, ending, seconds, stalled
+from helpers.report.formatting import ending, seconds, stalled
 from helpers.report.frame import WIDTH, Frame, Icon, svg
 from helpers.report.outputs import Sink, default_sinks
 from helpers.report.palette import looks
-from helpers.report.timeline import Lane, culprit_during_calls, lanes
+from helpers.report.timeline import Lane, lanes
 
 # seconds; a snapshot that comes sooner is dropped
 _BETWEEN_FRAMES = 1 / 8
@@ -114,10 +114,7 @@ def _status(snapshot: Snapshot) -> tuple[str, Icon]:
 def _last_status(run: Run) -> tuple[str, Icon]:
     parts = [ending(run)]
     if run.backend != "none":
-        parts.append(stalled(run))
-    # A block before the first request is drawn, too: without any other, it is named.
-    if worst := culprit_during_calls(run) or next(iter(run.culprits), None):
-        parts.append(f"{worst.where}: {call(worst.where)}(…)")
+        parts += stalled(run)
     return " · ".join(parts), "done" if run.outcome == "returned" else "alarm"
 
 

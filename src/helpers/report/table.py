@@ -182,7 +182,7 @@ _CALLS: tuple[tuple[str, _Cell], ...] = (
     ("peak requests in flight", _measured(lambda run: run.peak_in_flight)),
     ("requests", _measured(lambda run: len(run.requests))),
     ("answers (status 200)", _measured(lambda run: run.answered)),
-    ("first request to last answer", _makespan),
+    ("makespan (first request to last answer)", _makespan),
 )
 _TIME = ("start to end", _makespan)
 _LOOP: tuple[tuple[str, _Cell], ...] = (

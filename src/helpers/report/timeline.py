@@ -71,7 +71,7 @@ def timeline(run: Run, *, by_client: bool = False) -> Timeline:
         lanes=lanes(run.requests, start, run.seconds, by_client=by_client),
         blocked=_stretches(run.stalls, "blocked", start, end),
         busy=_stretches(run.stalls, "busy", start, end),
-        blocks=tuple(replace(block, start=block.start - start) for block in _blocks(run)),
+        blocks=tuple(replace(b, start=b.start - start) for b in _blocks(run, *run.window)),
         beats=tuple(beat - start for beat in run.beats if start <= beat <= start + end),
         end=end,
         by_client=by_client,
@@ -80,13 +80,19 @@ def timeline(run: Run, *, by_client: bool = False) -> Timeline:
 
 def culprit_during_calls(run: Run) -> Culprit | None:
     """The line that blocked the loop most during the calls: making a client does not count."""
-    inside = Stall(0.0, 0.0, None, _blocks(run))
+    return culprit_between(run, *run.window)
+
+
+def culprit_between(run: Run, start: float, end: float) -> Culprit | None:
+    """The line that blocked the loop most between two times of the run."""
+    inside = Stall(0.0, 0.0, None, _blocks(run, start, end))
     return next(iter(replace(run, stalls=(inside,)).culprits), None)
 
 
-def stalled_seconds(run: Run, start: float, end: float) -> float:
-    """How long the loop was blocked or busy between two times of the run."""
-    overlaps = (min(s.start + s.seconds, end) - max(s.start, start) for s in run.stalls)
+def stalled_seconds(run: Run, start: float, end: float, kind: str | None = None) -> float:
+    """How long the loop was blocked or busy, or only one of these, between two times of the run."""
+    stalls = (stall for stall in run.stalls if kind in (None, stall.kind))
+    overlaps = (min(s.start + s.seconds, end) - max(s.start, start) for s in stalls)
     return sum(overlap for overlap in overlaps if overlap > 0)
 
 
@@ -103,17 +109,31 @@ def lanes(
     )
 
 
-def thinned(beats: Iterable[float], gap: float) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """The beats that are drawn, and their name in a legend."""
+
+    beats: list[float]
+    complete: bool
+
+    @property
+    def name(self) -> str:
+        return "heartbeat" if self.complete else "heartbeat (some left out)"
+
+
+def ticks(beats: Iterable[float], gap: float) -> Ticks:
     """Beats at least ``gap`` seconds apart: closer ones would merge into a black bar."""
     kept: list[float] = []
+    complete = True
     for beat in beats:
         if not kept or beat - kept[-1] >= gap:
             kept.append(beat)
-    return kept
+        else:
+            complete = False
+    return Ticks(kept, complete)
 
 
-def _blocks(run: Run) -> tuple[Block, ...]:
-    start, end = run.window
+def _blocks(run: Run, start: float, end: float) -> tuple[Block, ...]:
     return tuple(b for b in run.blocks if b.start < end and b.start + b.seconds > start)
 
 

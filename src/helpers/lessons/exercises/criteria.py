@@ -170,10 +170,10 @@ def lateness(run: Run) -> float:
     return max(max(gaps) - run.beat_interval, 0.0)
 
 
-def loop_is_free(run: Run) -> Criterion:
+def loop_is_free(run: Run, what: str = "nothing blocks the event loop") -> Criterion:
     """Met if no line blocks the loop again and again, by waiting or by computing."""
     found = "; ".join(dict.fromkeys(_described(block) for block in _blocks(run)))
-    return Criterion("nothing blocks the event loop", not found, found)
+    return Criterion(what, not found, found)
 
 
 def _blocks(run: Run) -> list[Block]:

@@ -56,7 +56,7 @@ async def _grade(handle: Solution) -> list[Criterion]:
         all_answered(run.result, expected),
         moderated_then_asked(run, len(_QUESTIONS), PAUSE),
         _at_once(run),
-        loop_is_free(run),
+        loop_is_free(run, "nothing blocks the event loop for long"),
     ]
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import FancyArrowPatch
 
 from helpers.report.formatting import shortened
@@ -52,6 +53,8 @@ STYLE: list[str | dict[str, Any]] = [
     },
 ]
 Box: TypeAlias = tuple[float, float, float, float]
+# of a legend: a mark, or several side by side that share the first one's name
+Entry: TypeAlias = Artist | tuple[Artist, ...]
 
 
 class Canvas:
@@ -107,11 +110,14 @@ class Canvas:
         )
 
 
-def add_legend(figure: Figure, entries: Sequence[Artist]) -> float:
+def add_legend(figure: Figure, entries: Sequence[Entry]) -> float:
     """Add a legend along the bottom, and return its height in inches; 0 if there are no entries."""
+    marks = [entry if isinstance(entry, tuple) else (entry,) for entry in entries]
     for columns in range(len(entries), 0, -1):
         legend = figure.legend(
-            handles=list(entries),
+            handles=[several if len(several) > 1 else several[0] for several in marks],
+            labels=[str(several[0].get_label()) for several in marks],
+            handler_map={tuple: HandlerTuple(ndivide=None, pad=0.3)},
             loc="outside lower center",
             ncols=columns,
             columnspacing=1.6,

@@ -131,10 +131,7 @@ def _column(
     prediction: Prediction | None,
     numbers: Numbers,
 ) -> _Column:
-    notice = "" if run.outcome == "returned" else ending(run)
-    if run.outcome == "gave up":
-        notice += " in all"  # since its start; the axis begins with the first request
-    notice = wrapped(notice, width, bold=True)
+    notice = "" if run.outcome == "returned" else wrapped(_ended(run), width, bold=True)
     callout = ""
     # In a lesson that is not about the loop, a moment's stall is no news.
     worst = culprit_during_calls(run) if is_stalled(run) else None
@@ -148,6 +145,13 @@ def _column(
         *(run, line, look, x, width, title, notice, callout, worst),
         *(prediction, predicted, numbers),
     )
+
+
+def _ended(run: Run) -> str:
+    # The axis begins with the first request, which is later than the arm.
+    if run.outcome == "gave up":
+        return f"still waiting when the lab gave up, {seconds(run.limit)} after the arm's start"
+    return ending(run)
 
 
 def _guilty_line(where: Where, width: float) -> str:
@@ -165,7 +169,9 @@ def _draw(bands: list[list[_Column]], width: float) -> Canvas:
         rows.append(_rows(band, rows[-1].bottom + 0.14 if rows else 0.12, heads, pitch))
     span = _span(columns)
     canvas = Canvas(width, rows[-1].bottom)
-    legend = add_legend(canvas.figure, legend_entries([column.line for column in columns], span))
+    shown = [(column.line, column.look) for column in columns]
+    entries = legend_entries(shown, span, columns[0].width, pitch)
+    legend = add_legend(canvas.figure, entries)
     canvas.extend(legend + 0.06)
     for band, place in zip(bands, rows, strict=True):
         for column in band:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.typing import MarkerType
 
+from helpers.report.figures.canvas import Entry
 from helpers.report.palette import BLOCKED, INK, MUTED, PAPER, Look
-from helpers.report.timeline import FATE_NAMES, Fate, Lane, Timeline, thinned
+from helpers.report.timeline import FATE_NAMES, Fate, Lane, Ticks, Timeline, ticks
 
 # whether it is visible, and its entry in the legend
-_Candidate: TypeAlias = tuple[bool, Artist]
+_Candidate: TypeAlias = tuple[bool, Entry]
 
 # inches per lane; in a thinner one, a hatch is only noise
 _HATCH_FROM = 0.07
@@ -102,33 +102,62 @@ def draw_loop(axes: Axes, line: Timeline, span: float, width: float) -> None:
     # One stretch may consist of many long steps.
     starts = [block.start for block in line.blocks if block.start > 0]
     axes.vlines(starts, 0.12, 0.88, color=PAPER, linewidth=0.8)
-    axes.vlines(thinned(line.beats, span / (width * 40)), 0.28, 0.72, color=INK, linewidth=0.7)
+    axes.vlines(_ticks(line, span, width).beats, 0.28, 0.72, color=INK, linewidth=0.5)
 
 
-def legend_entries(shown: Sequence[Timeline], span: float) -> list[Artist]:
-    """An entry for everything visible in at least one panel of ``span`` seconds."""
-    lanes = [lane for line in shown for lane in line.lanes]
-    candidates = [*_lane_entries(lanes, span), *_loop_entries(shown)]
+def _ticks(line: Timeline, span: float, width: float) -> Ticks:
+    return ticks(line.beats, span / (width * 80))
+
+
+def legend_entries(
+    shown: Sequence[tuple[Timeline, Look]], span: float, width: float, pitch: float
+) -> list[Entry]:
+    """An entry for everything visible in at least one panel of ``span`` seconds.
+
+    ``width`` is a panel's, ``pitch`` the height of a row, both in inches.
+    """
+    lines = [line for line, _ in shown]
+    looks = [look for line, look in shown if line.lanes]
+    hatches = {look.hatch if pitch >= _HATCH_FROM else "" for look in looks}
+    lanes = [lane for line in lines for lane in line.lanes]
+    candidates = [
+        *_lane_entries(lanes, sorted(hatches), span),
+        *_loop_entries(lines, span, width),
+    ]
     return [entry for visible, entry in candidates if visible]
 
 
-def _lane_entries(lanes: Sequence[Lane], span: float) -> list[_Candidate]:
+def _lane_entries(lanes: Sequence[Lane], hatches: Sequence[str], span: float) -> list[_Candidate]:
+    # Each arm has a hatch of its own, and one has none: all mean the same.
+    waiting = tuple(
+        Patch(
+            facecolor="#cfcfcf",
+            edgecolor=MUTED,
+            linewidth=0,
+            hatch=hatch,
+            hatch_linewidth=0.6,
+            label="waiting for the first token",
+        )
+        for hatch in hatches
+    )
     queued = any(lane.slot - lane.arrival > span / 100 for lane in lanes)
     generating = any(lane.end > lane.first for lane in lanes)
     fates = {lane.fate for lane in lanes}
     return [
         (queued, _line("queued", "_", 14)),
-        (bool(lanes), Patch(facecolor="#cfcfcf", label="waiting for the first token")),
+        (bool(lanes), waiting),
         (generating, Patch(facecolor=MUTED, label="generating")),
         *((fate in fates, _line(FATE_NAMES[fate], mark, 6)) for fate, mark in _MARKS.items()),
     ]
 
 
-def _loop_entries(shown: Sequence[Timeline]) -> list[_Candidate]:
+def _loop_entries(shown: Sequence[Timeline], span: float, width: float) -> list[_Candidate]:
+    # The name of all says so if some are left out in one panel.
+    names = {_ticks(line, span, width).name for line in shown if line.beats}
     return [
         (any(line.blocked for line in shown), Patch(**_BLOCKED, label="blocked: one long step")),
         (any(line.busy for line in shown), Patch(**_BUSY, label="busy: many short steps")),
-        (any(line.beats for line in shown), _line("heartbeat", "|", 9)),
+        (bool(names), _line(max(names, default="", key=len), "|", 9)),
     ]
 
 
