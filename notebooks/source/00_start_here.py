@@ -20,6 +20,8 @@
 # Every number is measured when you run the cell. Results that a page shows before you run it come from the computer on which the course was built. You need no key and no internet.
 #
 # ## Can this machine run the course?
+#
+# If the cell says `No module named 'helpers'`, this notebook runs in another Python environment. Choose the one with `llm-antipatterns` as its kernel; in Colab, first run the `%pip` line of the README.
 
 # %%
 from helpers import CourseMap, doctor
