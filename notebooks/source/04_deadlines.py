@@ -317,7 +317,7 @@ WhatIf(vary, share=(0.0, 0.5, 0.1), tail=(0.2, 1.2, 0.8))
 
 # %% [markdown]
 # Find a tail and a share for which 40 s wastes less than 20 s. The least waste is not the best deadline: look at how many answers are left.
-# Take the deadline from your own **tail latency**, the times of the slowest calls: above the slowest answers that you want (the 99th percentile, say), below your users' patience.
+# Take the deadline from your own **tail latency**, the times of the slowest calls: above the 99th percentile, say, and below the patience of your users.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Is a read timeout enough?
