@@ -11,7 +11,7 @@ from .lab import at_once as at_once
 from .lab import batches as batches
 from .lab import buffering_proxy as buffering_proxy
 from .lab import came_early as came_early
-from .lab import deserted as deserted
+from .lab import forgotten as forgotten
 from .lab import hopeless as hopeless
 from .lab import readers as readers
 from .lab import serving as serving

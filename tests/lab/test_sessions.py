@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from helpers.lab import at_once, deserted
+from helpers.lab import at_once, forgotten
 from helpers.lab.worker_process import Ask, Handle, Messages
 
 kept: dict[str, Messages] = {}
@@ -49,12 +49,12 @@ def test_at_once(handle: Handle, turns: int) -> None:
         assert asyncio.run(at_once(handle)) == turns
 
 
-@pytest.mark.parametrize(("handle", "known"), [(keeps_all, 7), (writes_back, 7), (forgets, 0)])
-def test_deserted(handle: Handle, known: int) -> None:
-    assert asyncio.run(deserted(handle, 0)) == known
+@pytest.mark.parametrize(("handle", "visitors"), [(keeps_all, 0), (writes_back, 0), (forgets, 7)])
+def test_forgotten(handle: Handle, visitors: int) -> None:
+    assert asyncio.run(forgotten(handle, 0)) == visitors
 
 
-def test_deserted_lets_the_service_forget_when_the_time_is_over() -> None:
+def test_forgotten_lets_the_service_forget_when_the_time_is_over() -> None:
     start = time.monotonic()
-    assert asyncio.run(deserted(keeps_all, 0.1, expire)) == 3
+    assert asyncio.run(forgotten(keeps_all, 0.1, expire)) == 4
     assert time.monotonic() - start >= 0.1

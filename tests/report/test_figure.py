@@ -193,7 +193,7 @@ def test_each_column_may_have_a_time_axis_of_its_own(drawn: list[Figure]) -> Non
     assert lanes_of_wrong == loop_of_wrong
     assert len(set(of_right)) == 1
     assert of_right[0] != lanes_of_wrong
-    assert "seconds since the first request, 3.7 s in all" in texts_of(drawn[0])
+    assert "seconds since the first request, 3.8 s in all" in texts_of(drawn[0])
 
 
 @pytest.mark.parametrize(

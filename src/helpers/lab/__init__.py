@@ -6,7 +6,7 @@ from helpers.lab.probes import batch as batches
 from helpers.lab.probes import streaming as readers
 from helpers.lab.probes.proxy import buffering_proxy
 from helpers.lab.probes.retries import came_early, hopeless
-from helpers.lab.probes.sessions import at_once, deserted
+from helpers.lab.probes.sessions import at_once, forgotten
 from helpers.lab.run import (
     Block,
     Comparison,
@@ -48,7 +48,7 @@ __all__ = [
     "buffering_proxy",
     "came_early",
     "compare_arms",
-    "deserted",
+    "forgotten",
     "hopeless",
     "noise_floor",
     "readers",

@@ -37,10 +37,10 @@ async def at_once(handle: Handle) -> int:
     return (sent[-1] - 1) // 2
 
 
-async def deserted(
+async def forgotten(
     handle: Handle, wait: float, expire: Callable[[], Coroutine[Any, Any, None]] | None = None
 ) -> int:
-    """Seven visitors ask one question each; how many are still known ``wait`` seconds later.
+    """Seven visitors ask one question each; how many are forgotten ``wait`` seconds later.
 
     ``expire`` is what the service does from time to time to forget; it is called before the count.
     """
@@ -59,4 +59,4 @@ async def deserted(
     sent.clear()
     for session in sessions:
         await handle(ask, session, "Do you know me?")
-    return sum(messages > 1 for messages in sent)
+    return sum(messages == 1 for messages in sent)
