@@ -204,11 +204,15 @@ idle = {
     "right": await forgotten(partial(converse, brief), 0.4, brief.expire),
 }
 
+
 # %% tags=["figure", "table"]
-last = {"turns sent with question 8": lambda run: recalled(run)[-1]}
+def last(run):
+    return recalled(run)[-1]  # sent with question 8
+
+
 results = {
-    "worker killed": {name: recalled(kills[name])[-1] for name in arms},
-    "two workers": {name: recalled(pairs[name])[-1] for name in arms},
+    "worker killed": {name: last(kills[name]) for name in arms},
+    "two workers": {name: last(pairs[name]) for name in arms},
     "visitors forgotten after the TTL": idle,
 }
 title = "Earlier turns kept, idle visitors forgotten: 7 is right"
@@ -216,7 +220,8 @@ caption = f"{title}. " + "; ".join(
     f"{name}: wrong {number['wrong']}, right {number['right']}" for name, number in results.items()
 )
 display(bars(results, unit="of 7", title=title, caption=caption, prediction=guess.made))
-display(table(kills, last, standard=False), table(pairs, last, standard=False))
+display(table(kills, {"turns kept, worker killed": last}, standard=False))
+display(table(pairs, {"turns kept, two workers": last}, standard=False))
 
 # %% [markdown]
 # ## Verdict
@@ -226,10 +231,10 @@ from helpers import equals, verdict
 
 verdict(
     "06",
-    equals("earlier turns sent after a kill, wrong", recalled(kills["wrong"])[-1], 0),
-    equals("earlier turns sent after a kill, right", recalled(kills["right"])[-1], 7),
-    equals("earlier turns sent, two workers, wrong", recalled(pairs["wrong"])[-1], 3),
-    equals("earlier turns sent, two workers, right", recalled(pairs["right"])[-1], 7),
+    equals("earlier turns sent after a kill, wrong", last(kills["wrong"]), 0),
+    equals("earlier turns sent after a kill, right", last(kills["right"]), 7),
+    equals("earlier turns sent, two workers, wrong", last(pairs["wrong"]), 3),
+    equals("earlier turns sent, two workers, right", last(pairs["right"]), 7),
     equals("visitors forgotten after the TTL, wrong", idle["wrong"], 0),
     equals("visitors forgotten after the TTL, right", idle["right"], 7),
 )
