@@ -9,7 +9,7 @@ from helpers import Fault
 from summaries import TEXTS, summaries
 
 
-@pytest.mark.mock_llm("instant", environment=True)
+@pytest.mark.mock_llm("small", environment=True)
 def test_one_client_serves_all_texts(mock_llm):
     assert len(asyncio.run(summaries())) == len(TEXTS)
     ledger = mock_llm.ledger()

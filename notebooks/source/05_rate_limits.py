@@ -21,11 +21,11 @@
 # - tell a transient error from a permanent one
 # - retry without making an outage worse
 #
-# **Prerequisites.** `async`/`await`, HTTP status codes and headers. **Time.** 25 minutes for the core, 55 with everything in *Going deeper*.
+# **Prerequisites.** [Lesson 01](01_event_loop.ipynb), HTTP status codes and headers. **Time.** 25 minutes for the core, 55 with everything in *Going deeper*.
 #
 # ## The incident
 #
-# A gateway made all three of its retries inside the provider's cool-down of 60 seconds. They could not succeed; they only used up quota
+# A gateway's retry code ignores what the provider says: when it asks for a wait of 60 seconds, all three retries come inside them, and cannot succeed
 # ([Helicone/helicone#5672](https://github.com/Helicone/helicone/issues/5672)). A retry is a request. When the server has just said "too many requests", the next request has to be worth sending.
 
 # %%
@@ -42,17 +42,17 @@ llm = MockLLM("small", speed=10, answer_tokens=16, limits=LIMITS).start()
 print("A mock provider is running. All its times are divided by 10: a minute lasts 6 s.")
 
 # %% [markdown]
-# Its rate limit is a **token bucket**: each request takes one permit (called a token, but not one of the model's). The bucket holds 20 and gains 30 a minute, here one every 0.2 s.
-# A request that finds the bucket empty gets status 429, with a header that says when to come back.
+# Its rate limit is 30 requests a minute, and more at first. A request above the limit gets status 429, with a header that says when to come back.
 #
 # ## The wrong way
 #
-# Forty clients ask at the same moment. Each retries five times, at once.
+# Forty programs ask at the same moment. Each retries five times, at once.
 
 
 # %%
 async def everyone(url, questions, ask):
     async def one(question):
+        # forty programs, each with a client of its own; the certificates are read once for all
         async with httpx.AsyncClient(timeout=30, verify=certificates) as client:
             with suppress(httpx.HTTPStatusError):  # this user sees an error
                 answers.append(await ask(client, url, question))
@@ -84,7 +84,7 @@ async def wrong(url, questions):
 # %% [markdown]
 # ## Predict, then run
 #
-# The bucket holds 20 permits, and each client may retry five times. Commit to a number, then run the next cell.
+# Forty clients may send 240 requests. Commit to a number, then run the next cell.
 
 # %%
 guess = Predict("05", "How many of the 40 questions will be answered?", arm="wrong", unit="answers")
@@ -95,12 +95,13 @@ wrong_run = await run(wrong, llm, QUESTIONS)
 guess.reveal(wrong_run.answered)
 
 # %% [markdown]
-# **What just happened?** All five retries came before the bucket had gained more than a permit or two. This is a **retry storm**: the server gets several requests for each question, and most of them are in vain.
+# **What just happened?** The rate limit is a **token bucket**: each request takes one permit (called a token, but not one of the model's). The bucket holds 20 permits and gains 30 a minute, here one every 0.2 s.
+# All five retries came before it had gained more than a permit or two. This is a **retry storm**: the server gets several requests for each question, and most of them are in vain.
 # Every refusal said in a header when to come back, and nobody read it.
 #
 # ## The right way
 #
-# First, read what the server says. `Retry-After` is a number of seconds or a date (RFC 9110). OpenAI and Anthropic also send `retry-after-ms`. Proxies send all sorts of things, so expect nonsense.
+# First, read what the server says. `Retry-After` is a number of seconds or a date (RFC 9110). The SDKs of OpenAI and Anthropic also read `retry-after-ms`. Proxies send all sorts of things, so expect nonsense.
 
 
 # %%
@@ -121,7 +122,7 @@ def retry_after(headers):
 
 
 # %% [markdown]
-# Then decide. A **transient error** may go away, so try again later. A **permanent error** never does: a bad request, a spent quota, a prompt that is larger than the whole limit.
+# Then decide. A **transient error** may go away, so try again later. A **permanent error** never does: a bad request, a spent quota, a prompt that is larger than the whole limit. For the last, `count_prompt_tokens` counts with OpenAI's tokenizer (`tiktoken`), as in [lesson 03](03_prompt_tokens.ipynb).
 
 
 # %%
@@ -166,11 +167,12 @@ async def right(url, questions):
 # - **Never too early**: the wait is at least what the server said.
 # - **Exponential back-off with full jitter**: the rest of the wait is random, from 0 to a bound that doubles. Without a header it is the whole wait. With one it is added, because twenty clients heard about the same next permit.
 # - **Permanent errors are raised at once**, and so is a wait that is longer than anybody wants (30 s).
+# - **A connection that breaks** brings no reply, but raises `httpx.TransportError`. In your own code, catch it in the same loop: it is transient, too.
 # - **One layer retries.** *In your SDK*, below, shows what two layers do.
 #
 # ## Side by side
 #
-# A row is a client. The bucket is full again at the start of each arm.
+# A row is a client, and each × a refusal. The bucket is full again at the start of each arm. Mind the time axes: they differ.
 
 # %% tags=["figure", "table"]
 from IPython.display import display
@@ -182,7 +184,8 @@ numbers = [
     ("refused: 429", lambda run: run.count(429)),
     ("requests per answer", lambda run: f"{len(run.requests) / max(1, run.answered):.1f}"),
 ]
-display(figure(comparison, prediction=guess.made, titles=titles, numbers=numbers, by_client=True))
+drawn = {"titles": titles, "numbers": numbers, "by_client": True, "own_time": True}
+display(figure(comparison, prediction=guess.made, **drawn))
 table(comparison, dict(numbers), standard=False)
 
 # %% [markdown]
@@ -215,6 +218,7 @@ verdict(
 # - It waits as long as the server says, in each of the three forms. Where the server does not say, it waits a random time up to `BASE`, then up to twice that, and so on.
 # - It sends a request that cannot succeed only once: a bad request, a spent quota, a prompt larger than `x-ratelimit-limit-tokens`, a `Retry-After` longer than `LONGEST`.
 # - It makes `ATTEMPTS` requests at most. When it gives up it raises `httpx.HTTPStatusError`.
+# - It need not handle a broken connection.
 
 # %% tags=["exercise"]
 ATTEMPTS = 4
@@ -267,11 +271,11 @@ WhatIf(vary, questions=(1, 40, 24))
 # ### Is exponential back-off enough?
 
 # %% [markdown]
-# Many clients double their wait after each refusal, and read no header. `in_step` does, without jitter. How many of the 40 questions will be answered?
+# Many clients double their wait after each refusal, and read no header. `in_step` does, without jitter: six attempts for each of the 40 questions. How many requests will be refused?
 
 # %%
 guess_herd = Predict(
-    "05", "How many answers when all back off in step?", arm="herd", unit="answers"
+    "05", "How many refusals when all back off in step?", arm="herd", unit="refusals"
 )
 guess_herd
 
@@ -293,12 +297,14 @@ async def herd(url, questions):
 
 # %%
 herd_run = await run(herd, llm, QUESTIONS)
-guess_herd.reveal(herd_run.answered)
+guess_herd.reveal(herd_run.count(429))
 figure(herd_run, numbers=numbers, by_client=True)
 
 # %% [markdown]
-# All clients were refused at the same moment, wait equally long, and come back together: a **thundering herd**. Each column finds a few permits.
-# Replace `anyio.sleep(wait)` with `anyio.sleep(random.uniform(0, 2 * wait))`: how many answers are there now?
+# All clients were refused at the same moment, wait equally long, and come back together: a **thundering herd**. Each later column finds only what the bucket gained since the last one.
+# Replace `anyio.sleep(wait)` with `anyio.sleep(random.uniform(0, 2 * wait))`: how many requests are refused now?
+#
+# <details><summary>Answer</summary>Still about 80. Jitter spreads the requests, but only the header says when the next permit comes.</details>
 #
 # One machine cannot run 10,000 clients, but it can simulate them. Here they lose their provider for 30 s; then it answers 500 requests a second. The longest wait is 32 s.
 
@@ -361,7 +367,7 @@ from aiolimiter import AsyncLimiter
 
 # %%
 async def paced(url, questions):
-    limiter = AsyncLimiter(10, 2)  # 10 at once, then 10 every 2 s
+    limiter = AsyncLimiter(10, 2)  # 10 at once, then one every 0.2 s
 
     async def ask(client, url, question):
         async with limiter:
@@ -377,7 +383,7 @@ paced_run = await run(paced, llm, QUESTIONS)
 print("answers:", len(paced_run.result), "· refused with 429:", paced_run.count(429))
 
 # %% [markdown]
-# The rate is the provider's, and the bucket is half as large, because requests do not arrive as evenly as they are sent. Change 10 to 20: is anybody refused now?
+# The rate is the provider's, and the bucket is half as large, because requests do not arrive as evenly as they are sent. Change it to `AsyncLimiter(20, 4)`, the same rate with the whole bucket: is anybody refused now?
 #
 # - Providers also limit **tokens per minute**, and that is the limit you meet first with long prompts: `await limiter.acquire(tokens)`.
 # - A limiter knows one process. When several share a key, go by the headers of each answer: `x-ratelimit-remaining-requests` and `-tokens` at OpenAI, `anthropic-ratelimit-requests-remaining` at Anthropic.
@@ -404,9 +410,7 @@ print("ruff on hammer:", *lint(hammer, "ASYNC,B,PERF,S") or ["nothing found"])
 #     assert len(mock_llm.ledger().requests) == 1
 # ```
 #
-# In production, log each wait with the attempt and what the server asked for, and watch requests per answer (**retry amplification**). It should be close to 1. Which number of the figure above is that for `wrong`?
-#
-# <details><summary>Answer</summary>The third, requests per answer.</details>
+# In production, log each wait with the attempt and what the server asked for, and watch requests per answer (**retry amplification**). It should be close to 1.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
@@ -446,9 +450,9 @@ print("requests for one question: two layers", len(two_layers.requests))
 print("requests for one question: one layer", len(single.requests))
 
 # %% [markdown]
-# Layers multiply: an agent meant four attempts and made twelve ([HKUDS/nanobot#2760](https://github.com/HKUDS/nanobot/issues/2760)). Retry in **one** layer, and pass `max_retries=0` to the others.
+# Layers multiply. In one agent, four attempts became twelve requests, too ([HKUDS/nanobot#2760](https://github.com/HKUDS/nanobot/issues/2760)). Retry in **one** layer, and pass `max_retries=0` to the others.
 #
-# Both SDKs read the headers as `retry_after` does, and obey `x-should-retry`. They add no jitter to a wait that the server named, and they retry a spent quota like any other 429.
+# Both SDKs read the headers as `retry_after` does, without jitter, and obey `x-should-retry`. They retry a spent quota like any other 429. If the wait is over two minutes, openai gives up; anthropic waits.
 # Change the fault to `insufficient_quota`: how many requests does `attempts` make?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -459,6 +463,7 @@ print("requests for one question: one layer", len(single.requests))
 
 # %%
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, HTTPException, Request
@@ -487,19 +492,21 @@ def make_app(url, waiting_at_most):
 
 # %%
 def visit(url):
-    from concurrent.futures import ThreadPoolExecutor
+    def ask(question):
+        return service.get("/ask", params={"question": question}).status_code
 
     with TestClient(make_app(url, 25)) as service, ThreadPoolExecutor(40) as users:
-        asked = lambda question: service.get("/ask", params={"question": question})  # noqa: E731
-        return Counter(reply.status_code for reply in users.map(asked, QUESTIONS))
+        return Counter(users.map(ask, QUESTIONS))
 
 
 # %%
 visited = await run(visit, llm, limit=30)
-print(dict(visited.result))
+print(dict(visited.result), f"last answer after {visited.makespan:.1f} s")
 
 # %% [markdown]
-# Change 25 to 40, so that nobody is turned away. What does it cost those who wait?
+# At most 25 are inside; a few more get in if others have left. Change 25 to 40, so that nobody is turned away. What does it cost those who wait?
+#
+# <details><summary>Answer</summary>The last answer comes two to four times as late: there is one permit every 0.2 s, however many wait.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
@@ -518,7 +525,7 @@ print(dict(visited.result))
 # | `governor`, `tower::limit::RateLimit` | `aiolimiter.AsyncLimiter` | a queue in this process only |
 # | `httpdate::parse_http_date` | `email.utils.parsedate_to_datetime` | the date may be past |
 #
-# A fixed wait of 5 s when the header is absent, as one often sees in Rust examples, is a herd as well: set `retry_after` to return 5 instead of 0, take the jitter away, and simulate it.
+# A fixed wait of 5 s when the header is absent is a herd as well: in `outage` above, write `wait = 5`, and run it and the two cells after it again. *In step* then means 10,000 requests in one second, every 5 s.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Recap and further reading

@@ -305,13 +305,17 @@ WRONG = {
     "retries a wrong key": (
         ("reply.status_code != 429 and reply.status_code < 500", "reply.status_code == 400"),
         BAD,
-        "4 requests for mock-wrong-key",
+        "a wrong key (401): the server saw 4 requests",
     ),
-    "retries a spent quota": (('== "insufficient_quota"', '== "quota"'), QUOTA, "saw 4 requests"),
+    "retries a spent quota": (
+        ('== "insufficient_quota"', '== "quota"'),
+        QUOTA,
+        "insufficient_quota): the server saw 4 requests",
+    ),
     "retries a large prompt": (
         ("return 0 < limit <", "return limit < 0 <"),
         LARGE,
-        "saw 4 requests",
+        "a prompt larger than the limit (429): the server saw 4 requests",
     ),
     "waits for an hour": (("> LONGEST:", "> 86_400:"), HOUR, "it still waited after 8 s"),
     "waits for an hour if the server is down": (
@@ -320,7 +324,7 @@ WRONG = {
             "if reply.status_code == 429 and told(reply.headers) > LONGEST:",
         ),
         HOUR,
-        "for mock-down-for-an-hour",
+        "a server that is down for an hour (503): ",
     ),
     "five attempts": (("ATTEMPTS = 4", "ATTEMPTS = 5"), BOUNDED, "it saw 5"),
     "counts only a server that is down": (
@@ -328,11 +332,11 @@ WRONG = {
         BOUNDED,
         "it saw 9",
     ),
-    "returns the refusal": ((RETURN, "return reply"), RAISES, "mock-bad-request"),
+    "returns the refusal": ((RETURN, "return reply"), RAISES, "it did not for a bad request (400)"),
     "returns the last refusal": (
         (RETURN, "return reply.raise_for_status() if is_permanent(reply, body) else reply"),
         RAISES,
-        "mock-always-busy, mock-silent-0",
+        "always busy (429), a server that is down and does not say for how long (503)",
     ),
     "one answer for all": (
         (RETURN, "return REPLIES.setdefault(reply.raise_for_status().status_code, reply)"),

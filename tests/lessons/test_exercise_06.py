@@ -312,7 +312,7 @@ WRONG = {
     "trims what it returns, not the file": (
         changed(ROWS, (TRIM_LINE, ""), (RETURN, RETURN.replace("rows]", "rows][-KEEP:]"))),
         TRIMMED,
-        "after 120 messages it has more than 10 pages in use",
+        "after 120 messages it holds ",
     ),
     "forgets messages, not conversations": (
         changed(
@@ -364,7 +364,7 @@ WRONG = {
             '        await db.execute("COMMIT")',
         ),
         EXPIRED,
-        "with 60 idle ones it still has more than 10 pages in use",
+        "after 60 idle ones, and a call for another session, it holds ",
     ),
     "forgets this conversation only": (
         changed(
@@ -376,7 +376,7 @@ WRONG = {
         )
         + '\n\nOWN = " AND session = ?"\n',
         EXPIRED,
-        "with 60 idle ones",
+        "kB, and 41 kB are enough",
     ),
     "blocks the event loop": (
         PLAIN + "\nasync def remember(*args):\n    return store(*args)\n",

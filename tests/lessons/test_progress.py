@@ -177,7 +177,7 @@ def test_without_ipywidgets_both_say_how_to_go_on_in_code(monkeypatch: pytest.Mo
     asked = Predict("01", "How long?", arm="wrong")
     panel = WhatIf(experiment, calls=(1, 12, 3), share=(0.0, 1.0, 0.5))
     for shown, code in (
-        (asked, "guess.commit(1.5)"),
+        (asked, "guess.commit(…)"),
         (panel, "await experiment(calls=3, share=0.5)"),
     ):
         bundle = shown._repr_mimebundle_()

@@ -196,6 +196,16 @@ def test_all_columns_share_one_time_axis(drawn: list[Figure]) -> None:
     assert len({axes.get_xlim() for axes in drawn[0].axes}) == 1
 
 
+def test_each_column_may_have_a_time_axis_of_its_own(drawn: list[Figure]) -> None:
+    figure(SHOWN["two arms"], own_time=True)
+    assert_readable(drawn[0])
+    lanes_of_wrong, loop_of_wrong, *of_right = (axes.get_xlim() for axes in drawn[0].axes)
+    assert lanes_of_wrong == loop_of_wrong
+    assert len(set(of_right)) == 1
+    assert of_right[0] != lanes_of_wrong
+    assert "seconds since the first request, 3.8 s in all" in texts_of(drawn[0])
+
+
 @pytest.mark.parametrize(
     ("run", "expected"),
     [

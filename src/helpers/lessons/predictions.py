@@ -76,8 +76,8 @@ class Predict:
     def __repr__(self) -> str:
         if self._value is not None:
             return f"{self._question} (you said {self._amount(self._value)})"
-        example = "1.5" if self._unit == "s" else "10"
-        return f"{self._question} Without widgets, commit in code: {self._name()}.commit({example})"
+        # An example would be read as a hint.
+        return f"{self._question} Without widgets, commit in code: {self._name()}.commit(…)"
 
     def _name(self) -> str:
         """The learner's name for it."""

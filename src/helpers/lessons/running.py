@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import html
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 from helpers.lab import ArmError, Comparison, Run, compare_arms, run_arm
@@ -29,10 +31,12 @@ async def run(
     Raises `ArmError` if the arm raises, `TypeError` if something cannot be sent to its process.
     """
     clean_this_process()
-    name = getattr(arm, "__name__", type(arm).__name__)
-    view = LiveView(name, limit)
+    name, *given = (*_names(arm), *(name for each in args for name in _names(each)))
+    # What an experiment is done with says more than the experiment: "shared: wrong" is a wrong arm.
+    view = LiveView([name, *given][-1], limit, ": ".join([name, *given]))
+    options: dict[str, Any] = {"limit": limit, "backend": backend, "watch": view.update}
     try:
-        done = await run_arm(arm, llm, *args, limit=limit, backend=backend, watch=view.update)
+        done = await run_arm(arm, llm, *args, name=name, **options)
     except ArmError as error:
         view.finish(error.run)
         raise
@@ -74,3 +78,12 @@ async def compare(
         raise stopped.with_traceback(None) from None
     show_last(page, caption)
     return done
+
+
+def _names(value: object) -> Iterator[str]:
+    """The name of a function, and of the functions that a partial one was given."""
+    if isinstance(value, partial):
+        for each in (value.func, *value.args, *value.keywords.values()):
+            yield from _names(each)
+    elif callable(value):
+        yield getattr(value, "__name__", type(value).__name__)

@@ -37,12 +37,14 @@ def figure(
     titles: Mapping[str, str] | None = None,
     numbers: Sequence[Number] | None = None,
     by_client: bool = False,
+    own_time: bool = False,
 ) -> Picture:
     """Draw a comparison's arms side by side (each arm's typical run), or one run.
 
-    All columns share one axis: seconds since the arm's first request arrived. ``titles`` replaces
-    the arms' names above the columns. ``numbers``, three pairs of a label and a function of a
-    `Run`, replaces the big numbers and the sentence under the figure::
+    All columns share one axis: seconds since the arm's first request arrived. With ``own_time``
+    each has an axis of its own length, and says so. ``titles`` replaces the arms' names above the
+    columns. ``numbers``, three pairs of a label and a function of a `Run`, replaces the big numbers
+    and the sentence under the figure::
 
         figure(comparison, numbers=[("TCP connections", lambda run: run.opened), …])
 
@@ -58,6 +60,7 @@ def figure(
         titles=titles,
         numbers=numbers,
         by_client=by_client,
+        own_time=own_time,
     )
 
 

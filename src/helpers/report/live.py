@@ -14,7 +14,7 @@ from helpers.lab.run import Run, Snapshot
 from helpers.report.formatting import ending, seconds, stalled
 from helpers.report.frame import WIDTH, Frame, Icon, svg
 from helpers.report.outputs import Sink, default_sinks
-from helpers.report.palette import looks
+from helpers.report.palette import look_alone
 from helpers.report.timeline import Lane, lanes
 
 # seconds; a snapshot that comes sooner is dropped
@@ -37,7 +37,7 @@ class LiveView:
     ) -> None:
         self._title = title or arm
         self._limit = limit
-        self._look = looks([arm])[arm]
+        self._look = look_alone(arm)
         self._show, self._show_last = (sink, sink) if sink else default_sinks()
         self._next_frame = float("-inf")
         self._frame: Frame | None = None

@@ -82,9 +82,10 @@ _NAMED = {
     "paced": _SECOND_RIGHT,
     "http2": _SECOND_RIGHT,
 }
+_NO_ROLE = Look(MUTED, "----", "D", (6, 1.5, 1.5, 1.5))
 _OTHERS = (
     _SECOND_RIGHT,
-    Look(MUTED, "----", "D", (6, 1.5, 1.5, 1.5)),
+    _NO_ROLE,
     Look("#56B4E9", "xxxx", "v", (3, 1.5)),
     _SECOND_WRONG,
 )
@@ -99,6 +100,11 @@ def looks(arms: Sequence[str]) -> dict[str, Look]:
     others = [arm for arm in arms if arm not in _NAMED]
     known = _NAMED | {arm: _OTHERS[i % len(_OTHERS)] for i, arm in enumerate(others)}
     return {arm: known[arm] for arm in arms}
+
+
+def look_alone(arm: str) -> Look:
+    """The look of an arm that is shown by itself: gray unless its name says how good it is."""
+    return _NAMED.get(arm, _NO_ROLE)
 
 
 def series_looks(names: Sequence[str]) -> dict[str, Look]:

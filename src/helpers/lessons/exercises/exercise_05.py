@@ -72,6 +72,18 @@ _ONCE = {
     "a prompt larger than the limit": {_LARGE: ""},
 }
 _PERMANENT = {model: kind for kinds in _ONCE.values() for model, kind in kinds.items()}
+# What a model's server answers, in the words of a message: a learner knows no models of the check.
+_ANSWERS = {
+    "mock-bad-request": "a bad request (400)",
+    "mock-wrong-key": "a wrong key (401)",
+    "mock-no-such-model": "a model that does not exist (404)",
+    "mock-spent-quota": "a spent quota (429, insufficient_quota)",
+    _LARGE: "a prompt larger than the limit (429)",
+    "mock-wait-an-hour": "a limit until an hour from now (429)",
+    "mock-down-for-an-hour": "a server that is down for an hour (503)",
+    _BUSY: "a server that is always busy (429)",
+}
+_SILENT_ANSWER = "a server that is down and does not say for how long (503)"
 _SILENTS = [f"mock-silent-{number}" for number in range(_SILENT)]
 
 
@@ -313,7 +325,9 @@ def _together(seen: _Seen) -> Criterion:
 
 def _asked_once(seen: _Seen, what: str) -> Criterion:
     made = {model: seen.made(model) for model in _ONCE[what]}
-    wrong = [f"the server saw {n} requests for {model}" for model, n in made.items() if n != 1]
+    wrong = [
+        f"{_ANSWERS[model]}: the server saw {n} requests" for model, n in made.items() if n != 1
+    ]
     return Criterion(f"{what} is sent once", not wrong, "; ".join(wrong))
 
 
@@ -321,10 +335,10 @@ def _gives_up(seen: _Seen) -> Criterion:
     what = "a call that would have to wait for an hour is sent once and gives up immediately"
     for model in _HOUR:
         if seen.end(model) == "canceled":
-            found = f"for {model} it still waited after {_PATIENCE} s"
+            found = f"{_ANSWERS[model]}: it still waited after {_PATIENCE} s"
             return Criterion(what, False, found)
         if (made := seen.made(model)) != 1:
-            return Criterion(what, False, f"the server saw {made} requests for {model}")
+            return Criterion(what, False, f"{_ANSWERS[model]}: the server saw {made} requests")
     return Criterion(what, True)
 
 
@@ -338,7 +352,8 @@ def _raises(seen: _Seen) -> Criterion:
     wanted = [*_PERMANENT, *_HOUR, _BUSY, _SILENTS[0]]
     # One that still waits has not given up; that is judged elsewhere.
     missing = [model for model in wanted if seen.end(model) not in ("HTTPStatusError", "canceled")]
-    found = f"it did not for {', '.join(missing)}"
+    answers = (_ANSWERS.get(model, _SILENT_ANSWER) for model in missing)
+    found = f"it did not for {', '.join(answers)}"
     return Criterion("it raises HTTPStatusError when it gives up", not missing, found)
 
 

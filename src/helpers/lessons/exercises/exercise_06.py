@@ -299,7 +299,7 @@ def _trimming(kept: Kept, pages: int) -> list[Criterion]:
         Criterion(
             f"the file holds no more than the last {KEEP} messages of a conversation",
             pages <= _MOST_PAGES,
-            f"after {2 * _VISITORS} messages it has more than {_MOST_PAGES} pages in use",
+            f"after {2 * _VISITORS} messages it holds {_kilobytes(pages)}",
         ),
     ]
 
@@ -325,9 +325,15 @@ def _forgetting(kept: Kept, pages: int) -> list[Criterion]:
         Criterion(
             "the file holds no idle conversation",
             pages <= _MOST_PAGES,
-            f"with {_VISITORS} idle ones it still has more than {_MOST_PAGES} pages in use",
+            f"after {_VISITORS} idle ones, and a call for another session, it holds "
+            f"{_kilobytes(pages)}",
         ),
     ]
+
+
+def _kilobytes(pages: int) -> str:
+    most = _MOST_PAGES * _PAGE / 1000
+    return f"{pages * _PAGE / 1000:.0f} kB, and {most:.0f} kB are enough"
 
 
 def _free_loop(run: Run) -> Criterion:

@@ -57,6 +57,7 @@ def figure(
     titles: Mapping[str, str] | None = None,
     numbers: Sequence[Number] | None = None,
     by_client: bool = False,
+    own_time: bool = False,
 ) -> Picture:
     """Draw what `drawing.figure` is asked for."""
     runs = _typical(shown, numbers or ())
@@ -78,7 +79,8 @@ def figure(
         for i, run in enumerate(runs)
     ]
     with style.context(STYLE):
-        canvas = _draw([columns[i : i + abreast] for i in range(0, len(columns), abreast)], width)
+        bands = [columns[i : i + abreast] for i in range(0, len(columns), abreast)]
+        canvas = _draw(bands, width, own_time)
         caption = sentence(shown) if numbers is None else counted(runs, numbers)
         return Picture.of(canvas.figure, caption)
 
@@ -159,7 +161,7 @@ def _guilty_line(where: Where, width: float) -> str:
     return whole if text_width(whole) <= width else fitted(f"{where}: {call(where)}(…)", width)
 
 
-def _draw(bands: list[list[_Column]], width: float) -> Canvas:
+def _draw(bands: list[list[_Column]], width: float, own_time: bool) -> Canvas:
     """``bands``: the columns that are side by side, from the top."""
     columns = [column for band in bands for column in band]
     heads = headline([column.numbers for column in columns], columns[0].width)
@@ -175,8 +177,10 @@ def _draw(bands: list[list[_Column]], width: float) -> Canvas:
     canvas.extend(legend + 0.06)
     for band, place in zip(bands, rows, strict=True):
         for column in band:
-            _draw_column(canvas, column, place, heads, span)
+            own = _span([column]) if own_time else span
+            _draw_column(canvas, column, place, heads, own)
         _margins(canvas, band, place)
+        _time_labels(canvas, band, place, own_time)
     return canvas
 
 
@@ -348,5 +352,15 @@ def _margins(canvas: Canvas, columns: list[_Column], rows: _Rows) -> None:
     rows_are = "clients" if columns[0].line.by_client else "requests"
     canvas.label(0.22, middle, f"{rows_are}, as the\nserver saw them", rotation=90, ha="center")
     canvas.label(_LEFT - 0.08, rows.loop + _LOOP / 2, "event\nloop", ha="right")
-    center = (columns[0].x + columns[-1].x + columns[-1].width) / 2
-    canvas.text(center, rows.loop + _LOOP + 0.24, "seconds since the first request", ha="center")
+
+
+def _time_labels(canvas: Canvas, columns: list[_Column], rows: _Rows, own_time: bool) -> None:
+    """What the time axes show, below each of them or once for all."""
+    label, y = "seconds since the first request", rows.loop + _LOOP + 0.24
+    if own_time:
+        for column in columns:
+            end = f"{label}, {seconds(column.line.end)} in all"
+            canvas.text(column.x + column.width / 2, y, end, ha="center")
+    else:
+        center = (columns[0].x + columns[-1].x + columns[-1].width) / 2
+        canvas.text(center, y, label, ha="center")
