@@ -58,7 +58,7 @@ print((folder / wrong).read_text())
 # Read it as a reviewer would. Each of the lessons 01 to 08 is about one mistake.
 
 # %%
-question = "Of how many lessons does the chatbot make the mistake?"
+question = "How many of the eight mistakes does the audit find in the chatbot?"
 guess = Predict("10", question, arm="wrong", unit="mistakes")
 guess
 
@@ -98,7 +98,7 @@ print(text.render(wrong_report))
 #
 # ## The right way
 #
-# The repaired chatbot has one change for each lesson; a comment at each change names the lesson.
+# The repaired chatbot has one change for each lesson; a comment at the larger ones names it.
 
 # %%
 print((folder / right).read_text())
