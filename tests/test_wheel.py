@@ -267,7 +267,7 @@ def test_lab_answers_and_its_kernels_do_not_warn(course: Path, tmp_path: Path, l
         page = first_page(log, lab)
         assert "JupyterLab" in fetch(page)
         base, token = page.split("/lab/tree/00_start_here.ipynb")
-        assert len(list(folder.glob("0*.ipynb"))) == 9
+        assert len(list(folder.glob("0*.ipynb"))) == 10
         kernel = json.loads(fetch(f"{base}/api/kernels{token}", "POST", name="python3"))
         # It ends when it has started, and so has said all it has to say.
         fetch(f"{base}/api/kernels/{kernel['id']}{token}", "DELETE")
