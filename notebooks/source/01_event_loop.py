@@ -78,7 +78,7 @@ async def wrong(url, questions):
 #
 # ## Predict, then run
 #
-# The model takes about 0.2 s for an answer, also for twelve at once. All twelve tasks start at the same time. Commit to a number, then run the next cell.
+# The model takes about 0.2 s for an answer, even for twelve at once. All twelve tasks start at the same time. Commit to a number, then run the next cell.
 
 # %%
 guess = Predict("01", "After how many seconds will the last answer arrive?", arm="wrong")
@@ -147,7 +147,7 @@ table(comparison)
 #
 # ## Verdict
 #
-# The claims so far, checked with the numbers that you have just measured. The clock counts only as a ratio of both arms.
+# The claims so far, checked with the numbers that you have just measured. Times are compared only as a ratio of both arms, because your machine may be slower.
 
 # %% tags=["nbval-check-output", "verdict"]
 from helpers import at_least, equals, verdict
@@ -427,9 +427,9 @@ for name in checks:
     print(f"{name}: the loop stays free: {checked[name].result}")
 
 # %% [markdown]
-# Add `await anyio.sleep(0)` to the loop of `hidden`. Does it help?
+# Add `await anyio.sleep(0)` to the loop of `hidden`. *Others then run between two calls, not during one.*
 #
-# In development, `PYTHONASYNCIODEBUG=1` logs every step of the loop that takes [longer than 100 ms](https://docs.python.org/3/library/asyncio-dev.html#debug-mode). It slows the loop down: do not use it in production.
+# In development, `PYTHONASYNCIODEBUG=1` logs every step of the loop that takes [longer than 100 ms](https://docs.python.org/3/library/asyncio-dev.html#debug-mode). It slows the loop down.
 # Blockbuster raises an error at the blocking call; LangGraph's development server has it ([langchain-ai/langgraph#4218](https://github.com/langchain-ai/langgraph/issues/4218)).
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -495,7 +495,7 @@ from helpers import serving
 
 
 # %%
-def shared_client(request: Request):
+async def shared_client(request: Request):
     return request.state.client
 
 
@@ -544,8 +544,8 @@ for name in routes:
     print(f"/{name}: {service[name].peak_in_flight} in flight at once")
 
 # %% [markdown]
-# FastAPI runs a plain `def` route [in a thread](https://fastapi.tiangolo.com/async/), so a blocking call is safe there. In an `async def` route, it blocks every user.
-# Add `time.sleep(0.5)` to `/ask` (and `import time`). How many requests are in flight now?
+# FastAPI runs a plain `def` route [in a thread](https://fastapi.tiangolo.com/async/), 40 at a time. In an `async def` route, it blocks every user.
+# Add `time.sleep(0.5)` to `/ask` (and `import time`). *Eight pauses, one after the other.*
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust

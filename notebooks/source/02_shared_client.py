@@ -27,7 +27,7 @@
 #
 # A model server created an OpenAI client for each request that it passed on. Creating one took 11.2 ms of computing, so a CPU core
 # could serve about 90 requests a second, however fast the model was ([ogx-ai/ogx#4221](https://github.com/ogx-ai/ogx/issues/4221)).
-# A voice service with the same mistake lost 100 to 300 ms per client and leaked 300 to 470 MB an hour
+# A voice service with the same mistake lost 100 to 300 ms per client and grew by 300 to 470 MB an hour, in part for this reason
 # ([bolna-ai/bolna#655](https://github.com/bolna-ai/bolna/pull/655)).
 
 # %%
@@ -85,7 +85,9 @@ async def wrong(url, ca_file, users, questions):
 # There are 32 calls, at most eight at a time, and the model answers each in about 0.1 s. Commit to a number, then run the next cell.
 
 # %%
-question = "For what share of the time will the event loop be blocked?"
+question = (
+    "For what share of the time, first request to last answer, will the event loop be blocked?"
+)
 guess = Predict("02", question, arm="wrong", unit="%")
 guess
 
@@ -137,7 +139,7 @@ async def right(url, ca_file, users, questions):
 # %% [markdown]
 # - **One client** is created before the first call and closed after the last one. *In a service*, below, shows where that is in a FastAPI application.
 # - **`max_connections`** limits how many connections are open; with HTTP/1.1 that is also how many requests are under way. Further calls wait for a free connection.
-# - **`max_keepalive_connections`** limits how many connections may be open when one of them becomes idle; beyond it, the idle one is closed. Set it to `max_connections`.
+# - **`max_keepalive_connections`** limits how many idle connections are kept, says the documentation. In fact httpcore counts busy ones too, so set it to `max_connections`.
 # - **`keepalive_expiry`** is how long an idle connection is kept. The default is 5 s: a service that makes a call every six seconds would open a connection for each of them.
 #
 # ## Side by side
@@ -276,7 +278,7 @@ for keep, expiry, pause in [(8, 5, 0), (2, 5, 0), (8, 0.1, 0.3)]:
 # ### What does HTTP/2 change?
 
 # %% [markdown]
-# In httpx it needs `pip install "httpx[http2]"`, and normally TLS, in which both sides agree on it. One client asks 32 questions at once.
+# In httpx it needs `pip install "httpx[http2]"`, and normally TLS, whose handshake negotiates it (ALPN). One client asks 32 questions at once.
 
 # %%
 guess_http2 = Predict(
@@ -313,7 +315,7 @@ print("connections: HTTP/1.1", bursts["http1"].opened, "· HTTP/2", bursts["http
 
 # %% [markdown]
 # HTTP/2 carries many requests at the same time over one connection. It saves 31 handshakes here, which matters more where round trips are long. It is not free: *h2* is written in Python and uses more CPU time per request than HTTP/1.1,
-# and where the connections are open already, there is no handshake to save. Compare the makespans in the table.
+# and where the connections are open already, there is no handshake to save.
 # All requests share one TCP connection, so one lost packet delays all of them: **head-of-line blocking**.
 #
 # Change 32 to 200 and run both cells again. Why does HTTP/1.1 open 200 connections, although the limit is 100 at once?
@@ -350,7 +352,7 @@ print(lint(wrong, "ASYNC,B,PERF,S") or "nothing found")
 #     assert connections[0].closed is not None
 # ```
 #
-# In production, compare two counters: connections opened and requests sent. The mock provider has both under `/metrics`:
+# In production, compare connections opened with requests sent. The mock provider has both under `/metrics`; its connections, by what they carried:
 
 # %%
 page = httpx.get(llm.http_url.replace("/v1", "/metrics")).text
@@ -437,7 +439,7 @@ visited = await run(visit, llm, llm.ca_file)
 print(visited.opened, "connection for", len(visited.result), "answers")
 
 # %% [markdown]
-# Move the `async with` of the lifespan into `ask`, and run both cells again. What does the last line say now?
+# Let `ask` make a client of its own, with `async with`, in place of the one that it gets. *Four connections for four answers.*
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust

@@ -75,7 +75,7 @@ bars(tokens, unit="prompt tokens", caption=caption)
 # %% [markdown]
 # ### The same tariff in every turn
 #
-# A question is sent again in each later turn, as part of the history. So is what stands before it: this help desk sends its tariff of 16,000 tokens in every turn.
+# A question is sent again in each later turn, as part of the history. So is everything before it: this help desk sends its tariff of 16,000 tokens in every turn.
 
 # %%
 from datetime import datetime
@@ -155,8 +155,8 @@ async def right(url, questions):
 
 # %% [markdown]
 # - **What never changes comes first; what changes comes last.** The model still learns the time, from the newest message.
-# - **From GPT-5.6 on, order is not enough.** The provider sets a *breakpoint* near the newest message, and a fixed beginning with a new question each time can lose its place in the cache ([openai/codex#35300](https://github.com/openai/codex/issues/35300)). Mark where it ends: see *In your SDK*.
-# - **One line instead of a letter.** Shorter is cheaper, but here the order makes nearly all of the difference. Without the tariff, it would be the letter.
+# - **From GPT-5.6 on, order is not enough.** The provider stores a prompt up to a *breakpoint*, near the newest message, and a fixed beginning with a new question each time may not be found again ([openai/codex#35300](https://github.com/openai/codex/issues/35300)). Mark where it ends: see *In your SDK*.
+# - **One line instead of a letter.** Shorter is cheaper, but here the order makes nearly all of the difference. Without the tariff, the letter would make it.
 #
 # ## Side by side
 
@@ -283,7 +283,7 @@ WhatIf(vary, turns=(1, 8, 8), conversations=(10, 10_000, 1_000))
 # ### Is a token four characters?
 
 # %% [markdown]
-# "A token is about four characters" is a rule of thumb for English. Here are 240 characters of each. By the rule they have 60 tokens. How many do the Chinese ones have?
+# "A token is about four characters" is a rule of thumb for English. Here are 240 code points of each. By the rule they have 60 tokens. How many do the Chinese ones have?
 
 # %%
 guess_chinese = Predict(
@@ -364,14 +364,14 @@ def fresh(usage):
 costs = {way: [fresh(usage) for usage in talks[way].result] for way in ways}
 total = "; ".join(f"{way}: {sum(cost):,.0f}" for way, cost in costs.items())
 points = {way: list(enumerate(cost, 1)) for way, cost in costs.items()}
-lines(points, x="turn", y="full-price tokens", caption=f"All 64 turns: {total}.")
+lines(points, x="turn", y="cost, in full-price tokens", caption=f"All 64 turns: {total}.")
 
 # %% [markdown]
 # A **sliding window** drops the oldest messages in each turn. Its prompt begins differently each time, so the cache finds nothing. A window that drops eight messages at once keeps its beginning for a while.
 #
-# In 64 turns, sliding costs more than twice as much as keeping everything, and steps save little. So cut the history because the context window ends, not to save. Up to turn 8, no prompt of 1,024 tokens has been read before; the small zigzag is the cache's steps of 128.
+# In 64 turns, sliding costs more than twice as much as keeping everything, and steps save little. So cut the history because the context window ends, not to save. Until turn 8 no earlier prompt had 1,024 tokens, so nothing was cached; the zigzag is the cache's steps of 128.
 #
-# **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (`window` above can return nothing at all), at least a third of the budget is used, and the same history always gives the same prompt. The check counts what a server takes from its cache in two conversations: once messages have to go, half of the tokens.
+# **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (`window` above can return nothing at all), at least a third of the budget is used, and the same history always gives the same prompt. The check counts what a server takes from its cache in two conversations: from the first cut on, half of the prompt tokens.
 
 
 # %% tags=["exercise-b"]
@@ -394,13 +394,18 @@ hints("03b")
 
 
 # %%
+import time
+
+
 def test_budget(prompt):
     history = [say("user", "Where is my parcel?")] * 40
     assert count_prompt_tokens(prompt(history, QUESTIONS[0])) <= 16_500
 
 
 def test_stable_front(prompt):
-    one, other = prompt([], QUESTIONS[0]), prompt([], QUESTIONS[1])
+    one = prompt([], QUESTIONS[0])
+    time.sleep(1)  # so that a clock without fractions of a second is noticed too
+    other = prompt([], QUESTIONS[1])
     assert one[0] == other[0], "the system prompt changes from call to call"
 
 

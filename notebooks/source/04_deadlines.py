@@ -87,7 +87,7 @@ guess = Predict("04", "How many answers will arrive?", arm="wrong", unit="answer
 guess
 
 # %%
-# The first that matches counts: each eighth request hangs, each other fourth drips.
+# The first that matches counts: every eighth request hangs; of the others, every fourth one drips.
 TROUBLE = [Fault(kind="hang", every=8), Fault(kind="drip", every=4, interval=2.5 / SCALE)]
 llm.configure(faults=TROUBLE)
 wrong_run = await run(wrong, llm, QUESTIONS, limit=2)
@@ -112,7 +112,7 @@ print("event loop:      ", "blocked" if wrong_run.blocked_share > 0.5 else "free
 #
 # ## The right way
 #
-# Give each call a **deadline**, a point in time at which it ends, whatever happens, and give its caller one clear error.
+# Give each call a **deadline**, a point in time at which it ends, whatever happens, and give its caller one clear error for every kind of timeout.
 
 
 # %%
@@ -155,11 +155,13 @@ async def right(url, questions):
 
 # %% [markdown]
 # - **`anyio.fail_after`** sets the deadline. It cancels the call, and httpx closes the connection, so that its place in the pool is free.
-# - **`httpx.Timeout`** notices earlier what is certainly lost: `connect` ends the wait for a host that is down, `pool` the wait for a free connection, `read` a silence. Every byte starts the read timeout again, so it is no deadline.
-# - **The limiter comes first, then the deadline.** All 32 tasks start together. If the deadline included the wait for a turn, calls would time out before they are sent. (The wait for a turn has no limit here; a service needs one for that, too.)
-# - **`NoAnswerError`** names the model, what ended the call, and how long the call took, without the wait for a turn. The caller handles one error.
+# - **`httpx.Timeout`** notices earlier what is certainly lost: `connect` ends the wait for a host that is down, `pool` the wait for a free connection, `read` a silence. Every byte starts the read timeout again, so it is no deadline. But an answer that is not streamed is silent until it is there: choose `read` for the slowest answer that you want.
+# - **The limiter comes first, then the deadline.** All 32 tasks start together. If the deadline included the wait for a turn, calls would time out before they are sent. (The wait for a turn has no limit here; a service needs one for that too.)
+# - **`NoAnswerError`** names the model, what ended the call, and how long the call took, without the wait for a turn. The caller handles one error; failures that are no timeouts follow in lesson 08.
 #
 # ## Side by side
+#
+# The same again, for 4 s this time.
 
 # %% tags=["figure"]
 from operator import attrgetter
@@ -367,7 +369,7 @@ print("calls never sent:", never_sent(read_run))
 # ### What if the answer is streamed?
 
 # %% [markdown]
-# A stream may take minutes, so its deadline has to be long. But it should not be silent for long. A limit between two *events* is a deadline that moves:
+# A stream may take minutes, so its deadline has to be long. But it should not fall silent for long. A limit between two *events* is a deadline that each event renews:
 
 
 # %%
@@ -521,7 +523,7 @@ def make_app(url):
     @asynccontextmanager
     async def lifespan(app):
         async with httpx.AsyncClient(timeout=20 / SCALE, limits=POOL) as client:
-            yield {"client": client}
+            yield {"client": client, "turn": anyio.CapacityLimiter(4)}
 
     app = FastAPI(lifespan=lifespan)
 
@@ -531,7 +533,8 @@ def make_app(url):
 
     @app.get("/ask")
     async def ask(question: str, request: Request):
-        return await call(request.state.client, url, question, limit=10 / SCALE)
+        async with request.state.turn:
+            return await call(request.state.client, url, question, limit=10 / SCALE)
 
     return app
 

@@ -25,7 +25,7 @@
 #
 # ## The incident
 #
-# A gateway's retry code ignores what the provider says: when it asks for a wait of 60 seconds, all three retries come inside them, and cannot succeed
+# A gateway's retry code ignores what the provider says: when it asks for a wait of 60 seconds, all three retries come within those 60 seconds, and cannot succeed
 # ([Helicone/helicone#5672](https://github.com/Helicone/helicone/issues/5672)). A retry is a request. When the server has just said "too many requests", the next request has to be worth sending.
 
 # %%
@@ -216,14 +216,14 @@ verdict(
 # `call` sends a request and returns the reply. This one retries everything at once. Make it wait and give up as it should:
 #
 # - It waits as long as the server says, in each of the three forms. Where the server does not say, it waits a random time up to `BASE`, then up to twice that, and so on.
-# - It sends a request that cannot succeed only once: a bad request, a spent quota, a prompt larger than `x-ratelimit-limit-tokens`, a `Retry-After` longer than `LONGEST`.
+# - A request that cannot succeed is sent only once: a bad request, a spent quota, a prompt larger than `x-ratelimit-limit-tokens`, a `Retry-After` longer than `LONGEST`.
 # - It makes `ATTEMPTS` requests at most. When it gives up it raises `httpx.HTTPStatusError`.
 # - It need not handle a broken connection.
 
 # %% tags=["exercise"]
 ATTEMPTS = 4
 BASE = 0.5  # seconds
-LONGEST = 10  # seconds that a call may wait
+LONGEST = 10  # seconds: the longest Retry-After that a call accepts
 
 
 async def call(client, url, body):
@@ -304,7 +304,7 @@ figure(herd_run, numbers=numbers, by_client=True)
 # All clients were refused at the same moment, wait equally long, and come back together: a **thundering herd**. Each later column finds only what the bucket gained since the last one.
 # Replace `anyio.sleep(wait)` with `anyio.sleep(random.uniform(0, 2 * wait))`: how many requests are refused now?
 #
-# <details><summary>Answer</summary>Still about 80. Jitter spreads the requests, but only the header says when the next permit comes.</details>
+# <details><summary>Answer</summary>Hardly fewer: 80 to 90. Jitter spreads the requests, but only the header says when the next permit comes.</details>
 #
 # One machine cannot run 10,000 clients, but it can simulate them. Here they lose their provider for 30 s; then it answers 500 requests a second. The longest wait is 32 s.
 
@@ -506,7 +506,7 @@ print(dict(visited.result), f"last answer after {visited.makespan:.1f} s")
 # %% [markdown]
 # At most 25 are inside; a few more get in if others have left. Change 25 to 40, so that nobody is turned away. What does it cost those who wait?
 #
-# <details><summary>Answer</summary>The last answer comes two to four times as late: there is one permit every 0.2 s, however many wait.</details>
+# <details><summary>Answer</summary>The last answer comes up to twice as late: more clients compete for each permit, and their waits grow.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust

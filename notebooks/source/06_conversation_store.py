@@ -181,7 +181,7 @@ async def right(ask, session, text):
 # - **Append, never write back.** A turn is two rows in one transaction: it is kept whole or not at all.
 # - **A sliding window**: the last `keep` messages, oldest first. It is an even number, so the window begins with a question.
 # - **A time to live (TTL).** `expire` forgets a conversation `ttl` seconds after its *last* message. A background task of the service calls it, every minute for example; until then, an idle conversation is still returned.
-# - **WAL**, the write-ahead log, lets others read while one writes. A second writer waits for up to 5 s, which is the default.
+# - **WAL**, the write-ahead log, lets others read while one writes. A second writer waits for up to 5 s, the default of Python's `sqlite3`.
 #
 # ## Side by side
 #
@@ -244,7 +244,7 @@ verdict(
 #
 # `remember` adds messages to a conversation and returns the last `KEEP`, oldest first. It runs, and a test with one user passes. Repair three things:
 #
-# - Messages written at the same moment are all kept, each pair together.
+# - Calls at the same moment lose nothing, and the messages of one call stay together.
 # - The file holds no more than the last `KEEP` messages of a conversation.
 # - A conversation is forgotten `TTL` seconds after its last message: it is not returned, and after the next call, for any session, the file does not hold it either.
 #
@@ -287,7 +287,7 @@ hints("06")
 # ### When is the wrong way fine?
 
 # %% [markdown]
-# When the conversation may end with the process, and there is one process: a script, a notebook, a test. Otherwise the window matters too, as it limits the prompt. Move the slider:
+# When the conversation may end with the process, and there is one process: a script, a notebook, a test. How much does a window save? Move the slider:
 
 # %%
 from helpers import WhatIf, lines
@@ -443,12 +443,12 @@ for continued, done in talks.items():
 # ### In a service
 
 # %% [markdown]
-# The lifespan makes the table and the store; a background task expires what is old. The session id comes from the server, signed: one that a client may choose would be anybody's conversation. The text is in the body, as paths and queries land in access logs.
+# The lifespan makes the table and the store; a background task expires what is old. The session id comes from the server, signed: if clients could choose it, anybody could read anybody's conversation. The text is in the body, as paths and queries land in access logs.
 
 # %%
 import hmac
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated
 
 import anyio
@@ -477,7 +477,8 @@ def session_of(request: Request, response: Response):
 # %%
 async def every_minute(job):
     while True:
-        await job()
+        with suppress(aiosqlite.Error):  # such as a locked database: it tries again
+            await job()
         await anyio.sleep(60)
 
 
@@ -567,7 +568,7 @@ except ValkeyMissing as missing:
     print(missing)
 
 # %% [markdown]
-# A list keeps the order, which a hash (`HSET`) does not. A server can be killed too: without an append-only file, everything is gone with it.
+# A list keeps the order, which a hash (`HSET`) does not. A server can be killed too: without an append-only file, what came after its last snapshot is gone.
 # Use `keep=1` and run the cell again. Why does it say 0?
 #
 # <details><summary>Answer</summary>The window holds one message, which is half a turn.</details>

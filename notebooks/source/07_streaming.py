@@ -73,7 +73,7 @@ async def wrong(client, url, question, show):
 # %%
 guess = Predict(
     "07",
-    "When the last of the four readers sees a first word, what share of the four answers has the server already sent?",
+    "All four readers have seen a word. How much of the four answers has the server sent by then?",
     arm="wrong",
     unit="%",
 )
@@ -115,8 +115,8 @@ async def right(client, url, question, show):
 
 # %% [markdown]
 # - **Each piece is shown when it arrives.** While none arrives, the event loop is free.
-# - **One task reads and shows.** A slow reader slows the reading down: **back-pressure**. Cancelling the task closes the stream, because nothing that it started outlives it: **structured concurrency**.
-# - **The answer is whole only if a finish reason came.** The end of the stream does not prove it, and neither does `[DONE]`.
+# - **One task reads and shows.** A slow reader slows the reading down: **back-pressure**. Cancelling the task leaves the `async with`, which closes the stream. For tasks, the same rule is **structured concurrency**: none outlives its block.
+# - **The stream is whole only if a finish reason came.** Its end does not prove it, and neither does `[DONE]`. With `stop`, the answer is whole too; with `length`, a limit cut it short, so tell the reader.
 #
 # ## Side by side
 #
@@ -211,7 +211,7 @@ verdict(
 # Between the model and the browser is your service. `relay` is its endpoint: it sends `request` to the model, and what it yields goes to the reader as server-sent events.
 #
 # - each piece of text: `data: {"text": "…"}`
-# - at the end of a whole answer: `data: {"finish": "stop"}`, with the model's finish reason
+# - at the end of a whole stream: `data: {"finish": …}` with the model's own reason, such as `"stop"` or `"length"`
 # - in any other case, at the end: `event: error` with `data: {"message": "…"}`, and no finish
 #
 # When the reader leaves, the task that runs `relay` is cancelled. This one has several mistakes. The check serves it over HTTP, reads, leaves, and breaks the model's answers.
@@ -361,9 +361,9 @@ for kind, said in trusted.result.items():
     print(f"{kind}: {said}")
 
 # %% [markdown]
-# Let `trusting` raise `BrokenOffError` at an `"error"` event too. Which of the four answers can it still not judge?
+# Let `trusting` raise `BrokenOffError` at an `"error"` event too. Does it judge all four now?
 #
-# <details><summary>Answer</summary>The one without a finish reason: it ends with <code>[DONE]</code> and has no error event.</details>
+# <details><summary>Answer</summary>Yes. But a stream that ends with <code>[DONE]</code> and without a finish reason would still pass.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
@@ -439,7 +439,7 @@ for name, said in sdks.items():
     print(name, said.result)
 
 # %% [markdown]
-# Check for yourself that the answer is whole: `choice.finish_reason` in a chunk of openai's, `stop_reason` of anthropic's final message.
+# openai wraps a connection that is cut; anthropic lets httpx's own error through. Check for yourself that the answer is whole: `choice.finish_reason` in a chunk of openai's, `stop_reason` of anthropic's final message.
 #
 # The synchronous client in async code repeats the mistake of lesson 01 for every token:
 
@@ -557,7 +557,7 @@ print("tokens written where five were read, HTTP/2:", left_http2.completion_toke
 #
 # 1. The time from the server's first piece to the reader's first word.
 # 2. The cancellation must reach the task that reads, and that task must close the stream.
-# 3. A finish reason (anthropic: a stop reason).
+# 3. The finish reason `stop` (anthropic: the stop reason `end_turn`).
 #
 # </details>
 #

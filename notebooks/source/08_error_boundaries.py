@@ -25,7 +25,7 @@
 #
 # ## The incident
 #
-# A library ran the calls of a large job in two nested `gather`s. When one text failed, the caller got an error and none of the results, and the bill was not that of a failed job
+# A library ran the calls of a large job in two nested `gather`s. When one text failed, the caller got an error and none of the results, and yet paid for most of them
 # ([run-llama/llama_index#22312](https://github.com/run-llama/llama_index/issues/22312)). Twenty calls to a model are twenty chances to fail. Where does a failure end? If your code does not say, the library decides.
 
 # %%
@@ -178,7 +178,7 @@ async def right(client, url, reviews, save):
 # %% [markdown]
 # - **A boundary around each call**, inside its task. An expected failure cannot touch the other calls: a **bulkhead**, as in a ship.
 # - **Each answer is saved as soon as it is there.** Whatever happens to the batch later, it is not lost. The shield keeps the deadline out of these two lines: no rating is saved *and* called failed. A `save` that can hang needs a limit of its own.
-# - **Only expected errors are caught, by name.** (`ValidationError` is a `ValueError`.) `CancelledError` gets through, so the deadline works, and an error of `save` ends the batch on purpose.
+# - **Only expected errors are caught, by name:** the last three are what a malformed reply raises. (`ValidationError` is a `ValueError`.) `CancelledError` gets through, so the deadline works, and an error of `save` ends the batch on purpose.
 # - **Every review is accounted for.** What is not saved is in `failed`, with its cause. The second round is the simplest retry there is; in production, wait as in lesson 05.
 #
 # ## Side by side
@@ -240,7 +240,8 @@ verdict(
 #
 # - It saves every good answer as soon as it is there: finished (`finish_reason` is `"stop"`), with a content that is a `Rating`. It saves the content as it is, and nothing else.
 # - It returns `{number: cause}` for all other jobs: `"status 503"` with the number that came; `"no answer"` if the connection broke; `"not valid"` if what came is not a finished, valid rating; `"deadline"`.
-# - An error of `save` is not the model's: it ends the batch, and the caller gets it.
+# - An error of `save` is not the model's: it ends the batch, and the caller gets it (it may be in an `ExceptionGroup`).
+# - It makes one request for each job.
 # - It ends within `deadline` seconds, and leaves no call behind, also when somebody cancels it.
 
 # %% tags=["exercise"]
@@ -311,7 +312,7 @@ print("answers finished after that:", batches.orphaned(grouped_run))
 # %% [markdown]
 # An `ExceptionGroup` holds the errors of all its tasks; `except* httpx.HTTPError:` catches those of one kind. Now move the slider: one call in every *n* gets status 503. When does `right` lose an answer for good?
 #
-# <details><summary>Answer</summary>When its second try fails too. With every second call that is likely; with every twentieth, it takes bad luck.</details>
+# <details><summary>Answer</summary>When its second try fails too. Faults are counted: 2 loses some every time, 20 none.</details>
 
 # %%
 from helpers import WhatIf
@@ -333,10 +334,12 @@ WhatIf(vary, every=(2, 20, 5))
 # ### Why does a task ignore its deadline?
 
 # %% [markdown]
-# A deadline raises `CancelledError` at the `await` where the task waits. `stubborn` retries a model that never answers, with a deadline of 1 s. How many requests will it send?
+# A deadline raises `CancelledError` at the `await` where the task waits. `stubborn` retries a model that never answers, with a deadline of 1 s. The lab gives up after 4 s. How many requests will it have sent?
 
 # %%
-guess_stubborn = Predict("08", "How many requests will it send?", arm="stubborn", unit="requests")
+guess_stubborn = Predict(
+    "08", "How many requests will it have sent after 4 s?", arm="stubborn", unit="requests"
+)
 guess_stubborn
 
 
@@ -364,7 +367,7 @@ guess_stubborn.reveal(len(stubborn_run.requests))
 
 # %% [markdown]
 # The deadline did come. The loop took it for one more failure and asked again, and `asyncio.timeout` cancels only once: the lab had to end the arm. `CancelledError` is not an `Exception`.
-# Replace `except:` with `except Exception:` and run both cells again: now the arm ends with a `TimeoutError`, which is the deadline at work.
+# Replace `except:` with `except Exception:` and run that cell and the next: now `run` raises an `ArmError` that names a `TimeoutError`, the deadline at work.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if the model is down?

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 09 · Repair a chatbot
 #
-# **Symptom.** The chatbot works in every demo. With twenty users, three of them get an answer.
+# **Symptom.** The chatbot works in every demo. With twenty users, it hangs.
 #
 # **Objectives.** After this lesson you can
 #
@@ -70,7 +70,7 @@ guess.reveal(wrong_rush.answers)
 #
 # ## The right way
 #
-# In the repaired chatbot, one small change for each lesson is enough. You will make these changes, so the code is not shown here; you see only what it does in the same five seconds.
+# The repaired chatbot has one change for each lesson. You will make these changes, so the code is not shown here; you see only what it does in the same five seconds.
 
 # %%
 right = "chatbot_repaired.py"
@@ -156,7 +156,7 @@ repairs
 # %% [markdown]
 # For a demo on your own laptop, all eight. You are the only user, you notice a hang yourself, and a restart loses nothing that you need. The mistakes become expensive with the second user, the first bill, and the first deployment.
 #
-# What do the troubles of the provider cost on their own? The same rush, by kind of request:
+# How often did each trouble of the provider come in the rush? `healthy` are the requests without one:
 
 # %%
 from collections import Counter
@@ -166,7 +166,9 @@ for name, rush in rushes.items():
     print(name, dict(kinds))
 
 # %% [markdown]
-# Take `finish_reason` out of the question: which faults would a user of the wrong chatbot never notice? Print `request.status` in place of `request.fault`.
+# Which of these faults does a user of the wrong chatbot not notice?
+#
+# <details><summary>Answer</summary>An answer that is broken off: the chatbot shows and stores it like a whole one.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
@@ -195,7 +197,7 @@ for finding in findings:
 # ### In your SDK
 
 # %% [markdown]
-# The same chatbot on the anthropic SDK makes the same eight mistakes. Mistake 05 is not that of an SDK: both retry only what may succeed later. It is the decorator around it.
+# The same chatbot on the anthropic SDK makes the same eight mistakes. Mistake 05 is not that of an SDK, which leaves 400, 401 and 404 alone. It is the decorator around it.
 
 # %%
 from helpers.lessons.chatbot.steps import MISTAKES, Chatbot
@@ -269,13 +271,13 @@ print(text.render(audit_command(command, deadline=5, only=some)))
 # %% [markdown]
 # 1. You add a deadline to a service whose loop is blocked. What changes for its users?
 # 2. Every row is green. What do you still not know?
-# 3. Which of your repairs would a code review have found without running anything?
+# 3. Which of your repairs would a scan have found without running anything?
 #
 # <details><summary>Answers</summary>
 #
 # 1. Nothing: the loop must run to deliver the deadline.
 # 2. What was not seen, such as a load of thousands of users, or the quality of the answers.
-# 3. Those that the scan finds: the dict, the timeout, the clock, and the retries. The others are visible in what users and the provider see.
+# 3. The four that it found above. A reviewer who knows the lessons sees all eight.
 #
 # </details>
 #

@@ -18,7 +18,7 @@
 # | term | meaning | where it happens |
 # |---|---|---|
 # | **audit** | A run of the whole application against a mock provider that misbehaves. It reports what the application did. | [10 · The incident](10_audit.ipynb#The-incident) |
-# | **back-pressure** | A slow reader makes the sender wait, and everything before the sender, up to the server. Without it, data piles up in between. | [07 · What if the reader is slow?](07_streaming.ipynb#What-if-the-reader-is-slow?) |
+# | **back-pressure** | A slow reader makes the sender wait, and everything before the sender, up to the server. Without it, data piles up in between. | [07 · The right way](07_streaming.ipynb#The-right-way) |
 # | **blocking call** | A call that keeps its thread until it returns. On an event loop, no other task can run until then. | [01 · Predict, then run](01_event_loop.ipynb#Predict,-then-run) |
 # | **bulkhead** | A wall between calls, as in a ship: when one fails, the others stay afloat. | [08 · The right way](08_error_boundaries.ipynb#The-right-way) |
 # | **chaos test** | A test in which the provider misbehaves on demand, and which counts what becomes of the answers. | [08 · Catch it](08_error_boundaries.ipynb#Catch-it) |
@@ -57,9 +57,9 @@
 # | **structured concurrency** | A task lives no longer than the block of code that started it: the block waits for it, and cancelling the block cancels it. | [07 · The right way](07_streaming.ipynb#The-right-way) |
 # | **tail latency** | How long the slowest calls take, such as the 99th percentile. | [04 · When is the wrong way fine?](04_deadlines.ipynb#When-is-the-wrong-way-fine?) |
 # | **thundering herd** | Clients that were refused at the same moment, wait equally long, and come back together. | [05 · Is exponential back-off enough?](05_rate_limits.ipynb#Is-exponential-back-off-enough?) |
-# | **time to first token** | How long it takes until a reader sees the first word (TTFT). | [07 · Predict, then run](07_streaming.ipynb#Predict,-then-run), [03 · Side by side](03_prompt_tokens.ipynb#Side-by-side) |
+# | **time to first token** | How long it takes until a reader sees the first word (TTFT). | [07 · Predict, then run](07_streaming.ipynb#Predict,-then-run) |
 # | **time to live** | How long something is kept (TTL); for a conversation, counted from its *last* message. | [06 · The right way](06_conversation_store.ipynb#The-right-way) |
-# | **token bucket** | A rate limit: each request takes a permit from a bucket, which gains permits at a steady rate up to its size. A request that finds it empty gets status 429. | [05 · The incident](05_rate_limits.ipynb#The-incident) |
+# | **token bucket** | A rate limit: each request takes a permit from a bucket, which gains permits at a steady rate up to its size. A request that finds it empty gets status 429. | [05 · Predict, then run](05_rate_limits.ipynb#Predict,-then-run) |
 # | **transient error** | An error that may go away, so a later retry can succeed. | [05 · The right way](05_rate_limits.ipynb#The-right-way) |
 #
 # Back to the [course map](00_start_here.ipynb). For a code review there is a [checklist](99_review_checklist.ipynb) of one page.

@@ -190,7 +190,7 @@ def test_the_first_page(page: Page, lab: str) -> None:
     [
         ("retry storm", "Predict, then run"),
         ("head-of-line blocking", "What does HTTP/2 change?"),
-        ("back-pressure", "What if the reader is slow?"),
+        ("back-pressure", "The right way"),
     ],
 )
 def test_a_term_of_the_glossary_leads_to_its_section(

@@ -173,8 +173,9 @@ def test_run_on_a_full_disk_is_one_sentence() -> None:
 def test_progress_works_all_the_same() -> None:
     done = call("progress", **HOSTILE)
     assert done.returncode == 0
-    *lessons, following = done.stdout.splitlines()
+    *lessons, solved, following = done.stdout.splitlines()
     assert len(lessons) == len(LESSONS)
+    assert solved == "0 of 8 exercises solved."
     assert following.startswith("Next: open ")
     assert done.stderr == ""
 
