@@ -11,9 +11,10 @@ import pytest
 from helpers.lab import Run
 from helpers.lessons import running
 from helpers.report.outputs import showing_in
+from helpers.report.palette import MUTED, looks
 from tests.report.makers import serial
 
-WARM, GRAY = "#D55E00", "#595959"
+WARM, GRAY = looks(["wrong"])["wrong"].text, MUTED
 
 
 async def wrong(url: str) -> None: ...
