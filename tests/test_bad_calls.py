@@ -48,7 +48,7 @@ print(json.dumps([call(args) for args in calls]))
 """
 LONG = "9" * 50_000
 NOT_UTF_8 = "\udcff\udcfe"
-WORDS = ["", " ", "9", "77", "-1", "1.0", "x", "٠١", "01 02", LONG, NOT_UTF_8, "\n", "../01"]
+WORDS = ["", " ", "42", "77", "-1", "1.0", "x", "٠١", "01 02", LONG, NOT_UTF_8, "\n", "../01"]
 SOLUTION = str(lesson("01").solution)
 
 

@@ -248,14 +248,14 @@ from helpers.mock_llm.tokens import count_prompt_tokens, encode, encoding
     "binary search": changed(
         SOLUTION,
         (
-            "    for count in range(len(characters), 0, -1):\n"
-            '        kept = "".join(characters[:count])\n'
+            "    for count in range(len(whole), 0, -1):\n"
+            '        kept = "".join(whole[:count])\n'
             "        if len(encode(kept)) <= room:\n            return kept\n",
-            "    low, high = 0, len(characters)\n    while low < high:\n"
+            "    low, high = 0, len(whole)\n    while low < high:\n"
             "        middle = (low + high + 1) // 2\n"
-            '        fits = len(encode("".join(characters[:middle]))) <= room\n'
+            '        fits = len(encode("".join(whole[:middle]))) <= room\n'
             "        low, high = (middle, high) if fits else (low, middle - 1)\n"
-            '    if low:\n        return "".join(characters[:low])\n',
+            '    if low:\n        return "".join(whole[:low])\n',
         ),
     ),
     "an object that can be called": changed(SOLUTION, ("def build(", "def built("))

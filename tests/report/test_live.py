@@ -12,7 +12,7 @@ import pytest
 from helpers.lab.run import Block, Run, Snapshot, Stall, Where
 from helpers.report import LiveView, live
 from helpers.report.frame import stalled_shares
-from helpers.report.palette import BLOCKED, MUTED
+from helpers.report.palette import BLOCKED, MUTED, looks
 from tests.report.makers import LINE, busy, concurrent, flaky, hung, limited, raised, serial
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -330,7 +330,8 @@ def test_a_notebook_gets_an_output_that_is_replaced_and_a_last_picture(
 
 
 @pytest.mark.parametrize(
-    ("arm", "color"), [("wrong", "#D55E00"), ("right", "#0072B2"), ("visit", MUTED)]
+    ("arm", "color"),
+    [*((arm, look.text) for arm, look in looks(["wrong", "right"]).items()), ("visit", MUTED)],
 )
 def test_a_wrong_arm_is_warm_a_right_one_cool_and_any_other_gray(arm: str, color: str) -> None:
     screen = Screen()

@@ -85,7 +85,7 @@ _NOT_RATINGS: dict[str, dict[str, Any]] = {
     "no reason": {"response_format": _form(stars=_STARS)},
 }
 # JSON as some models write it. To save the content unchanged is to save its spaces too.
-_SPACED = Rule(last_message=r"It is number 4\.", text='{ "stars": 4,  "reason": "It works." }')
+_SPACED = Rule(last_message="It is number 4.", text='{ "stars": 4,  "reason": "It works." }')
 _GOOD = {number: _job(number) for number in range(2, 22, 2)}
 _SLOW_ONES = {number: _job(number, "mock-slow") for number in range(202, 206)}
 _SILENT = 105
