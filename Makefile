@@ -34,7 +34,7 @@ test: setup lint
 # The first line measures memory and bursts, so it has the machine to itself.
 slow: setup
 	@$(RUN) -m pytest -m slow tests/mock_llm tests/test_environment.py
-	@$(RUN) -m pytest -n 3 -m slow --ignore=tests/mock_llm --ignore=tests/test_environment.py
+	@$(RUN) -m pytest -n 2 -m slow --ignore=tests/mock_llm --ignore=tests/test_environment.py
 
 # The untimed tests and lesson 01 on each Python from 3.11 to 3.13 that is installed.
 pythons: setup

@@ -432,12 +432,9 @@ for build_prompt in (wrong_prompt, right_prompt):
 
 
 # %%
-import anthropic
-import openai
-
-
-# %%
 async def ask_openai(url):
+    import openai  # here, and not above: the notebook's own process need not load it
+
     async with openai.AsyncOpenAI(base_url=url, api_key="any") as client:
         for _ in range(2):
             answer = await client.chat.completions.create(
@@ -448,6 +445,8 @@ async def ask_openai(url):
 
 # %%
 async def ask_anthropic(url):
+    import anthropic
+
     marked = [{"type": "text", "text": TARIFF, "cache_control": {"type": "ephemeral"}}]
     call = {"model": "claude-sonnet-5-5", "system": marked, "messages": [say("user", "Hello?")]}
     async with anthropic.AsyncAnthropic(base_url=url.removesuffix("/v1"), api_key="any") as client:

@@ -406,6 +406,9 @@ WRONG = {
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 """,
         ),
         LEFT,
@@ -415,7 +418,9 @@ WRONG = {
         (
             RUN,
             """    tasks = [asyncio.create_task(one(number, job)) for number, job in jobs.items()]
-    await asyncio.wait(tasks, timeout=deadline)
+    done, _ = await asyncio.wait(tasks, timeout=deadline)
+    for task in done:
+        task.result()
     failed = dict(failed)
 """,
         ),
