@@ -116,7 +116,7 @@ def watch_requests(view: Page | FrameLocator, llm: MockLLM) -> None:
     expect_counts(view, answered=1)
     ask(llm, fault="cut; after_tokens=5")
     expect_counts(view, failed=1)
-    ask(llm, fault="429")
+    ask(llm, fault="rate_limit_exceeded")
     expect_counts(view, answered=1, limited=1)
     expect(view.locator("#latest li").first).to_have_text("request 4: 429 (gpt-4o)")
     expect(view.get_by_role("img")).to_have_accessible_name(

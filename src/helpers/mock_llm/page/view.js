@@ -31,6 +31,7 @@ function outcome(request) {
 
 function word(request) {
   if (request.over && request.client_left !== null) return "left";
+  if (request.status === 429) return "429"; // whatever fault it was
   if (request.fault !== null) return String(request.fault);
   return request.status >= 400 ? String(request.status) : "";
 }
