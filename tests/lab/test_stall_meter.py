@@ -236,7 +236,8 @@ def test_the_line_after_an_operator_is_never_named(
     """It is the operator's line, a few lines with that, or none."""
 
     async def body() -> None:
-        for _ in range(3):
+        # Long enough in all that no single pause of the machine hides every step from the watchdog.
+        for _ in range(10):
             await anyio.sleep(0.001)
             act(operand)
 
