@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.audit import AuditError, audit_command, audit_service
+from helpers.audit.drivers.application import Applications
 from helpers.cli import app
 from tests.audit.auditing import ADDRESS, APPS, CHAT, ids
 
@@ -174,6 +176,23 @@ def test_an_interrupted_audit_leaves_nothing(number: signal.Signals) -> None:
         time.sleep(0.05)
     audit.send_signal(number)
     assert audit.wait(15) != 0
+
+
+def test_none_is_started_after_the_last_was_killed() -> None:
+    applications = Applications()
+
+    def start_many() -> None:
+        while True:
+            applications.start([*HOSTILE, "hangs"], dict(os.environ))
+
+    with ThreadPoolExecutor(3) as pool:
+        starting = [pool.submit(start_many) for _ in range(3)]
+        while len(of_an_application()) < 3:
+            time.sleep(0.01)
+        applications.end_all()
+        errors = [str(future.exception()) for future in starting]
+    assert errors == ["The audit is over."] * 3
+    assert of_an_application() == []
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

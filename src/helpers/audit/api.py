@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from helpers.audit.checks.table import CHECKS, IDS, Check, judge
 from helpers.audit.drivers import command as command_driver
 from helpers.audit.drivers import service as service_driver
-from helpers.audit.drivers.application import end_all, split
+from helpers.audit.drivers.application import Applications, split
 from helpers.audit.drivers.command import Program
 from helpers.audit.drivers.options import read_options
 from helpers.audit.drivers.service import Service, waiting
 from helpers.audit.errors import AuditError
+from helpers.audit.interrupts import result
 from helpers.audit.outcome import AuditReport, Outcome
 from helpers.audit.provider import Provider
 from helpers.audit.recording import Recording, to_records
@@ -129,6 +129,9 @@ class _Driver(Protocol):
     @property
     def deadline(self) -> float: ...
 
+    @property
+    def applications(self) -> Applications: ...
+
     def record(self, scenario: Scenario, provider: Provider) -> Recording: ...
 
 
@@ -140,7 +143,6 @@ class _Audit:
     progress: Progress | None
     is_program: bool
     judged: Judged | None = None
-    is_over: threading.Event = field(default_factory=threading.Event)
 
     def run(self, check_steady: Callable[[Recording], None], lanes: int) -> AuditReport:
         """Play the scenarios that the checks need; the first shows whether all is well."""
@@ -174,21 +176,16 @@ class _Audit:
                     second = [pool.submit(self._play_in_turn, waiting_ones, apart)]
                 played = self._play_in_turn(others, provider)
                 for future in second:
-                    played += future.result()
+                    there = result(future)
+                    played += there
             except BaseException:  # an interrupt, too: the other lane must not go on
-                self.is_over.set()
-                end_all()
+                self.driver.applications.end_all()
                 raise
         order = [scenario.name for scenario in scenarios]
         return sorted(played, key=lambda recording: order.index(recording.scenario))
 
     def _play_in_turn(self, scenarios: list[Scenario], provider: Provider) -> list[Recording]:
-        played = []
-        for scenario in scenarios:
-            if self.is_over.is_set():
-                break
-            played.append(self._play(scenario, provider))
-        return played
+        return [self._play(scenario, provider) for scenario in scenarios]
 
     def _play(self, scenario: Scenario, provider: Provider) -> Recording:
         started = time.monotonic()

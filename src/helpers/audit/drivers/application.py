@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, cast
 
@@ -33,15 +33,6 @@ def split(command: str) -> list[str]:
     if not words:
         raise AuditError("There is no command to start the application with.")
     return words
-
-
-_running: set[Application] = set()
-
-
-def end_all() -> None:
-    """Kill every application that runs: the audit is over."""
-    for application in [*_running]:
-        application.kill()
 
 
 class _Pipe:
@@ -72,8 +63,14 @@ class _Pipe:
 class Application:
     """One process of the application, and those that it starts."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        on_end: Callable[[Application], None],
+    ) -> None:
         """Raises AuditError if it cannot be started."""
+        self._on_end = on_end
         self._tag = secrets.token_hex(16)
         try:
             self.process = subprocess.Popen(
@@ -91,7 +88,6 @@ class Application:
             ) from None
         except ValueError as error:
             raise AuditError(f"The command cannot be started: {error}.") from None
-        _running.add(self)
         self._output = _Pipe(cast(IO[bytes], self.process.stdout))
         self._errors = _Pipe(cast(IO[bytes], self.process.stderr))
 
@@ -145,7 +141,7 @@ class Application:
             time.sleep(0.01)
         self._output.close()
         self._errors.close()
-        _running.discard(self)
+        self._on_end(self)
 
     def _signal_group(self, name: str) -> None:
         with contextlib.suppress(OSError):
@@ -160,6 +156,33 @@ class Application:
             return []
         mark = f"{_TAG}={self._tag}".encode()
         return [pid for pid in _pids() if mark in _environ(pid)]
+
+
+class Applications:
+    """The processes of one audit."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[Application] = set()
+        self._is_over = False
+
+    def start(self, command: list[str], environment: Mapping[str, str]) -> Application:
+        """Raises AuditError if it cannot be started or the audit is over."""
+        # Under the lock, so that `end_all` misses none that a thread is about to start.
+        with self._lock:
+            if self._is_over:
+                raise AuditError("The audit is over.")
+            application = Application(command, environment, self._running.discard)
+            self._running.add(application)
+        return application
+
+    def end_all(self) -> None:
+        """Kill all that run, and start no more."""
+        with self._lock:
+            self._is_over = True
+            running = [*self._running]
+        for application in running:
+            application.kill()
 
 
 def _pids() -> Iterator[int]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
-from helpers.audit.drivers.application import Application, end_all
+from helpers.audit.drivers.application import Applications
 from helpers.audit.errors import AuditError
+from helpers.audit.interrupts import results
 from helpers.audit.provider import Provider
 from helpers.audit.recording import Recording, Visit
 from helpers.audit.scenarios import Scenario
@@ -32,6 +33,7 @@ class Program:
 
     command: list[str]
     deadline: float
+    applications: Applications = field(default_factory=Applications)
 
     def record(self, scenario: Scenario, provider: Provider) -> Recording:
         """Run it once for each user of the scenario. Raises AuditError."""
@@ -40,10 +42,11 @@ class Program:
             at_once = len(scenario.users) if scenario.waits else _AT_ONCE
             with ThreadPoolExecutor(at_once) as pool:
                 try:
-                    visits = tuple(pool.map(lambda user: self._run(user, provider), scenario.users))
+                    runs = [pool.submit(self._run, user, provider) for user in scenario.users]
+                    visits = tuple(results(runs))
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
-                    end_all()
+                    self.applications.end_all()
                     raise
             ledger = provider.ledger()
             calls = provider.calls(ledger)
@@ -63,7 +66,7 @@ class Program:
         )
 
     def _run(self, user: str, provider: Provider) -> Visit:
-        application = Application(self.command, provider.environment(user))
+        application = self.applications.start(self.command, provider.environment(user))
         started = perf_counter()
         try:
             while (status := application.exit_status) is None and not self._is_late(

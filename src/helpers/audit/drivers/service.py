@@ -16,11 +16,12 @@ import anyio
 import httpx
 from anyio.from_thread import start_blocking_portal
 
-from helpers.audit.drivers.application import Application
+from helpers.audit.drivers.application import Application, Applications
 from helpers.audit.drivers.command import HOW_TO_POINT, must_be_answered
 from helpers.audit.drivers.options import ServiceOptions
 from helpers.audit.drivers.users import Users
 from helpers.audit.errors import AuditError
+from helpers.audit.interrupts import result
 from helpers.audit.provider import Provider
 from helpers.audit.recording import Recording, Visit
 from helpers.audit.scenarios import Scenario
@@ -79,6 +80,7 @@ class Service:
     deadline: float
     name: str = field(default_factory=partial(secrets.token_hex, 4))
     """Of this audit."""
+    applications: Applications = field(default_factory=Applications)
 
     def users(self, options: ServiceOptions) -> Users:
         return Users(options, self.name, self.deadline + 1)
@@ -87,7 +89,11 @@ class Service:
         """Play one scenario. Raises AuditError."""
         # In a thread of its own: a notebook's thread already has an event loop.
         with start_blocking_portal() as portal:
-            return portal.call(self._record, scenario, provider)
+            try:
+                return result(portal.start_task_soon(self._record, scenario, provider))
+            except BaseException:  # an interrupt, too: the portal waits for what starts
+                self.applications.end_all()
+                raise
 
     async def _record(self, scenario: Scenario, provider: Provider) -> Recording:
         started = perf_counter()
@@ -121,7 +127,7 @@ class Service:
     async def _stage(self, scenario: Scenario, provider: Provider) -> AsyncIterator[_Stage]:
         options = self.options.at_port(free_port())
         environment = provider.environment()
-        application = await anyio.to_thread.run_sync(start, options, environment)
+        application = await anyio.to_thread.run_sync(start, self.applications, options, environment)
         stage = None
         try:
             async with self.users(options) as users:
@@ -133,14 +139,16 @@ class Service:
                 await anyio.to_thread.run_sync(last.stop)
 
 
-def start(options: ServiceOptions, environment: dict[str, str]) -> Application:
+def start(
+    applications: Applications, options: ServiceOptions, environment: dict[str, str]
+) -> Application:
     """Start the service and wait until it answers. Raises AuditError."""
     where = _address(options.app)
     if _accepts(*where):
         raise AuditError(
             f"Something already listens at {options.app}: end it, or let $PORT choose a free port."
         )
-    application = Application(options.command, environment)
+    application = applications.start(options.command, environment)
     try:
         _wait_until_ready(application, options, where)
     except BaseException:
@@ -325,7 +333,9 @@ async def _restart(stage: _Stage) -> None:
     await stage.chat("restart-1", 2)
     await anyio.to_thread.run_sync(stage.application.kill)
     environment = stage.provider.environment()
-    stage.application = await anyio.to_thread.run_sync(start, stage.options, environment)
+    stage.application = await anyio.to_thread.run_sync(
+        start, stage.service.applications, stage.options, environment
+    )
     async with stage.service.users(stage.options) as again:
         stage.visits.append(await again.chat("restart-1", 3))
 
@@ -336,7 +346,7 @@ async def _workers(stage: _Stage) -> None:
         return
     options = stage.service.options.at_port(free_port())
     environment = stage.provider.environment()
-    second = await anyio.to_thread.run_sync(start, options, environment)
+    second = await anyio.to_thread.run_sync(start, stage.service.applications, options, environment)
     try:
         async with stage.service.users(options) as there:
             await stage.chat("workers-1", 1)

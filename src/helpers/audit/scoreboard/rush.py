@@ -9,9 +9,11 @@ from time import perf_counter
 import anyio
 from anyio.from_thread import start_blocking_portal
 
+from helpers.audit.drivers.application import Applications
 from helpers.audit.drivers.options import ServiceOptions
 from helpers.audit.drivers.service import free_port, start
 from helpers.audit.drivers.users import Users
+from helpers.audit.interrupts import result
 from helpers.audit.outcome import AuditReport, ScenarioRecord
 from helpers.audit.provider import Provider
 from helpers.audit.recording import Visit
@@ -67,9 +69,14 @@ def rush_hour(file: str | Path) -> Rush:
 
     Raises `AuditError` if the chatbot does not start.
     """
+    applications = Applications()
     # In a thread of its own: a notebook's thread already has an event loop.
     with Provider() as provider, provider.playing(RUSH), start_blocking_portal() as portal:
-        return portal.call(_rush, options_for(file), provider)
+        try:
+            return result(portal.start_task_soon(_rush, options_for(file), provider, applications))
+        except BaseException:  # an interrupt, too: the portal waits for what starts
+            applications.end_all()
+            raise
 
 
 def side_by_side(**rushes: Rush) -> Comparison:
@@ -79,9 +86,11 @@ def side_by_side(**rushes: Rush) -> Comparison:
     )
 
 
-async def _rush(options: ServiceOptions, provider: Provider) -> Rush:
+async def _rush(options: ServiceOptions, provider: Provider, applications: Applications) -> Rush:
     options = options.at_port(free_port())
-    application = await anyio.to_thread.run_sync(start, options, provider.environment())
+    application = await anyio.to_thread.run_sync(
+        start, applications, options, provider.environment()
+    )
     started = perf_counter()
     visits: list[Visit] = []
     try:
