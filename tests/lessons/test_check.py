@@ -148,7 +148,15 @@ def test_a_file_that_never_ends_is_given_up(
 
 def descendants() -> list[str]:
     children = psutil.Process().children(recursive=True)
-    return [name for child in children if "main()" in (name := " ".join(child.cmdline()))]
+    return [name for child in children if "main()" in (name := _command_line(child))]
+
+
+def _command_line(process: psutil.Process) -> str:
+    """ "" once it has ended, also while it waits for its parent to notice."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # of which ZombieProcess is one
+        return ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
