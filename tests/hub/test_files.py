@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,20 @@ def test_both_hubs_limit_and_cull() -> None:
     assert chart["singleuser"]["memory"]["limit"] == "1G"
     for limit in ("mem_limit", "cpu_limit", "RLIMIT_DATA", "idle-culler"):
         assert limit in CONFIGURATION
+
+
+def test_jupyter_loads_the_providers_view_where_its_file_is_copied(tmp_path: Path) -> None:
+    config = tmp_path / "jupyter_server_config.d"
+    config.mkdir()
+    shutil.copy(HUB / "provider_proxy.json", config)
+    command = [sys.executable, "-m", "jupyter", "server", "extension", "list"]
+    environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path), "NO_COLOR": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    said = re.sub(r"\x1b\[\d+m", "", done.stdout + done.stderr)
+    assert re.search(r"helpers\.classroom\.provider_proxy enabled\s", said)
+    assert re.search(r"helpers\.classroom\.provider_proxy\s+OK", said), said
+    for file in (HUB / "Dockerfile", ROOT / "postBuild"):
+        assert "provider_proxy.json" in file.read_text("utf-8")
 
 
 @pytest.mark.slow
