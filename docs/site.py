@@ -42,10 +42,14 @@ def build(site: Path = SITE) -> int:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
         stage(source)
-        shutil.rmtree(site, ignore_errors=True)
+        # not into the site at once: MyST-NB writes a second folder next to it
+        built = Path(folder) / "site"
         doctrees = str(Path(folder) / "doctrees")
         options = ["-q", "-W", "--keep-going", "-n", "-c", str(DOCS), "-d", doctrees]
-        return build_main([*options, "-b", "html", str(source), str(site)])
+        status = build_main([*options, "-b", "html", str(source), str(built)])
+        shutil.rmtree(site, ignore_errors=True)
+        shutil.copytree(built, site)
+        return status
 
 
 def stage(source: Path) -> None:
