@@ -69,6 +69,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class LessonScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             lesson = re.search(r"\b(\d\d)_\w+(\.ipynb|\])", nodeid)
-            return f"lessons, queue {int(lesson[1]) % 2}" if lesson else nodeid
+            return f"lessons, queue {int(lesson[1]) % 3}" if lesson else nodeid
 
     return LessonScheduling(config, log)

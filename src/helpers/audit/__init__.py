@@ -2,10 +2,11 @@
 
 A **scenario** says how the provider behaves, a **driver** uses the application meanwhile, a
 **check** turns what was recorded into a verdict with evidence, and **reports** show it.
+
+The names are in ``__init__.pyi`` and are loaded when first used: every command imports
+``helpers.audit.command``, but only an audit needs the rest.
 """
 
-from helpers.audit.api import audit_command, audit_service
-from helpers.audit.errors import AuditError
-from helpers.audit.outcome import AuditReport
+import lazy_loader
 
-__all__ = ["AuditError", "AuditReport", "audit_command", "audit_service"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,4 @@
+from .api import audit_command as audit_command
+from .api import audit_service as audit_service
+from .errors import AuditError as AuditError
+from .outcome import AuditReport as AuditReport
