@@ -75,7 +75,7 @@ class Settings(Changes):
         Wording(must="letters, digits, and ASCII punctuation, or None to require no key"),
     ] = None
     models: Annotated[
-        Sequence[Annotated[str, Field(pattern=r"^[\w./:@+-]{1,200}$")]],
+        Sequence[Annotated[str, Field(pattern=r"^[\w./:@+-]+$", max_length=200)]],
         AfterValidator(tuple),
         Field(description="Further names of models, which may be any."),
         Wording(must="a list of names of letters, digits and . / : @ + - _", flag="model"),
