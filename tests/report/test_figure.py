@@ -4,6 +4,7 @@ import base64
 import io
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from matplotlib import style
@@ -272,7 +273,8 @@ def test_the_legend_shows_each_hatch_that_is_drawn(drawn: list[Figure]) -> None:
 
 def test_a_refused_request_is_not_drawn_as_waiting(drawn: list[Figure]) -> None:
     figure(limited())
-    bars = [patch for patch in drawn[0].axes[0].patches if patch.get_width() > 0]
+    patches: list[Any] = list(drawn[0].axes[0].patches)
+    bars = [patch for patch in patches if patch.get_width() > 0]
     refusals = sum(request.status == 429 for request in limited().requests)
     assert sum(to_hex(bar.get_facecolor()) == PAPER for bar in bars) == refusals
     names = [text.get_text() for text in drawn[0].legends[0].get_texts()]
@@ -283,7 +285,8 @@ def test_a_moment_is_a_line_in_each_column(drawn: list[Figure]) -> None:
     shown = compare(serial(), concurrent())
     figure(shown, moment=("the batch ended", lambda run: run.window[0] + 0.1))
     for lanes in drawn[0].axes[::2]:
-        assert [line.get_xdata()[0] for line in lanes.lines] == pytest.approx([0.1])
+        lines: list[Any] = list(lanes.lines)
+        assert [line.get_xdata()[0] for line in lines] == pytest.approx([0.1])
     assert texts_of(drawn[0]).count("the batch ended") == 1
 
 
