@@ -320,7 +320,7 @@ figure(herd_run, numbers=numbers, by_client=True)
 # All clients were refused at the same moment, wait equally long, and come back together: a **thundering herd**. Each later column finds only what the bucket gained since the last one.
 # Replace `anyio.sleep(wait)` with `anyio.sleep(random.uniform(0, 2 * wait))`: how many requests are refused now?
 #
-# <details><summary>Answer</summary>Hardly fewer: 80 to 90, about as many as <code>backoff</code> has. Jitter spreads the requests, but it adds no permits.</details>
+# <details><summary>Answer</summary>Hardly fewer: 80 to 90. Jitter spreads the requests, but it adds no permits.</details>
 #
 # One machine cannot run 10,000 clients, but it can simulate them. Here they lose their provider for 30 s; then it answers 500 requests a second. The longest wait is 32 s.
 

@@ -43,7 +43,6 @@ print("A mock provider is running. All its times are divided by 10.")
 # ## The wrong way
 #
 # `wrong` is one turn of a chat service. `ask` sends messages to the model and returns its answer; `session` names the conversation.
-# In production, the service is restarted and has more than one worker. `Workers` starts it like that, and sends the turns to its workers as a load balancer does.
 
 
 # %%
@@ -58,6 +57,24 @@ async def wrong(ask, session, text):
     return answer
 
 
+# %% [markdown]
+# ## Predict, then run
+#
+# In production, the service is restarted and has more than one worker. `Workers` starts it like that, and sends the turns to its workers as a load balancer does.
+#
+# Eight questions, two workers. With question 8 the model should be sent the seven turns before it. Commit to a number, then run the next cell.
+
+# %%
+guess = Predict(
+    "06",
+    "Two workers: how many of the seven earlier turns are sent with question 8?",
+    arm="turns kept, two workers",
+    unit="turns",
+)
+guess
+
+
+# %%
 async def killed(url, handle):
     session = uuid4().hex
     async with Workers(handle, url) as service:
@@ -75,21 +92,6 @@ async def shared(url, handle):
             await service.send(session, text)
 
 
-# %% [markdown]
-# ## Predict, then run
-#
-# Eight questions, two workers. With question 8 the model should be sent the seven turns before it. Commit to a number, then run the next cell.
-
-# %%
-guess = Predict(
-    "06",
-    "Two workers: how many of the seven earlier turns are sent with question 8?",
-    arm="turns kept, two workers",
-    unit="turns",
-)
-guess
-
-# %%
 shared_run = await run(shared, llm, wrong)
 killed_run = await run(killed, llm, wrong)
 guess.reveal((shared_run.requests[-1].messages - 1) // 2)
