@@ -26,7 +26,7 @@
 # ## The incident
 #
 # A gateway's retry code ignores what the provider says: when it asks for a wait of 60 seconds, all three retries come within those 60 seconds, and cannot succeed
-# ([Helicone/helicone#5672](https://github.com/Helicone/helicone/issues/5672)). A retry is a request. When the server has just said "too many requests", the next request has to be worth sending.
+# ([Helicone/helicone#5672](https://github.com/Helicone/helicone/issues/5672)). A retry is a request. When the server has just said "too many requests", the next one has to be worth sending.
 
 # %%
 from contextlib import suppress
@@ -122,7 +122,7 @@ def retry_after(headers):
 
 
 # %% [markdown]
-# Then decide. A **transient error** may go away, so try again later. A **permanent error** never does: a bad request, a spent quota, a prompt that is larger than the whole limit. For the last, `count_prompt_tokens` counts with OpenAI's tokenizer (`tiktoken`), as in [lesson 03](03_prompt_tokens.ipynb).
+# Then decide. A **transient error** may go away, so try again later. A **permanent error** stays: a bad request, a spent quota, a prompt that is larger than the whole limit. For the last, `count_prompt_tokens` counts with OpenAI's tokenizer (`tiktoken`), as in [lesson 03](03_prompt_tokens.ipynb). `backoff` is the same client, but it reads no header.
 
 
 # %%
@@ -145,14 +145,15 @@ def permanent(reply):
 
 # %%
 import random
+from functools import partial
 
 
-async def polite(client, url, question):
+async def polite(client, url, question, asked=retry_after):
     for attempt in range(10):
         reply = await client.post(f"{url}/chat/completions", json=body(question))
         if reply.is_success:
             return reply.json()["choices"][0]["message"]["content"]
-        wait = retry_after(reply.headers) + random.uniform(0, min(4, 0.25 * 2**attempt))
+        wait = asked(reply.headers) + random.uniform(0, min(4, 0.25 * 2**attempt))
         if permanent(reply) or wait > 30 or attempt == 9:
             break
         await anyio.sleep(wait)
@@ -161,6 +162,13 @@ async def polite(client, url, question):
 
 async def right(url, questions):
     return await everyone(url, questions, polite)
+
+
+blind = partial(polite, asked=lambda headers: 0)
+
+
+async def backoff(url, questions):
+    return await everyone(url, questions, blind)
 
 
 # %% [markdown]
@@ -177,8 +185,13 @@ async def right(url, questions):
 # %% tags=["figure", "table"]
 from IPython.display import display
 
-comparison = await compare(llm, QUESTIONS, repeats=1, wrong=wrong, right=right)
-titles = {"wrong": "wrong: retry at once", "right": "right: as asked, with jitter"}
+arms = {"wrong": wrong, "backoff": backoff, "right": right}
+comparison = await compare(llm, QUESTIONS, repeats=1, **arms)
+titles = {
+    "wrong": "wrong: at once",
+    "backoff": "jitter, no header",
+    "right": "right: as asked + jitter",
+}
 numbers = [
     ("answers", lambda run: run.answered),
     ("refused: 429", lambda run: run.count(429)),
@@ -191,9 +204,11 @@ table(comparison, dict(numbers), standard=False)
 # %% [markdown]
 # `wrong` is done first because it gave up. The provider gives 40 permits in about 4 s and no faster, so nobody can have 40 answers earlier. `right` still needs several requests per answer, because twenty clients compete for each permit; *Can you avoid the refusal?*, below, needs one.
 #
+# Here `backoff` does about as well as `right`: the server asks for waits of a fraction of a second, and jitter does most of the work. The header counts when the wait is long. So in the verdict, the server asks for 1 s.
+#
 # ## Verdict
 #
-# Two more experiments, with one client: `came_early` refuses a request in each form of the header, and `hopeless` asks three questions with permanent errors.
+# Two more experiments, with one client: `came_early` refuses one request for each form of the header, and `hopeless` asks three questions with permanent errors.
 
 # %% tags=["nbval-check-output", "verdict"]
 from helpers import at_least, at_most, came_early, equals, hopeless, verdict
@@ -205,6 +220,7 @@ verdict(
     at_least("refused with 429, wrong", w.count(429), 40),
     equals("answers of 40, right", len(r.result or []), 40),
     equals("retries that came too early, hammer", len(await came_early(hammer)), 3),
+    equals("retries that came too early, without the header", len(await came_early(blind)), 3),
     equals("retries that came too early, polite", len(await came_early(polite)), 0),
     equals("requests for three hopeless questions, hammer", (await hopeless(hammer)).requests, 18),
     equals("requests for three hopeless questions, polite", (await hopeless(polite)).requests, 3),
@@ -271,7 +287,7 @@ WhatIf(vary, questions=(1, 40, 24))
 # ### Is exponential back-off enough?
 
 # %% [markdown]
-# Many clients double their wait after each refusal, and read no header. `in_step` does, without jitter: six attempts for each of the 40 questions. How many requests will be refused?
+# `backoff` reads no header, but has jitter. `in_step` has neither: it only doubles its wait, in six attempts for each of the 40 questions. How many requests will be refused?
 
 # %%
 guess_herd = Predict(
@@ -304,7 +320,7 @@ figure(herd_run, numbers=numbers, by_client=True)
 # All clients were refused at the same moment, wait equally long, and come back together: a **thundering herd**. Each later column finds only what the bucket gained since the last one.
 # Replace `anyio.sleep(wait)` with `anyio.sleep(random.uniform(0, 2 * wait))`: how many requests are refused now?
 #
-# <details><summary>Answer</summary>Hardly fewer: 80 to 90. Jitter spreads the requests, but only the header says when the next permit comes.</details>
+# <details><summary>Answer</summary>Hardly fewer: 80 to 90. Jitter spreads the requests, but it adds no permits.</details>
 #
 # One machine cannot run 10,000 clients, but it can simulate them. Here they lose their provider for 30 s; then it answers 500 requests a second. The longest wait is 32 s.
 

@@ -35,7 +35,6 @@ from uuid import uuid4
 
 from helpers import MockLLM, Predict, Scratch, Workers, compare, run, table
 
-conversations = {}
 TURNS = [f"Question {number} about my order." for number in range(1, 9)]
 llm = MockLLM("medium", speed=10, answer_tokens=16).start()
 print("A mock provider is running. All its times are divided by 10.")
@@ -44,10 +43,12 @@ print("A mock provider is running. All its times are divided by 10.")
 # ## The wrong way
 #
 # `wrong` is one turn of a chat service. `ask` sends messages to the model and returns its answer; `session` names the conversation.
-# In production, the service is restarted and has more than one worker. `Workers` starts it like that, and sends the turns to its workers as a load balancer does.
 
 
 # %%
+conversations = {}  # each session's messages
+
+
 async def wrong(ask, session, text):
     history = conversations.setdefault(session, [])
     history.append({"role": "user", "content": text})
@@ -56,6 +57,24 @@ async def wrong(ask, session, text):
     return answer
 
 
+# %% [markdown]
+# ## Predict, then run
+#
+# In production, the service is restarted and has more than one worker. `Workers` starts it like that, and sends the turns to its workers as a load balancer does.
+#
+# Eight questions, two workers. With question 8 the model should be sent the seven turns before it. Commit to a number, then run the next cell.
+
+# %%
+guess = Predict(
+    "06",
+    "Two workers: how many of the seven earlier turns are sent with question 8?",
+    arm="turns kept, two workers",
+    unit="turns",
+)
+guess
+
+
+# %%
 async def killed(url, handle):
     session = uuid4().hex
     async with Workers(handle, url) as service:
@@ -73,21 +92,6 @@ async def shared(url, handle):
             await service.send(session, text)
 
 
-# %% [markdown]
-# ## Predict, then run
-#
-# Eight questions, two workers. With question 8 the model should be sent the seven turns before it. Commit to a number, then run the next cell.
-
-# %%
-guess = Predict(
-    "06",
-    "Two workers: how many of the seven earlier turns are sent with question 8?",
-    arm="two workers",
-    unit="turns",
-)
-guess
-
-# %%
 shared_run = await run(shared, llm, wrong)
 killed_run = await run(killed, llm, wrong)
 guess.reveal((shared_run.requests[-1].messages - 1) // 2)
@@ -179,6 +183,7 @@ async def right(ask, session, text):
 
 # %% [markdown]
 # - **Append, never write back.** A turn is two rows in one transaction: it is kept whole or not at all.
+# - **A connection for each operation.** Tasks that share a connection share its transaction, too, and the `commit` of one would commit half of the other's.
 # - **A sliding window**: the last `keep` messages, oldest first. It is an even number, so the window begins with a question.
 # - **A time to live (TTL).** `expire` forgets a conversation `ttl` seconds after its *last* message. A background task of the service calls it, every minute for example; until then, an idle conversation is still returned.
 # - **WAL**, the write-ahead log, lets others read while one writes. A second writer waits for up to 5 s, the default of Python's `sqlite3`.
@@ -211,17 +216,17 @@ def last(run):
 
 
 results = {
-    "worker killed": {name: last(kills[name]) for name in arms},
-    "two workers": {name: last(pairs[name]) for name in arms},
+    "turns kept, worker killed": {name: last(kills[name]) for name in arms},
+    "turns kept, two workers": {name: last(pairs[name]) for name in arms},
     "visitors forgotten after the TTL": idle,
 }
-title = "Earlier turns kept, idle visitors forgotten: 7 is right"
+title = "What should be kept, and what forgotten: 7 is right"
 caption = f"{title}. " + "; ".join(
     f"{name}: wrong {number['wrong']}, right {number['right']}" for name, number in results.items()
 )
 display(bars(results, unit="of 7", title=title, caption=caption, prediction=guess.made))
-display(table(kills, {"turns kept, worker killed": last}, standard=False))
-display(table(pairs, {"turns kept, two workers": last}, standard=False))
+rows = {name: lambda run, each=each: each[run.arm] for name, each in results.items()}
+table(kills, rows, standard=False)
 
 # %% [markdown]
 # ## Verdict

@@ -93,8 +93,7 @@ guess
 # %%
 wrong_run = await run(batches.process, llm, REVIEWS, wrong)
 guess.reveal(batches.orphaned(wrong_run))
-ended = wrong_run.result.ended - wrong_run.start
-print(f"The batch raised {wrong_run.result.raised} after {ended:.1f} s.")
+print(f"The batch raised {wrong_run.result.raised} after {batches.ended(wrong_run):.1f} s.")
 print(f"It saved {len(wrong_run.result.saved)} ratings.")
 
 # %% [markdown]
@@ -207,14 +206,15 @@ numbers = [
     ("broken ones saved", lambda run: batches.broken(run, is_good)),
     ("failures reported", lambda run: len(run.result.report or {})),
 ]
-display(figure(comparison, prediction=guess.made, numbers=numbers))
-rows = dict(numbers) | {"the batch ended with": lambda run: run.result.raised or "a result"}
+ended = ("the batch ended", batches.ended)
+display(figure(comparison, prediction=guess.made, numbers=numbers, moment=ended))
+rows = {"answers finished for nobody": batches.orphaned, **dict(numbers)}
 table(comparison, rows, standard=False)
 
 # %% [markdown]
-# Each row is one call as the server saw it, in order of arrival. `wrong` raised at its first error, and its bars went on to the end with nothing to show for them.
+# Each row is one call as the server saw it, in order of arrival. `wrong` raised at its first error: whatever the model wrote to the right of the dashed line was for nobody.
 #
-# `swallow` keeps the good answers, and a broken one among them. Nobody hears of the rest. `right` asked again where that may help, but not about the novel, which will not get shorter: that is the one failure in its report.
+# `swallow` keeps the good answers, and a broken one among them: half a JSON object. To the server it is an answer like any other, with a shorter bar. Nobody hears of the rest. `right` asked again where that may help, but not about the novel, which will not get shorter: that is the one failure in its report.
 #
 # ## Verdict
 
@@ -311,8 +311,6 @@ print("answers finished after that:", batches.orphaned(grouped_run))
 
 # %% [markdown]
 # An `ExceptionGroup` holds the errors of all its tasks; `except* httpx.HTTPError:` catches those of one kind. Now move the slider: one call in every *n* gets status 503. When does `right` lose an answer for good?
-#
-# <details><summary>Answer</summary>When its second try fails too. Faults are counted: 2 loses some every time, 20 none.</details>
 
 # %%
 from helpers import WhatIf
@@ -329,6 +327,9 @@ async def vary(every):
 
 # %%
 WhatIf(vary, every=(2, 20, 5))
+
+# %% [markdown]
+# <details><summary>Answer</summary>When its second try fails too. Faults are counted: 2 loses some every time, 20 none.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Why does a task ignore its deadline?

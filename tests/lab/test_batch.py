@@ -59,6 +59,7 @@ def test_a_batch_that_loses_everything_leaves_orphans() -> None:
     assert lost.result.saved == {}
     assert lost.result.left == 4
     assert batches.orphaned(lost) == 4
+    assert 0 < batches.ended(lost) < min(r.last_byte or 0 for r in lost.requests if r.status == 200)
 
 
 def test_an_answer_that_was_cut_off_is_no_orphan() -> None:

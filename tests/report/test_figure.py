@@ -4,6 +4,7 @@ import base64
 import io
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from matplotlib import style
@@ -16,6 +17,7 @@ from helpers.lab.run import Block, Comparison, Run, Stall, Where
 from helpers.report import Prediction, seconds, sentence
 from helpers.report.drawing import Number
 from helpers.report.figures.figure import figure
+from helpers.report.palette import PAPER
 from tests.report.looking import assert_readable, texts_of, visible_texts
 from tests.report.makers import (
     beats,
@@ -267,6 +269,25 @@ def test_the_legend_shows_each_hatch_that_is_drawn(drawn: list[Figure]) -> None:
         waiting = {p.get_hatch() or "" for p in patches if to_hex(p.get_facecolor()) == "#cfcfcf"}
         assert waiting == hatches
         assert texts_of(drawn[-1]).count("waiting for the first token") == 1
+
+
+def test_a_refused_request_is_not_drawn_as_waiting(drawn: list[Figure]) -> None:
+    figure(limited())
+    patches: list[Any] = list(drawn[0].axes[0].patches)
+    bars = [patch for patch in patches if patch.get_width() > 0]
+    refusals = sum(request.status == 429 for request in limited().requests)
+    assert sum(to_hex(bar.get_facecolor()) == PAPER for bar in bars) == refusals
+    names = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert names.count("error answer") == 1
+
+
+def test_a_moment_is_a_line_in_each_column(drawn: list[Figure]) -> None:
+    shown = compare(serial(), concurrent())
+    figure(shown, moment=("the batch ended", lambda run: run.window[0] + 0.1))
+    for lanes in drawn[0].axes[::2]:
+        lines: list[Any] = list(lanes.lines)
+        assert [line.get_xdata()[0] for line in lines] == pytest.approx([0.1])
+    assert texts_of(drawn[0]).count("the batch ended") == 1
 
 
 def test_a_short_stall_is_visible(drawn: list[Figure]) -> None:

@@ -27,6 +27,8 @@ if find_spec("matplotlib") is None:
 
 # a label and what is counted or timed: ("TCP connections", lambda run: run.opened)
 Number: TypeAlias = tuple[str, Callable[[Run], object]]
+# a name and when it was, in seconds since the arm's start: ("the batch ended", batches.ended)
+Moment: TypeAlias = tuple[str, Callable[[Run], float]]
 Points: TypeAlias = Sequence[tuple[float, float]]
 
 
@@ -36,6 +38,7 @@ def figure(
     prediction: Prediction | None = None,
     titles: Mapping[str, str] | None = None,
     numbers: Sequence[Number] | None = None,
+    moment: Moment | None = None,
     by_client: bool = False,
     own_time: bool = False,
 ) -> Picture:
@@ -50,6 +53,9 @@ def figure(
 
     An arm's typical run is then the one nearest to the medians of these numbers.
 
+    ``moment`` is a dashed line among an arm's requests, a name and a function of a `Run`, in
+    seconds since its start: ``moment=("the batch ended", batches.ended)``.
+
     A request has a row of its own; with ``by_client`` all requests on one connection share a row.
 
     A prediction in seconds is a line on the time axis, any other a text below its arm's numbers.
@@ -59,6 +65,7 @@ def figure(
         prediction=prediction,
         titles=titles,
         numbers=numbers,
+        moment=moment,
         by_client=by_client,
         own_time=own_time,
     )

@@ -95,7 +95,9 @@ def _lanes(lanes: Sequence[Lane], look: Look, scale: float) -> list[str]:
     rows = min(max(len(lanes), 1), _MOST_ROWS)
     pitch = min(_THICKEST, (_FLOOR - _TOP) / rows)
     height = pitch * (0.7 if pitch > 4 else 0.9)
-    queued, waiting, generating, ends = [], [], [], []
+    waiting: list[str] = []
+    refused: list[str] = []
+    queued, generating, ends = [], [], []
     for i, lane in enumerate(lanes):
         # With more lanes than rows, several share one; none is left out.
         y = _TOP + pitch * (i * rows // len(lanes)) + (pitch - height) / 2
@@ -105,7 +107,7 @@ def _lanes(lanes: Sequence[Lane], look: Look, scale: float) -> list[str]:
         )
         if slot - arrival > 0.5:
             queued.append(f"M{arrival:.1f} {y + height / 2:.1f}H{slot:.1f}")
-        waiting.append(bar(slot, first, y, height))
+        (refused if lane.fate == "refused" else waiting).append(bar(slot, first, y, height))
         generating.append(bar(first, end, y, height))
         ends.append(end_mark(lane.fate, end, y + height / 2, min(max(height / 2, 2), 5)))
     # Without an outline, a pale bar would hardly be seen; a thin one has no room for it.
@@ -113,6 +115,10 @@ def _lanes(lanes: Sequence[Lane], look: Look, scale: float) -> list[str]:
     return [
         path(queued, f'stroke="{look.line}" stroke-width="{min(1.2, height * 0.3):.1f}"'),
         path(waiting, f'fill="{look.light}" {outline}'),
+        path(
+            refused,
+            f'fill="{PAPER}" stroke="{look.line}" stroke-width="{min(0.8, height / 4):.1f}"',
+        ),
         path(generating, f'fill="{look.color}" {outline}'),
         path(ends, f'fill="none" stroke="{INK}" stroke-width="1.3"'),
     ]
@@ -232,8 +238,9 @@ def _legend_entries(frame: Frame) -> list[tuple[str, str]]:
     fates = {lane.fate for lane in frame.lanes}
     for fate, name in FATE_NAMES.items():
         if fate in fates:
-            mark = end_mark(fate, 9, 0, 5)
-            entries.append((path([mark], f'fill="none" stroke="{INK}" stroke-width="1.3"'), name))
+            mark = path([end_mark(fate, 9, 0, 5)], f'fill="none" stroke="{INK}" stroke-width="1.3"')
+            bounds = f'<path d="{box}" fill="{PAPER}" {outline}/>' if fate == "refused" else ""
+            entries.append((bounds + mark, name))
     return entries
 
 

@@ -96,8 +96,12 @@ def broken(run: Run, good: Callable[[str], bool]) -> int:
     return len(run.result.saved) - kept(run, good)
 
 
+def ended(run: Run) -> float:
+    """Seconds from the run's start until the batch returned or raised."""
+    return float(run.result.ended - run.start)
+
+
 def orphaned(run: Run) -> int:
     """Answers that the server finished after the batch had ended, for no one."""
-    ended = run.result.ended - run.start
     finished = (r for r in run.requests if r.status == 200 and r.fault not in DROPPING)
-    return sum(r.last_byte is not None and r.last_byte > ended for r in finished)
+    return sum(r.last_byte is not None and r.last_byte > ended(run) for r in finished)

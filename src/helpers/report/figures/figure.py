@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from helpers.lab.run import Comparison, Culprit, Run, Where
-from helpers.report.drawing import Number
+from helpers.report.drawing import Moment, Number
 from helpers.report.figures.canvas import (
     STYLE,
     Canvas,
@@ -46,6 +48,7 @@ _LOOP = 0.36
 _TALLEST, _LOWEST = 3.1, 0.88
 # font sizes, in points as displayed
 _TITLE, _SMALL = 12.5, 9.0
+_MOMENT: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 2))}
 # columns side by side: with more, a notebook's page would shrink their text below 9 points
 _ABREAST = 3
 
@@ -56,6 +59,7 @@ def figure(
     prediction: Prediction | None = None,
     titles: Mapping[str, str] | None = None,
     numbers: Sequence[Number] | None = None,
+    moment: Moment | None = None,
     by_client: bool = False,
     own_time: bool = False,
 ) -> Picture:
@@ -75,12 +79,13 @@ def figure(
             title=(titles or {}).get(run.arm, run.arm),
             prediction=prediction if prediction and prediction.arm == run.arm else None,
             numbers=_standard_numbers(run) if numbers is None else _chosen(run, numbers),
+            moment=moment[1](run) - run.window[0] if moment else None,
         )
         for i, run in enumerate(runs)
     ]
     with style.context(STYLE):
         bands = [columns[i : i + abreast] for i in range(0, len(columns), abreast)]
-        canvas = _draw(bands, width, own_time)
+        canvas = _draw(bands, width, own_time, moment[0] if moment else "")
         caption = sentence(shown) if numbers is None else counted(runs, numbers)
         return Picture.of(canvas.figure, caption)
 
@@ -120,6 +125,8 @@ class _Column:
     prediction: Prediction | None
     predicted: str
     numbers: Numbers
+    # seconds since the first request
+    moment: float | None
 
 
 def _column(
@@ -132,6 +139,7 @@ def _column(
     title: str,
     prediction: Prediction | None,
     numbers: Numbers,
+    moment: float | None,
 ) -> _Column:
     notice = "" if run.outcome == "returned" else wrapped(_ended(run), width, bold=True)
     callout = ""
@@ -145,7 +153,7 @@ def _column(
         predicted, prediction = wrapped(str(prediction), width), None
     return _Column(
         *(run, line, look, x, width, title, notice, callout, worst),
-        *(prediction, predicted, numbers),
+        *(prediction, predicted, numbers, moment),
     )
 
 
@@ -161,8 +169,8 @@ def _guilty_line(where: Where, width: float) -> str:
     return whole if text_width(whole) <= width else fitted(f"{where}: {call(where)}(…)", width)
 
 
-def _draw(bands: list[list[_Column]], width: float, own_time: bool) -> Canvas:
-    """``bands``: the columns that are side by side, from the top."""
+def _draw(bands: list[list[_Column]], width: float, own_time: bool, moment: str) -> Canvas:
+    """``bands``: the columns that are side by side, from the top. ``moment`` is the line's name."""
     columns = [column for band in bands for column in band]
     heads = headline([column.numbers for column in columns], columns[0].width)
     pitch = min(0.22, _TALLEST / _most_lanes(columns))
@@ -173,6 +181,8 @@ def _draw(bands: list[list[_Column]], width: float, own_time: bool) -> Canvas:
     canvas = Canvas(width, rows[-1].bottom)
     shown = [(column.line, column.look) for column in columns]
     entries = legend_entries(shown, span, columns[0].width, pitch)
+    if moment:
+        entries.append(Line2D([], [], **_MOMENT, label=moment))
     legend = add_legend(canvas.figure, entries)
     canvas.extend(legend + 0.06)
     for band, place in zip(bands, rows, strict=True):
@@ -291,6 +301,8 @@ def _lanes_panel(axes: Axes, column: _Column, rows: _Rows) -> None:
         axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", va="center", fontsize=9)
     if column.run.outcome != "returned":
         axes.axvline(column.line.end, color=INK, linewidth=1)
+    if column.moment is not None:
+        axes.axvline(column.moment, **_MOMENT)
 
 
 def _loop_panel(axes: Axes, column: _Column, span: float) -> None:

@@ -27,6 +27,7 @@ _MARKS: dict[Fate, MarkerType] = {
     "open": 9,
 }
 _HOLLOW = ("s", "o")
+_REFUSED: dict[str, Any] = {"facecolor": PAPER, "linewidth": 0.5}
 _BLOCKED: dict[str, Any] = {"facecolor": BLOCKED, "edgecolor": PAPER, "linewidth": 0.5}
 _BUSY: dict[str, Any] = {
     "facecolor": PAPER,
@@ -42,17 +43,23 @@ def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
     height = 0.7 if pitch > 0.05 else 0.95
     rows = [lane.row for lane in lanes]
     hatch = look.hatch if pitch >= _HATCH_FROM else ""
-    axes.barh(
-        rows,
-        [lane.first - lane.slot for lane in lanes],
-        left=[lane.slot for lane in lanes],
-        color=look.light,
-        height=height,
-        linewidth=0,
-        hatch=hatch,
-        hatch_linewidth=0.6,
-        edgecolor=look.line,
-    )
+    waiting = {
+        "color": look.light,
+        "linewidth": 0,
+        "hatch": hatch,
+        "hatch_linewidth": 0.6,
+        "edgecolor": look.line,
+    }
+    # A refused request does not wait for a token.
+    for refused, face in ((False, waiting), (True, _REFUSED | {"edgecolor": look.line})):
+        chosen = [lane for lane in lanes if (lane.fate == "refused") == refused]
+        axes.barh(
+            [lane.row for lane in chosen],
+            [lane.first - lane.slot for lane in chosen],
+            left=[lane.slot for lane in chosen],
+            height=height,
+            **face,
+        )
     axes.barh(
         rows,
         [lane.end - lane.first for lane in lanes],
@@ -143,11 +150,16 @@ def _lane_entries(lanes: Sequence[Lane], hatches: Sequence[str], span: float) ->
     queued = any(lane.slot - lane.arrival > span / 100 for lane in lanes)
     generating = any(lane.end > lane.first for lane in lanes)
     fates = {lane.fate for lane in lanes}
+    marks: dict[Fate, Entry] = {
+        fate: _line(FATE_NAMES[fate], mark, 6) for fate, mark in _MARKS.items()
+    }
+    refused = Patch(**_REFUSED, edgecolor=MUTED, label=FATE_NAMES["refused"])
+    marks["refused"] = (refused, _line("", _MARKS["refused"], 6))
     return [
         (queued, _line("queued", "_", 14)),
-        (bool(lanes), waiting),
+        (fates != {"refused"} and bool(lanes), waiting),
         (generating, Patch(facecolor=MUTED, label="generating")),
-        *((fate in fates, _line(FATE_NAMES[fate], mark, 6)) for fate, mark in _MARKS.items()),
+        *((fate in fates, entry) for fate, entry in marks.items()),
     ]
 
 
