@@ -7,6 +7,10 @@ lesson 08, where `right` catches the errors of a client that the lab has made.
 
 from pathlib import Path
 
+import anthropic
+import httpx
+import httpx2
+import openai
 import pytest
 from nbformat.v4 import new_code_cell
 
@@ -27,9 +31,8 @@ from helpers import run
 assert (await run(library, llm)).result == "httpx2"
 """
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", WITH_HTTPX, ids=lambda lesson: lesson.stem)
 def test_the_verdict_holds_with_httpx2(
     lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -40,3 +43,17 @@ def test_the_verdict_holds_with_httpx2(
     core.cells.append(new_code_cell(PROOF))
     # It raises if the verdict does not hold.
     notebook.execute(core, lesson.notebook.parent)
+
+
+def test_which_clients_the_sdks_take() -> None:
+    """As the README says."""
+    with httpx.Client() as old, httpx2.Client() as new:
+        for client in (old, new):
+            openai.OpenAI(api_key="any", http_client=client)  # type: ignore[arg-type]
+        anthropic.Anthropic(api_key="any", http_client=new)
+        with pytest.raises(TypeError, match="this SDK uses `httpx2`"):
+            anthropic.Anthropic(api_key="any", http_client=old)  # type: ignore[arg-type]
+
+
+def test_their_errors_are_not_related() -> None:
+    assert not issubclass(httpx2.HTTPError, httpx.HTTPError)
