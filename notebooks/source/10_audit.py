@@ -33,7 +33,7 @@
 
 # %%
 from helpers import Predict, Scratch, figure
-from helpers.audit import audit_service
+from helpers.audit import audit_service, audit_services
 from helpers.audit.reports import comparison, text
 from helpers.lessons import chatbot
 
@@ -63,27 +63,27 @@ guess = Predict("10", question, arm="wrong", unit="mistakes")
 guess
 
 # %% [markdown]
-# The audit plays the chatbot's users. It starts the chatbot, asks eight things at once, has a long conversation, restarts the chatbot between two questions, and leaves in the middle of an answer. Meanwhile the provider hangs, drips, refuses and breaks off. It takes half a minute. In a terminal, in the folder of `chatbot.py`, the whole audit is
+# The audit plays the chatbot's users. It starts the chatbot, asks eight things at once, has a long conversation, restarts the chatbot between two questions, and leaves in the middle of an answer. Meanwhile the provider hangs, drips, refuses and breaks off. It takes half a minute, most of it waiting, so the cell below audits the repaired chatbot at the same time. In a terminal, in the folder of `chatbot.py`, the whole audit is
 #
 # ```
 # llm-antipatterns audit --start 'uvicorn chatbot:app --port $PORT' --app 'http://127.0.0.1:$PORT' \
-#     --chat 'POST /chat {"session": "$SESSION", "message": "$MESSAGE"}' --stream --answer text --deadline 8
+#     --chat 'POST /chat {"session": "$SESSION", "message": "$MESSAGE"}' --stream --answer text --deadline 6
 # ```
 #
-# `$PORT`, `$SESSION` and `$MESSAGE` are replaced; `--answer` says where the text is in the reply.
+# `$PORT`, `$SESSION` and `$MESSAGE` are replaced; `--answer` says where the text is in the reply. `--deadline` is the time within which a user must have an answer or an error.
 
 # %%
 SOME = "LAP01.flight LAP02.connections 03 04 LAP05.permanent LAP06.restart 07 LAP08.cut"
 
 
-def audit(file, only=SOME):
-    start, app = chatbot.command(folder / file), "http://127.0.0.1:$PORT"
-    return audit_service(
-        start, app, chatbot.CHAT, stream=True, answer="text", deadline=8, only=only
-    )
+def audit(only=SOME, **files):
+    starts = {name: chatbot.command(folder / file) for name, file in files.items()}
+    how = {"stream": True, "answer": "text", "deadline": 6, "only": only}
+    return audit_services(starts, "http://127.0.0.1:$PORT", chatbot.CHAT, **how)
 
 
-wrong_report = audit(wrong)
+reports = audit(wrong=wrong, right=right)
+wrong_report = reports["wrong"]
 guess.reveal(len(comparison.mistakes(wrong_report)))
 
 # %%
@@ -106,11 +106,8 @@ print((folder / right).read_text())
 # %% [markdown]
 # ## Side by side
 
-# %%
-right_report = audit(right)
-reports = {"wrong": wrong_report, "right": right_report}
-
 # %% tags=["figure"]
+right_report = reports["right"]
 numbers = [
     ("users at once", lambda run: 8),
     ("requests in flight at once", lambda run: run.peak_in_flight),
@@ -212,7 +209,7 @@ for name, report in reports.items():
         print(f"    {check.id}: {check.evidence}")
 
 # %% [markdown]
-# `SOME` names a check or two for each lesson. Run `print(text.render(audit(right, only=())))` for all of them: one lesson has a check that needs a `--health` route, and says so.
+# `SOME` names a check or two for each lesson. Run `print(text.render(audit(right=right, only=())["right"]))` for all of them: one lesson has a check that needs a `--health` route, and says so.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it

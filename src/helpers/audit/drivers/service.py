@@ -42,6 +42,8 @@ _HEALTH_SECONDS = 0.1
 _STAGGER_SECONDS = 0.1
 # Seconds within which a canceled call should have left the provider.
 _GRACE = 1.5
+# Seconds within which the provider has written the answer of a reader who left.
+_WRITING_SECONDS = 2.0
 # Seconds within which a user's message should have become a request to the model.
 _ARRIVAL_SECONDS = 2.0
 
@@ -363,8 +365,9 @@ async def _stream(stage: _Stage) -> None:
         return
     await stage.chat("reader-1")
     stage.visits.append(await stage.users.chat("leaver-1", leaves=True))
-    # Until the provider would have written everything.
-    await anyio.sleep(3.5)
+    # A call that was canceled ends within the first of them, if at all.
+    await anyio.sleep(_GRACE)
+    await _until(lambda: not _is_open(stage), _WRITING_SECONDS)
 
 
 async def _sibling(stage: _Stage) -> None:
