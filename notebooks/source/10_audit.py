@@ -275,11 +275,11 @@ def audit_script(code, **options):
 
 
 # %%
-script_report = audit_script(SCRIPT, only=["08"], deadline=5)
+script_report = audit_script(SCRIPT, only=["LAP03.limit"], deadline=5)
 print(text.render(script_report))
 
 # %% [markdown]
-# The script took an answer without a finish reason for a complete one. Let the script raise an error unless `reply.choices[0].finish_reason` is `"stop"`, and audit it again.
+# Add `max_completion_tokens=200` to the call, and audit it again. Then try `only=["08"]`: the script takes an answer without a finish reason for a complete one. Let it raise an error unless `reply.choices[0].finish_reason` is `"stop"`.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
@@ -296,10 +296,10 @@ print(text.render(script_report))
 #
 # If the code sets `base_url` itself, no request arrives, and the audit says so. Let the code read the variable.
 #
-# Here is a program with the SDK's defaults, and with a timeout of one second. The provider hangs, and a user waits for three seconds at most. How many of the two will end in time?
+# Here is a program with a timeout of one second. The provider hangs, and a user waits for three seconds at most. How many requests will the program send?
 
 # %%
-guess_sdk = Predict("10", "How many of the two end in time?", arm="sdk", unit="programs")
+guess_sdk = Predict("10", "How many requests does the program send?", arm="sdk", unit="requests")
 guess_sdk
 
 # %%
@@ -312,7 +312,7 @@ CODE = """
 import openai
 
 question = [{"role": "user", "content": "Hello?"}]
-reply = openai.OpenAI().chat.completions.create(model="gpt-5-mini", messages=question)
+reply = openai.OpenAI(timeout=1).chat.completions.create(model="gpt-5-mini", messages=question)
 print(reply.choices[0].message.content)
 """
 
@@ -324,12 +324,12 @@ def meet_a_hang(code):
 
 
 # %%
-limited = CODE.replace("OpenAI()", "OpenAI(timeout=1)")
-sdk = {"defaults": meet_a_hang(CODE), "timeout=1": meet_a_hang(limited)}
-guess_sdk.reveal(sum("04" not in comparison.mistakes(report) for report in sdk.values()))
+sdk_report = meet_a_hang(CODE)
+guess_sdk.reveal(sdk_report.checks[0].counted["requests"])
+print(text.render(sdk_report))
 
 # %% [markdown]
-# The default is 600 seconds for each of three attempts. A timeout of one second also gives three attempts, with pauses between them: add `max_retries=0`. Then audit `LAP04.drip`: what is one second worth there?
+# The SDK makes three attempts, with pauses between them, and the timeout is that of one attempt. By default it is 600 seconds. Add `max_retries=0` to the code: does the program end in time now? Then audit `LAP04.drip`: what is one second worth there?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
@@ -346,7 +346,7 @@ app = FastAPI()
 client = openai.OpenAI(timeout=10)
 
 @app.post("/ask")
-async def ask(body: dict):
+def ask(body: dict):
     question = [{"role": "user", "content": body["question"]}]
     reply = client.chat.completions.create(model="gpt-5-mini", messages=question)
     return {"answer": reply.choices[0].message.content}
@@ -365,7 +365,7 @@ service_report = audit_app(SERVICE, only=["01"])
 print(text.render(service_report))
 
 # %% [markdown]
-# Remove `async` from `async def ask`: FastAPI then runs the function in a thread. What does the audit say now?
+# FastAPI runs a plain function in a thread. Write `async def ask`, and keep the rest: what does the audit say now?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust

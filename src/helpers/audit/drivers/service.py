@@ -28,7 +28,7 @@ from helpers.audit.scenarios import Scenario
 
 _START_SECONDS = 30.0
 _POLL = 0.05
-_TURNS = 24
+TURNS = 24
 # In each message: more than 40,000 tokens in a conversation, which is above the usual budgets.
 _REMARKS = 96
 # Prompts are cached from 1,024 tokens on.
@@ -243,7 +243,7 @@ async def _converse(stage: _Stage) -> None:
         return
     for remarks in (_REMARKS, _FEW_REMARKS):  # some services limit the length of a message
         if (await stage.chat("steady-1", 2, remarks=remarks)).succeeded:
-            for turn in range(3, _TURNS + 1):
+            for turn in range(3, TURNS + 1):
                 await stage.chat("steady-1", turn, remarks=remarks)
             return
 
