@@ -99,7 +99,7 @@ figure(both, prediction=guess.made, numbers=numbers)
 # %% tags=["table"]
 rows = {
     "complete answers": lambda run: rushes[run.arm].answers,
-    "answers a minute": lambda run: rushes[run.arm].per_minute,
+    "complete answers a minute": lambda run: rushes[run.arm].per_minute,
     "users with an answer, of 20": lambda run: rushes[run.arm].users_answered,
     "requests to the provider": lambda run: len(run.requests),
 }
