@@ -33,7 +33,7 @@
 
 # %%
 from helpers import Predict, Scratch, figure
-from helpers.audit import audit_service
+from helpers.audit import audit_service, audit_services
 from helpers.audit.reports import comparison, text
 from helpers.lessons import chatbot
 
@@ -63,27 +63,27 @@ guess = Predict("10", question, arm="wrong", unit="mistakes")
 guess
 
 # %% [markdown]
-# The audit plays the chatbot's users. It starts the chatbot, asks eight things at once, has a long conversation, restarts the chatbot between two questions, and leaves in the middle of an answer. Meanwhile the provider hangs, drips, refuses and breaks off. It takes half a minute. In a terminal, in the folder of `chatbot.py`, the whole audit is
+# The audit plays the chatbot's users. It starts the chatbot, asks eight things at once, has a long conversation, restarts the chatbot between two questions, and leaves in the middle of an answer. Meanwhile the provider hangs, drips, refuses and breaks off. It takes half a minute, most of it waiting, so the cell below audits the repaired chatbot at the same time. In a terminal, in the folder of `chatbot.py`, the whole audit is
 #
 # ```
 # llm-antipatterns audit --start 'uvicorn chatbot:app --port $PORT' --app 'http://127.0.0.1:$PORT' \
-#     --chat 'POST /chat {"session": "$SESSION", "message": "$MESSAGE"}' --stream --answer text --deadline 8
+#     --chat 'POST /chat {"session": "$SESSION", "message": "$MESSAGE"}' --stream --answer text --deadline 6
 # ```
 #
-# `$PORT`, `$SESSION` and `$MESSAGE` are replaced; `--answer` says where the text is in the reply.
+# `$PORT`, `$SESSION` and `$MESSAGE` are replaced; `--answer` says where the text is in the reply. `--deadline` is the time within which a user must have an answer or an error.
 
 # %%
 SOME = "LAP01.flight LAP02.connections 03 04 LAP05.permanent LAP06.restart 07 LAP08.cut"
 
 
-def audit(file, only=SOME):
-    start, app = chatbot.command(folder / file), "http://127.0.0.1:$PORT"
-    return audit_service(
-        start, app, chatbot.CHAT, stream=True, answer="text", deadline=8, only=only
-    )
+def audit(only=SOME, **files):
+    starts = {name: chatbot.command(folder / file) for name, file in files.items()}
+    how = {"stream": True, "answer": "text", "deadline": 6, "only": only}
+    return audit_services(starts, "http://127.0.0.1:$PORT", chatbot.CHAT, **how)
 
 
-wrong_report = audit(wrong)
+reports = audit(wrong=wrong, right=right)
+wrong_report = reports["wrong"]
 guess.reveal(len(comparison.mistakes(wrong_report)))
 
 # %%
@@ -106,11 +106,8 @@ print((folder / right).read_text())
 # %% [markdown]
 # ## Side by side
 
-# %%
-right_report = audit(right)
-reports = {"wrong": wrong_report, "right": right_report}
-
 # %% tags=["figure"]
+right_report = reports["right"]
 numbers = [
     ("users at once", lambda run: 8),
     ("requests in flight at once", lambda run: run.peak_in_flight),
@@ -122,7 +119,7 @@ figure(comparison.played(reports, "crowd"), prediction=guess.made, numbers=numbe
 comparison.side_by_side(reports)
 
 # %% [markdown]
-# The figure shows one of the scenarios as the provider saw it: eight users ask at once. The audit knows nothing of the chatbot's event loop: it does not look into the process. The table has all scenarios.
+# The figure shows one of the scenarios as the provider saw it: eight users ask at once. The last ones of `wrong` give up: they have waited for longer than the deadline. The audit knows nothing of the chatbot's event loop: it does not look into the process. The table has all scenarios.
 #
 # ## Verdict
 
@@ -212,7 +209,7 @@ for name, report in reports.items():
         print(f"    {check.id}: {check.evidence}")
 
 # %% [markdown]
-# `SOME` names a check or two for each lesson. Run `print(text.render(audit(right, only=())))` for all of them: one lesson has a check that needs a `--health` route, and says so.
+# `SOME` names a check or two for each lesson. Run `print(text.render(audit(right=right, only=())["right"]))` for all checks: one of them needs a `--health` route, and says so.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
@@ -227,7 +224,7 @@ for name, report in reports.items():
 #     --expected-failures audit.yaml --junit audit.xml --html audit.html --markdown "$GITHUB_STEP_SUMMARY"
 # ```
 #
-# `--html` writes one page with the timeline of each scenario as the provider saw it. Keep it as an artifact: show it to the person who has to make the repair.
+# `--html` writes one page with the timeline of each scenario as the provider saw it. Keep it as an artifact for the person who makes the repair.
 
 # %%
 from helpers.audit.reports import files, html, junit
@@ -278,11 +275,11 @@ def audit_script(code, **options):
 
 
 # %%
-script_report = audit_script(SCRIPT, only=["08"], deadline=5)
+script_report = audit_script(SCRIPT, only=["LAP03.limit"], deadline=5)
 print(text.render(script_report))
 
 # %% [markdown]
-# The script took an answer without a finish reason for a complete one. Let the script raise an error unless `reply.choices[0].finish_reason` is `"stop"`, and audit it again.
+# Add `max_completion_tokens=200` to the call, and audit it again. Then try `only=["08"]`: the script takes an answer without a finish reason for a complete one. Let it raise an error unless `reply.choices[0].finish_reason` is `"stop"`.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
@@ -299,10 +296,10 @@ print(text.render(script_report))
 #
 # If the code sets `base_url` itself, no request arrives, and the audit says so. Let the code read the variable.
 #
-# Here is a program with the SDK's defaults, and with a timeout of one second. The provider hangs, and a user waits for three seconds at most. How many of the two will end in time?
+# Here is a program with a timeout of one second. The provider hangs, and a user waits for three seconds at most. How many requests will the program send?
 
 # %%
-guess_sdk = Predict("10", "How many of the two end in time?", arm="sdk", unit="programs")
+guess_sdk = Predict("10", "How many requests does the program send?", arm="sdk", unit="requests")
 guess_sdk
 
 # %%
@@ -315,7 +312,7 @@ CODE = """
 import openai
 
 question = [{"role": "user", "content": "Hello?"}]
-reply = openai.OpenAI().chat.completions.create(model="gpt-5-mini", messages=question)
+reply = openai.OpenAI(timeout=1).chat.completions.create(model="gpt-5-mini", messages=question)
 print(reply.choices[0].message.content)
 """
 
@@ -327,12 +324,12 @@ def meet_a_hang(code):
 
 
 # %%
-limited = CODE.replace("OpenAI()", "OpenAI(timeout=1)")
-sdk = {"defaults": meet_a_hang(CODE), "timeout=1": meet_a_hang(limited)}
-guess_sdk.reveal(sum("04" not in comparison.mistakes(report) for report in sdk.values()))
+sdk_report = meet_a_hang(CODE)
+guess_sdk.reveal(sdk_report.checks[0].counted["requests"])
+print(text.render(sdk_report))
 
 # %% [markdown]
-# The default is 600 seconds for each of three attempts. A timeout of one second also gives three attempts, with pauses between them: add `max_retries=0`. Then audit `LAP04.drip`: what is one second worth there?
+# The SDK makes three attempts, with pauses between them, and the timeout is that of one attempt. By default it is 600 seconds. Add `max_retries=0` to the code: does the program end in time now? Then audit `LAP04.drip`: what is one second worth there?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
@@ -349,7 +346,7 @@ app = FastAPI()
 client = openai.OpenAI(timeout=10)
 
 @app.post("/ask")
-async def ask(body: dict):
+def ask(body: dict):
     question = [{"role": "user", "content": body["question"]}]
     reply = client.chat.completions.create(model="gpt-5-mini", messages=question)
     return {"answer": reply.choices[0].message.content}
@@ -364,11 +361,11 @@ def audit_app(code, **options):
     return audit_service(start, "http://127.0.0.1:$PORT", ASK, answer="answer", **options)
 
 
-service_report = audit_app(SERVICE, only=["01"])
-print(text.render(service_report))
+service_report = audit_app(SERVICE, only="LAP01.flight")
+print(service_report.checks[0].evidence)
 
 # %% [markdown]
-# Remove `async` from `async def ask`: FastAPI then runs the function in a thread. What does the audit say now?
+# FastAPI runs a plain function in a thread. Write `async def ask`: what does the audit say now?
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust

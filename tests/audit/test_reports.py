@@ -32,6 +32,7 @@ from helpers.lessons.catalogue import lesson
 from helpers.lessons.course.folder import MANIFEST, course_folder
 from helpers.mock_llm import Ledger, MockLLM
 from helpers.report.formatting import seconds
+from helpers.report.table import table
 
 MIB = 1024 * 1024
 HOSTILE = (
@@ -447,6 +448,10 @@ def test_one_scenario_of_several_audits_is_a_comparison(report: AuditReport) -> 
     first = min(request.arrival for request in record.ledger.requests)
     assert run.window[0] == pytest.approx(first - record.started)
     assert run.makespan <= record.ended - record.started
+    # The application may well have a loop; the audit does not look into its process.
+    shown = str(table(comparison))
+    assert "event loop not measured" in shown
+    assert "no event loop" not in shown
 
 
 # HTML

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from helpers.audit import AuditError, audit_command, audit_service
+from helpers.audit import AuditError, audit_command, audit_service, audit_services
 from helpers.audit.drivers.application import Applications
 from helpers.cli import app
 from tests.audit.auditing import ADDRESS, APPS, CHAT, ids
@@ -175,6 +176,32 @@ def test_an_interrupted_audit_leaves_nothing(number: signal.Signals) -> None:
         assert time.monotonic() < end
         time.sleep(0.05)
     audit.send_signal(number)
+    assert audit.wait(15) != 0
+
+
+def test_versions_of_a_service_are_audited_at_the_same_time() -> None:
+    starts = {name: shlex.join([*HOSTILE, name, "$PORT"]) for name in ("serves", "answers-500")}
+    with pytest.raises(AuditError, match="answers 500"):
+        audit_services(starts, ADDRESS, CHAT, only="LAP03.limit")
+    starts["answers-500"] = starts["serves"]
+    reports = audit_services(starts, ADDRESS, CHAT, only="LAP03.limit")
+    assert [ids(report, "pass") for report in reports.values()] == [{"LAP03.limit"}] * 2
+    assert [*reports] == [*starts]
+
+
+def test_an_interrupt_ends_the_audits_of_all_versions() -> None:
+    start = shlex.join([*HOSTILE, "hangs", "$PORT"])
+    code = (
+        f"from helpers.audit import audit_services as audit\naudit(dict.fromkeys('ab', {start!r})"
+    )
+    audit = subprocess.Popen(
+        [sys.executable, "-c", f"{code}, {ADDRESS!r}, {CHAT!r})"], stderr=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 30
+    while len(of_an_application()) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    audit.send_signal(signal.SIGINT)
     assert audit.wait(15) != 0
 
 

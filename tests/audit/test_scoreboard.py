@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from helpers import scoreboard
 from helpers.audit.outcome import Outcome, Verdict
-from helpers.audit.scoreboard.cost import cost_of_a_day
+from helpers.audit.scoreboard.cost import PRICE, cost_of_a_day
 from helpers.audit.scoreboard.display import page, summary, text
 from helpers.audit.scoreboard.rows import Row, rows_of
 from helpers.lessons import chatbot, progress
@@ -70,16 +71,26 @@ def test_the_totals_are_below_the_rows() -> None:
     shown = text([Row("01", "repaired", "Up to 8.")], per_minute=444.0, cost=539.6)
     *_, tally, throughput, cost = shown.splitlines()
     assert tally == summary([Row("01", "repaired")]) == "1 of 1 repaired"
-    assert throughput == "Throughput with 20 users: 444 answers a minute"
-    assert cost.startswith("Cost of a day of 1,000 long conversations: 540 USD, at 1.00 USD")
+    assert throughput == (
+        "Throughput with 20 users: 444 complete answers a minute; answers that broke off and "
+        "errors do not count"
+    )
+    assert cost.startswith(
+        "Cost of a day with 1,000 conversations of 24 turns: 540 USD, at the prices of gpt-5-mini"
+    )
     assert "$" not in shown, "JupyterLab would set mathematics"
 
 
 def test_the_cost_counts_cached_tokens_at_their_own_price() -> None:
     request = Request(1, 1, "1.1", False, "POST", "/v1/chat/completions", 0.0)
     request.prompt_tokens, request.cached_tokens, request.completion_tokens = 1_000, 400, 100
-    # 600 at $1.00, 400 at $0.05 and 100 at $5.00 per million, a thousand times
-    assert cost_of_a_day(Ledger(requests=[request])) == pytest.approx(0.6 + 0.02 + 0.5)
+    # 600 at $0.25, 400 at $0.025 and 100 at $2.00 per million, a thousand times
+    assert cost_of_a_day(Ledger(requests=[request])) == pytest.approx(0.15 + 0.01 + 0.2)
+
+
+def test_the_cost_is_that_of_the_chatbots_model() -> None:
+    (model,) = re.findall(r'^MODEL = "(.+)"', Chatbot("chatbot").text(), re.M)
+    assert f"the prices of {model} " in PRICE
 
 
 def test_the_chatbot_is_given_once(tmp_path: Path) -> None:

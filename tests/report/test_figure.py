@@ -62,6 +62,9 @@ SHOWN: dict[str, Comparison | Run] = {
     "busy": compare(busy(), concurrent(0)),
     "nothing at all": replace(concurrent(0), seconds=0.0, beats=()),
     "no loop": replace(concurrent(3), backend="none", beats=()),
+    "unknown loops": compare(
+        *(replace(concurrent(3, arm), backend="unknown", beats=()) for arm in ("wrong", "right"))
+    ),
     "odd line": compare(serial(where=ODD), serial(3, arm="right", where=ODD)),
     "short and long": compare(hung(limit=60.0), concurrent()),
     "everything at once": EVERYTHING,
@@ -222,6 +225,7 @@ def test_each_column_may_have_a_time_axis_of_its_own(drawn: list[Figure]) -> Non
         (concurrent(0), "no request reached the server"),
         (concurrent(12, slots=4), "queued"),
         (replace(concurrent(3), backend="none", beats=()), "no event loop"),
+        (replace(concurrent(3), backend="unknown", beats=()), "event loop not measured"),
     ],
 )
 def test_it_says_what_went_wrong(run: Run, expected: str, drawn: list[Figure]) -> None:

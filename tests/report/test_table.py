@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Literal
 from xml.etree import ElementTree
 
 import pytest
@@ -97,8 +98,13 @@ def test_only_stalls_during_the_calls_count() -> None:
     assert cells["longest stall"] == ("0 s, n = 1",)
 
 
-def test_the_loop_of_an_arm_without_one_is_not_judged() -> None:
-    plain = replace(concurrent(), backend="none", beats=())
+@pytest.mark.parametrize(
+    ("backend", "words"), [("none", "no event loop"), ("unknown", "event loop not measured")]
+)
+def test_a_loop_that_was_not_measured_is_not_judged(
+    backend: Literal["none", "unknown"], words: str
+) -> None:
+    plain = replace(concurrent(), backend=backend, beats=())
     cells = _cells(table(compare(serial(), plain)))
     for name in (
         "loop blocked or busy",
@@ -106,7 +112,7 @@ def test_the_loop_of_an_arm_without_one_is_not_judged() -> None:
         "heartbeats (of those due)",
         "guilty line",
     ):
-        assert cells[name][1] == "no event loop"
+        assert cells[name][1] == words
 
 
 def test_arms_that_send_nothing_have_no_rows_about_requests() -> None:

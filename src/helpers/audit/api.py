@@ -17,10 +17,10 @@ from helpers.audit.drivers import command as command_driver
 from helpers.audit.drivers import service as service_driver
 from helpers.audit.drivers.application import Applications, split
 from helpers.audit.drivers.command import Program
-from helpers.audit.drivers.options import read_options
+from helpers.audit.drivers.options import ServiceOptions, read_options
 from helpers.audit.drivers.service import Service, waiting
 from helpers.audit.errors import AuditError
-from helpers.audit.interrupts import result
+from helpers.audit.interrupts import result, results
 from helpers.audit.outcome import AuditReport, Outcome
 from helpers.audit.provider import Provider
 from helpers.audit.recording import Recording, to_records
@@ -97,6 +97,42 @@ def audit_service(
         is_program=False,
         judged=judged,
     )
+    return _run(audit, options)
+
+
+def audit_services(
+    starts: Mapping[str, str],
+    app: str,
+    chat: str,
+    *,
+    stream: bool = False,
+    answer: str = "",
+    deadline: float = DEADLINE,
+    only: str | Sequence[str] = (),
+) -> dict[str, AuditReport]:
+    """Audit versions of a service at the same time: most of an audit is waiting.
+
+    ``starts``: the command of each, by a name of yours; ``$PORT`` in them and in ``app`` is a free
+    port. The reports have the same names. The other parameters are those of `audit_service`.
+
+    Raises `AuditError` if one of them cannot be audited.
+    """
+    audits: list[tuple[_Audit, ServiceOptions]] = []
+    for start in starts.values():
+        options = read_options(start, app, chat, stream=stream, answer=answer, health="")
+        service = Service(options, _checked(deadline))
+        audits.append((_Audit(service, choose(only), {}, None, is_program=False), options))
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(_run, *each) for each in audits]
+        try:
+            return dict(zip(starts, results(running), strict=True))
+        except BaseException:  # an interrupt, too: the others must not go on
+            for audit, _ in audits:
+                audit.driver.applications.end_all()
+            raise
+
+
+def _run(audit: _Audit, options: ServiceOptions) -> AuditReport:
     return audit.run(
         lambda recording: service_driver.check_steady(recording, options),
         lanes=_LANES if options.takes_a_port else 1,

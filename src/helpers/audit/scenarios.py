@@ -122,6 +122,7 @@ STREAM = Scenario(
     "The model writes 20 tokens a second; one user reads on, one leaves after the first words.",
     Profile(base=0.1, decode_rate=20),
     {"reader": _ANSWERED, "leaver": _ANSWERED},
+    waits=True,
 )
 BROKEN = Scenario(
     "broken",

@@ -110,8 +110,9 @@ class Run:
     seconds: float
     """From the arm's start to its end, or to the lab's limit."""
     limit: float
-    backend: Literal["asyncio", "trio", "none"]
-    """The event loop; "none" for an arm that is a plain function."""
+    backend: Literal["asyncio", "trio", "none", "unknown"]
+    """The event loop; "none" for an arm that is a plain function, "unknown" for an application of
+    which only the requests were recorded."""
     result: Any = None
     """What the arm returned."""
     failure: Failure | None = None

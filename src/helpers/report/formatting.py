@@ -107,6 +107,11 @@ def ending(run: Run) -> str:
     return f"{run.failure.verb}{where}"
 
 
+def unmeasured_loop(run: Run) -> str:
+    """Why a run has no measurements of an event loop; "" if it has some."""
+    return {"none": "no event loop", "unknown": "event loop not measured"}.get(run.backend, "")
+
+
 def loop_word(run: Run) -> str:
     """What the loop mostly was while it answered nothing: "blocked" or "busy" (see `Stall`)."""
     line = timeline(run)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from time import monotonic
 
 from helpers.lab.run import Run, Snapshot
-from helpers.report.formatting import ending, seconds, stalled
+from helpers.report.formatting import ending, seconds, stalled, unmeasured_loop
 from helpers.report.frame import WIDTH, Frame, Icon, svg
 from helpers.report.outputs import Sink, default_sinks
 from helpers.report.palette import look_alone
@@ -113,7 +113,7 @@ def _status(snapshot: Snapshot) -> tuple[str, Icon]:
 
 def _last_status(run: Run) -> tuple[str, Icon]:
     parts = [ending(run)]
-    if run.backend != "none":
+    if not unmeasured_loop(run):
         parts += stalled(run)
     return " · ".join(parts), "done" if run.outcome == "returned" else "alarm"
 

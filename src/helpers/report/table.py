@@ -11,7 +11,15 @@ from numbers import Real
 from typing import Any, TypeAlias
 
 from helpers.lab.run import Comparison, Run
-from helpers.report.formatting import ending, number, percent, seconds, shortened, times
+from helpers.report.formatting import (
+    ending,
+    number,
+    percent,
+    seconds,
+    shortened,
+    times,
+    unmeasured_loop,
+)
 from helpers.report.timeline import culprit_during_calls, timeline
 
 _Cell: TypeAlias = Callable[[Comparison, str], str]
@@ -140,10 +148,10 @@ def _measured(measure: Callable[[Run], object]) -> _Cell:
 
 
 def _loop_only(cell: _Cell) -> _Cell:
-    """An arm that is a plain function has no loop."""
+    """For arms whose event loop was measured."""
 
     def guarded(comparison: Comparison, arm: str) -> str:
-        return "no event loop" if comparison[arm].backend == "none" else cell(comparison, arm)
+        return unmeasured_loop(comparison[arm]) or cell(comparison, arm)
 
     return guarded
 

@@ -28,7 +28,7 @@ from helpers.audit.scenarios import Scenario
 
 _START_SECONDS = 30.0
 _POLL = 0.05
-_TURNS = 24
+TURNS = 24
 # In each message: more than 40,000 tokens in a conversation, which is above the usual budgets.
 _REMARKS = 96
 # Prompts are cached from 1,024 tokens on.
@@ -42,6 +42,8 @@ _HEALTH_SECONDS = 0.1
 _STAGGER_SECONDS = 0.1
 # Seconds within which a canceled call should have left the provider.
 _GRACE = 1.5
+# Seconds within which the provider has written the answer of a reader who left.
+_WRITING_SECONDS = 2.0
 # Seconds within which a user's message should have become a request to the model.
 _ARRIVAL_SECONDS = 2.0
 
@@ -241,7 +243,7 @@ async def _converse(stage: _Stage) -> None:
         return
     for remarks in (_REMARKS, _FEW_REMARKS):  # some services limit the length of a message
         if (await stage.chat("steady-1", 2, remarks=remarks)).succeeded:
-            for turn in range(3, _TURNS + 1):
+            for turn in range(3, TURNS + 1):
                 await stage.chat("steady-1", turn, remarks=remarks)
             return
 
@@ -363,8 +365,9 @@ async def _stream(stage: _Stage) -> None:
         return
     await stage.chat("reader-1")
     stage.visits.append(await stage.users.chat("leaver-1", leaves=True))
-    # Until the provider would have written everything.
-    await anyio.sleep(3.5)
+    # A call that was canceled ends within the first of them, if at all.
+    await anyio.sleep(_GRACE)
+    await _until(lambda: not _is_open(stage), _WRITING_SECONDS)
 
 
 async def _sibling(stage: _Stage) -> None:

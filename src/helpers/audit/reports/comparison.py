@@ -61,7 +61,7 @@ def _as_run(name: str, record: ScenarioRecord) -> Run:
         "returned",
         seconds,
         limit=seconds,
-        backend="none",
+        backend="unknown",
         requests=tuple(_since(record.started, request) for request in record.ledger.requests),
         peak_in_flight=record.ledger.peak_in_flight,
     )

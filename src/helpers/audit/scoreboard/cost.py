@@ -5,13 +5,14 @@ from __future__ import annotations
 from helpers.mock_llm.records.ledger import Ledger
 
 CONVERSATIONS = 1_000
-"""A day's, each like the one that is measured: 24 turns."""
-INPUT, CACHED, OUTPUT = 1.00, 0.05, 5.00
-"""Dollars per million tokens: those of GPT-6.1 Terra on 2026-10-26, as an example."""
+"""A day's, each like the one that is measured."""
+INPUT, CACHED, OUTPUT = 0.25, 0.025, 2.00
+"""Dollars per million tokens of gpt-5-mini, the chatbot's model: OpenAI's prices as listed in
+github/docs, ``data/tables/copilot/models-and-pricing.yml``, and in Azure's list of 2026-06-15."""
 # No dollar signs: between two of them, JupyterLab sets mathematics.
 PRICE = (
-    f"at {INPUT:.2f} USD for input, {CACHED:.2f} USD for cached input and {OUTPUT:.2f} USD for "
-    "output, per million tokens (GPT-6.1 Terra, 2026-10-26)"
+    f"at the prices of gpt-5-mini in June 2026: {INPUT:.2f} USD for input, {CACHED:.3f} USD for "
+    f"cached input and {OUTPUT:.2f} USD for output, per million tokens"
 )
 
 

@@ -6,6 +6,7 @@ import html
 import textwrap
 from collections.abc import Sequence
 
+from helpers.audit.drivers.service import TURNS
 from helpers.audit.reports.wording import clean, lesson_title
 from helpers.audit.scoreboard.cost import CONVERSATIONS, PRICE
 from helpers.audit.scoreboard.rows import Row, State
@@ -75,9 +76,13 @@ def _evidence(row: Row) -> str:
 def _totals(per_minute: float | None, cost: float | None) -> list[str]:
     totals = []
     if per_minute is not None:
-        totals.append(f"Throughput with {USERS} users: {per_minute:,.0f} answers a minute")
+        totals.append(
+            f"Throughput with {USERS} users: {per_minute:,.0f} complete answers a minute; "
+            "answers that broke off and errors do not count"
+        )
     if cost is not None:
         totals.append(
-            f"Cost of a day of {CONVERSATIONS:,} long conversations: {cost:,.0f} USD, {PRICE}"
+            f"Cost of a day with {CONVERSATIONS:,} conversations of {TURNS} turns: "
+            f"{cost:,.0f} USD, {PRICE}"
         )
     return totals

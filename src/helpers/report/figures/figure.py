@@ -37,6 +37,7 @@ from helpers.report.formatting import (
     percent,
     seconds,
     sentence,
+    unmeasured_loop,
 )
 from helpers.report.palette import INK, Look, looks
 from helpers.report.timeline import Timeline, culprit_during_calls, timeline
@@ -272,10 +273,11 @@ def _at(column: _Column, span: float, time: float) -> float:
 
 
 def _standard_numbers(run: Run) -> Numbers:
-    share = percent(run.blocked_share) if run.backend != "none" else "no loop"
+    loop = (percent(run.blocked_share), f"loop {loop_word(run)}")
+    unmeasured = unmeasured_loop(run)
     return (
         (str(run.peak_in_flight), "peak in flight"),
-        (share, f"loop {loop_word(run)}"),
+        (number(None), unmeasured) if unmeasured else loop,
         _answers_after(run),
     )
 
@@ -308,8 +310,8 @@ def _lanes_panel(axes: Axes, column: _Column, rows: _Rows) -> None:
 def _loop_panel(axes: Axes, column: _Column, span: float) -> None:
     axes.set_ylim(0, 1)
     axes.set_yticks([])
-    if column.run.backend == "none":
-        axes.text(0.01, 0.5, "no event loop", transform=axes.transAxes, va="center", fontsize=9)
+    if unmeasured := unmeasured_loop(column.run):
+        axes.text(0.01, 0.5, unmeasured, transform=axes.transAxes, va="center", fontsize=9)
     else:
         draw_loop(axes, column.line, span, column.width)
 
