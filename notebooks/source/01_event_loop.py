@@ -62,11 +62,12 @@ def text(reply):
 
 # %%
 async def wrong(url, questions):
+    answers = {}
+
     async def ask(question):
         reply = httpx.post(f"{url}/chat/completions", json=body(question), timeout=30)
         answers[question] = text(reply)
 
-    answers = {}
     async with anyio.create_task_group() as tasks:
         for question in questions:
             tasks.start_soon(ask, question)
@@ -112,11 +113,12 @@ print("what it did there:          ", "waiting" if wrong_run.culprits[0].waiting
 
 # %%
 async def right(url, questions):
+    answers = {}
+
     async def ask(question):
         reply = await client.post(f"{url}/chat/completions", json=body(question))
         answers[question] = text(reply)
 
-    answers = {}
     async with httpx.AsyncClient(timeout=30) as client, anyio.create_task_group() as tasks:
         for question in questions:
             tasks.start_soon(ask, question)
@@ -143,7 +145,7 @@ figure(comparison, prediction=guess.made, titles=titles)
 table(comparison)
 
 # %% [markdown]
-# The figure shows a typical run of each arm; the table shows the spread of all runs.
+# The figure shows a typical run of each arm; the table shows the spread of all runs. The twelve blocked steps of `wrong` follow each other without a pause, so the table counts them as one long stall.
 #
 # ## Verdict
 #
@@ -225,7 +227,7 @@ async def vary(calls):
 WhatIf(vary, calls=(1, 12, 2))
 
 # %% [markdown]
-# Even a single call loses its deadline. Both functions below allow 50 ms for an answer that takes 250 ms:
+# Even a single call loses its deadline. Both functions below allow 50 ms for an answer that takes about 200 ms:
 
 
 # %%
@@ -281,7 +283,7 @@ asyncio_run = await run(in_threads, llm, asyncio.to_thread)
 guess_threads.reveal(asyncio_run.peak_in_flight)
 
 # %% [markdown]
-# asyncio's pool has [cores + 4 threads, at most 32](https://docs.python.org/3/library/concurrent.futures.html#concurrent.futures.ThreadPoolExecutor): a small virtual machine with two cores gets six threads, however many calls wait.
+# asyncio's pool has [cores + 4 threads, at most 32](https://docs.python.org/3/library/concurrent.futures.html#concurrent.futures.ThreadPoolExecutor): a small virtual machine with two cores gets six threads.
 # anyio's pool has 40. For more, create *one* `CapacityLimiter` and pass it to every call; a new limiter for each call limits nothing.
 
 # %%
@@ -357,7 +359,7 @@ async def python_in_process():
 
 # %%
 arms = [idle, tokens_in_thread, python_in_thread, python_in_process]
-computing = await compare(None, **{arm.__name__: arm for arm in arms})
+computing = await compare(None, repeats=1, **{arm.__name__: arm for arm in arms})
 table(computing, rows={"turns per second": lambda run: run.result}, standard=False)
 
 # %% tags=["nbval-check-output"]
@@ -403,7 +405,7 @@ for function in (wrong, hidden):
 # %%
 from helpers import StallMeter
 
-LIMIT = 1  # second; here an answer takes 2 s, and making a client about 0.1 s
+LIMIT = 0.5  # seconds; here an answer takes 1 s, and making a client less than 0.1 s
 
 
 def loop_stays_free(url, function):
@@ -418,7 +420,7 @@ def loop_stays_free(url, function):
 from functools import partial
 
 checks = {each.__name__: partial(loop_stays_free, function=each) for each in (wrong, hidden, right)}
-llm.configure(speed=0.5)  # slow answers, so that nothing else takes as long
+llm.configure(speed=1)  # slower answers, so that nothing else takes as long
 try:
     checked = await compare(llm, repeats=1, **checks)
 finally:
@@ -429,7 +431,7 @@ for name in checks:
 # %% [markdown]
 # Add `await anyio.sleep(0)` to the loop of `hidden`. *Others then run between two calls, not during one.*
 #
-# In development, `PYTHONASYNCIODEBUG=1` logs every step of the loop that takes [longer than 100 ms](https://docs.python.org/3/library/asyncio-dev.html#debug-mode). It slows the loop down.
+# In development, `PYTHONASYNCIODEBUG=1` logs every step of the loop that takes [longer than 100 ms](https://docs.python.org/3/library/asyncio-dev.html#debug-mode).
 # Blockbuster raises an error at the blocking call; LangGraph's development server has it ([langchain-ai/langgraph#4218](https://github.com/langchain-ai/langgraph/issues/4218)).
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -470,13 +472,15 @@ async def sdk_async(url, questions):
 # %% tags=["nbval-check-output"]
 from helpers import lint
 
-sdk = await compare(llm, QUESTIONS, repeats=1, sdk_sync=sdk_sync, sdk_async=sdk_async)
+sdk = await compare(llm, QUESTIONS[:4], repeats=1, sdk_sync=sdk_sync, sdk_async=sdk_async)
 for arm in sdk.arms:
     print(f"{arm}: {sdk[arm].peak_in_flight} in flight at once")
 print("the linter in sdk_sync:", *lint(sdk_sync) or ["nothing found"])
 
 # %% [markdown]
 # The linter cannot know that `create` waits. Replace `openai.OpenAI` with `openai.AsyncOpenAI` in `sdk_sync`, without `await`. How many requests reach the server?
+#
+# <details><summary>Answer</summary>None: without `await`, the calls never begin.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
@@ -523,19 +527,19 @@ def make_app(url):
 
 
 # %%
-async def eight_users(url, route):
+async def four_users(url, route):
     async with (
         serving(make_app(url)) as address,
         httpx.AsyncClient(base_url=address, timeout=30) as users,
         anyio.create_task_group() as tasks,
     ):
-        for question in QUESTIONS[:8]:
+        for question in QUESTIONS[:4]:
             tasks.start_soon(partial(users.get, route, params={"question": question}))
 
 
 # %% tags=["nbval-check-output"]
-routes = {name: partial(eight_users, route=f"/{name}") for name in ("blocking", "thread", "ask")}
-llm.configure(speed=2)  # slower answers, so that all eight wait at the same time
+routes = {name: partial(four_users, route=f"/{name}") for name in ("blocking", "thread", "ask")}
+llm.configure(speed=2)  # slower answers, so that all four wait at the same time
 try:
     service = await compare(llm, repeats=1, **routes)
 finally:
@@ -545,7 +549,7 @@ for name in routes:
 
 # %% [markdown]
 # FastAPI runs a plain `def` route [in a thread](https://fastapi.tiangolo.com/async/), 40 at a time. In an `async def` route, it blocks every user.
-# Add `time.sleep(0.5)` to `/ask` (and `import time`). *Eight pauses, one after the other.*
+# Add `time.sleep(0.5)` to `/ask` (and `import time`). *Four pauses, one after the other.*
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust

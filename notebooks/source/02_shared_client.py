@@ -63,6 +63,8 @@ def text(reply):
 
 # %%
 async def wrong(url, ca_file, users, questions):
+    answers = [[] for _ in range(users)]
+
     async def converse(mine):
         for number in range(questions):
             asked = body(f"Question {number}?")
@@ -70,7 +72,6 @@ async def wrong(url, ca_file, users, questions):
                 reply = await client.post(f"{url}/chat/completions", json=asked)
             mine.append(text(reply))
 
-    answers = [[] for _ in range(users)]
     async with anyio.create_task_group() as tasks:
         for mine in answers:
             tasks.start_soon(converse, mine)
@@ -85,9 +86,7 @@ async def wrong(url, ca_file, users, questions):
 # There are 32 calls, at most eight at a time, and the model answers each in about 0.1 s. Commit to a number, then run the next cell.
 
 # %%
-question = (
-    "For what share of the time, first request to last answer, will the event loop be blocked?"
-)
+question = "From the first request to the last answer, how much of the time is the loop blocked?"
 guess = Predict("02", question, arm="wrong", unit="%")
 guess
 
@@ -120,12 +119,13 @@ print("what it did there:", "waiting" if wrong_run.culprits[0].waiting else "com
 
 # %%
 async def right(url, ca_file, users, questions):
+    answers = [[] for _ in range(users)]
+
     async def converse(mine):
         for number in range(questions):
             asked = body(f"Question {number}?")
             mine.append(text(await client.post(f"{url}/chat/completions", json=asked)))
 
-    answers = [[] for _ in range(users)]
     limits = httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=60)
     async with (
         httpx.AsyncClient(verify=trust(ca_file), limits=limits, timeout=30) as client,
@@ -271,8 +271,10 @@ for keep, expiry, pause in [(8, 5, 0), (2, 5, 0), (8, 0.1, 0.3)]:
 # All three made 24 calls. The second closes connections that become idle while more than two are open; in the third, each round comes after `keepalive_expiry`. No error tells you.
 # Change the last pause in the list (0.3) to 0: does the number of connections change?
 #
-# If `max_connections` is too small, a call waits for a free connection, and fails with `PoolTimeout` if the wait exceeds the pool timeout. In [openai/openai-python#874](https://github.com/openai/openai-python/issues/874)
-# a client per request leaked, and one client timed out. A maintainer's advice: one client, with larger limits.
+# <details><summary>Answer</summary>Yes: 8, because no connection is idle for 0.1 s.</details>
+#
+# If `max_connections` is too small, a call waits for a free connection, and fails with `PoolTimeout` if the wait exceeds the pool timeout. One service leaked memory with a client per request and met `PoolTimeout` with a shared one
+# ([openai/openai-python#874](https://github.com/openai/openai-python/issues/874)). A maintainer's advice: one client, with larger limits.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What does HTTP/2 change?
@@ -314,8 +316,7 @@ guess_http2.reveal(bursts["http2"].opened)
 print("connections: HTTP/1.1", bursts["http1"].opened, "· HTTP/2", bursts["http2"].opened)
 
 # %% [markdown]
-# HTTP/2 carries many requests at the same time over one connection. It saves 31 handshakes here, which matters more where round trips are long. It is not free: *h2* is written in Python and uses more CPU time per request than HTTP/1.1,
-# and where the connections are open already, there is no handshake to save.
+# HTTP/2 carries many requests at the same time over one connection. It saves 31 handshakes here, which matters more where round trips are long. Where the connections are open already, there is no handshake to save.
 # All requests share one TCP connection, so one lost packet delays all of them: **head-of-line blocking**.
 #
 # Change 32 to 200 and run both cells again. Why does HTTP/1.1 open 200 connections, although the limit is 100 at once?

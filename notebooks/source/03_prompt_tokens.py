@@ -47,7 +47,7 @@ def body(messages):
 
 
 # %% [markdown]
-# `encode` is `tiktoken.get_encoding("o200k_base").encode`; `count_prompt_tokens` adds what the chat format needs, about four tokens per message, as the mock provider does. In this lesson, prompts are cached by the rules of OpenAI's models before GPT-5.6; *In your SDK* has the others.
+# `encode` is `tiktoken.get_encoding("o200k_base").encode`; `count_prompt_tokens` adds what the chat format needs, about four tokens per message, as the mock provider does. In this lesson, prompts are cached by the rules of OpenAI's models before GPT-5.6; *In your SDK* describes the newer rules.
 #
 # ## The wrong way
 #
@@ -63,7 +63,6 @@ Thank you very much in advance, and have a wonderful day!"""
 CONCISE = "Answer concisely: {question}"
 PRICE = 1.00  # dollars for a million input tokens
 
-# %%
 question = "What does a parcel of 2 kg to zone 4 cost?"
 texts = {"letter": LETTER.format(question=question), "line": CONCISE.format(question=question)}
 tokens = {name: count_prompt_tokens([say("user", text)]) for name, text in texts.items()}
@@ -160,31 +159,21 @@ async def right(url, questions):
 #
 # ## Side by side
 
-# %% tags=["figure", "table"]
-from IPython.display import display
-
-sent = {"wrong": wrong_prompt, "right": right_prompt}
-
-
-def in_questions(run):
-    """Percent of the prompt tokens: question n of 8 is sent in 9 - n turns."""
-    newest = sent[run.arm]([], QUESTIONS[0])[-1]
-    return 100 * count_prompt_tokens([newest]) * sum(range(1, 9)) / run.prompt_tokens
-
-
+# %% tags=["figure"]
 numbers = [
     ("prompt tokens", lambda run: run.prompt_tokens),
     ("from the cache", lambda run: run.cached_tokens),
-    ("seconds per answer", lambda run: run.ttft),
+    ("ms per answer", lambda run: round(1000 * run.ttft)),
 ]
 titles = {"wrong": "wrong: clock first", "right": "right: tariff first"}
 comparison = await compare(llm, QUESTIONS, wrong=wrong, right=right)
-display(figure(comparison, prediction=guess.made, titles=titles, numbers=numbers))
-share = {"in the questions": lambda run: f"{in_questions(run):.1f} %"}
-table(comparison, dict(numbers) | share, standard=False)
+figure(comparison, prediction=guess.made, titles=titles, numbers=numbers)
+
+# %% tags=["table"]
+table(comparison, rows=dict(numbers), standard=False)
 
 # %% [markdown]
-# The seconds are the median of eight turns. The first turn of `right` takes as long as any of `wrong`: somebody has to read the tariff once. The rest is saved by the order. The questions are a small part of the tokens in both.
+# The milliseconds are the median of eight turns. The first turn of `right` takes as long as any of `wrong`: the server has to read the tariff once. The prompts of `right` are less than 2 % shorter, so the order saves nearly everything.
 #
 # **Is the short prompt as good?** The mock cannot tell you; its answers are words without sense. Keep twenty of your own questions with known answers, and ask them with both prompts.
 #
@@ -194,6 +183,7 @@ table(comparison, dict(numbers) | share, standard=False)
 from helpers import at_least, at_most, equals, verdict
 
 w, r = comparison["wrong"], comparison["right"]
+shorter = 100 * (1 - r.prompt_tokens / w.prompt_tokens)
 full_price = {run.arm: run.prompt_tokens - run.cached_tokens for run in (w, r)}
 counted = count_prompt_tokens(right_prompt([], QUESTIONS[0]))
 usage = r.result[0]["prompt_tokens"] if r.result else None
@@ -202,11 +192,11 @@ verdict(
     "03",
     at_least("tokens, letter ÷ line", tokens["letter"] / tokens["line"], 3),
     equals("tokens counted as the server counts", usage == counted, True),
-    at_most("percent of the tokens in the questions, wrong", in_questions(w), 5),
+    at_most("percent of the tokens saved by short questions", shorter, 2),
     equals("tokens from the cache, wrong", w.cached_tokens, 0),
     at_least("share of tokens from the cache, right", r.cached_tokens / r.prompt_tokens, 0.8),
     at_least("full-price tokens, wrong ÷ right", full_price["wrong"] / full_price["right"], 5),
-    at_least("seconds per answer, wrong ÷ right", waits, 1.5),
+    at_least("time per answer, wrong ÷ right", waits, 1.5),
 )
 
 # %% [markdown]
@@ -326,6 +316,7 @@ bars(counts, unit="tokens", caption=caption, prediction=guess_chinese.made)
 
 
 # %%
+import math
 from functools import partial
 
 
@@ -335,33 +326,35 @@ def window(history, limit, step):
     return history
 
 
-def prompt(limit, step, history, question):
+def prompt(history, question, limit, step):
     kept = window(history, limit, step)
     return [say("system", "Be brief."), *kept, say("user", f"{question} {clock()}")]
 
 
 # %%
 ways = {
-    "everything": partial(converse, build=partial(prompt, 10**9, 2)),
-    "a window that slides": partial(converse, build=partial(prompt, 2_000, 2)),
-    "a window in steps": partial(converse, build=partial(prompt, 2_000, 8)),
+    "everything": partial(prompt, limit=math.inf, step=2),
+    "a window that slides": partial(prompt, limit=2_000, step=2),
+    "a window in steps": partial(prompt, limit=2_000, step=8),
 }
+arms = {way: partial(converse, build=build) for way, build in ways.items()}
+
 # %%
 llm.configure(speed=1_000, answer_tokens=120)
 try:
-    talks = await compare(llm, QUESTIONS * 8, repeats=1, limit=60, **ways)
+    talks = await compare(llm, QUESTIONS * 8, repeats=1, limit=60, **arms)
 finally:
     llm.configure(speed=16, answer_tokens=24)
 
 
 # %%
-def fresh(usage):
+def at_full_price(usage):
     """Prompt tokens, with a cached one counted as a tenth."""
     return usage["prompt_tokens"] - 0.9 * usage["prompt_tokens_details"]["cached_tokens"]
 
 
 # %%
-costs = {way: [fresh(usage) for usage in talks[way].result] for way in ways}
+costs = {way: [at_full_price(usage) for usage in talks[way].result] for way in ways}
 total = "; ".join(f"{way}: {sum(cost):,.0f}" for way, cost in costs.items())
 points = {way: list(enumerate(cost, 1)) for way, cost in costs.items()}
 lines(points, x="turn", y="cost, in full-price tokens", caption=f"All 64 turns: {total}.")

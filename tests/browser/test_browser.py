@@ -228,7 +228,7 @@ def test_a_learner_predicts_runs_and_looks(page: Page, lab: str) -> None:
     cell.scroll_into_view_if_needed()
     frames = _watch(cell)
     assert len(frames) >= 5, frames
-    assert any(re.search(r"blocked now: cell \d+, line 3", frame) for frame in frames), frames
+    assert any(re.search(r"blocked now: cell \d+, line 5", frame) for frame in frames), frames
     page.screenshot(path=ARTEFACTS / "01_last_frame.png")
 
     _wait_until_done(book, 120)
