@@ -57,7 +57,7 @@ browser: setup
 bench: setup
 	@$(RUN) bench/run.py
 
-# Every lesson ten times under nbval while another process burns a core.
+# Every lesson ten times under nbval, two at a time, while another process burns a core.
 soak: setup
 	@$(RUN) tests/soak.py
 

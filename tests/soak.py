@@ -1,4 +1,4 @@
-"""Every lesson ten times under nbval while another process burns a core: ``make soak``.
+"""Every lesson ten times under nbval, two at a time, while a process burns a core: ``make soak``.
 
 Prints a line per round; the exit status is the number of rounds that failed.
 """
@@ -24,7 +24,7 @@ def main() -> int:
     failed = 0
     for number in range(1, ROUNDS + 1):
         start = time.monotonic()
-        command = [sys.executable, "-m", "pytest", "-q", "notebooks"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "notebooks"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         verdict = "passed" if done.returncode == 0 else "FAILED"
         seconds = time.monotonic() - start
