@@ -33,6 +33,14 @@ def test_predictions_are_shown_sorted_and_the_latest_counts(room: Served) -> Non
     assert question["measured"] is None
 
 
+def test_a_number_committed_after_the_run_does_not_count(room: Served) -> None:
+    room.predict(1, 8)
+    room.post("measured", message(1, value=12))
+    assert room.predict(1, 12).status_code == 204
+    (question,) = room.snapshot()["questions"]
+    assert question["predictions"] == [8]
+
+
 def test_the_measured_value_is_the_machines_median(room: Served) -> None:
     for learner, value in ((1, 12), (2, 12), (3, 40)):
         assert room.post("measured", message(learner, value=value)).status_code == 204

@@ -55,9 +55,15 @@ class Question:
     text: str
     unit: str
     predictions: dict[str, float] = field(default_factory=dict)
-    """Each learner's latest prediction."""
+    """Each learner's latest prediction before they measured."""
     measured: dict[str, float] = field(default_factory=dict)
     """By learner: it may differ between machines."""
+
+    def take(self, message: PredictionMade | Measured) -> None:
+        if isinstance(message, Measured):
+            self.measured[message.learner] = message.value
+        elif message.learner not in self.measured:  # then it would be no prediction
+            self.predictions[message.learner] = message.value
 
 
 @dataclass(slots=True)
@@ -85,9 +91,7 @@ class Room:
         if isinstance(message, Checked):
             self._note_check(message)
         else:
-            question = self._question(message)
-            kept = question.measured if isinstance(message, Measured) else question.predictions
-            kept[message.learner] = message.value
+            self._question(message).take(message)
         self._names[message.learner] = message.name.strip()
         self.version += 1
 
