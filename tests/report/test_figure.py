@@ -335,8 +335,8 @@ def test_a_momentary_stall_is_drawn_but_blames_no_line(drawn: list[Figure]) -> N
 
 def test_a_loop_with_many_short_steps_is_called_busy(drawn: list[Figure]) -> None:
     figure(busy())
-    assert "loop busy" in texts_of(drawn[0])
-    assert "blocked" not in texts_of(drawn[0])
+    assert "busy: many short steps" in texts_of(drawn[0])
+    assert "blocked: one long step" not in texts_of(drawn[0])
 
 
 def test_long_steps_of_one_stretch_are_separated(drawn: list[Figure]) -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from helpers.lab.run import Comparison, Failure, Run, Where
+from helpers.lab.run import Comparison, Failure, Run, Stall, Where
 from helpers.report.formatting import (
     call,
     counted,
@@ -119,8 +119,8 @@ def test_call(code: str, named: str) -> None:
 def test_sentence_of_two_arms() -> None:
     assert sentence(compare(serial(), concurrent())) == (
         "wrong kept 1 request in flight and blocked the event loop for 99 % of 3.8 s "
-        "(httpx.post, cell 5, line 4); right had 12 in flight and finished in 0.35 s, "
-        "10.8 times sooner."
+        "(httpx.post, cell 5, line 4); right had 12 in flight and finished in 0.35 s "
+        "instead of 3.8 s."
     )
 
 
@@ -135,24 +135,29 @@ def test_sentence_of_two_arms() -> None:
         (busy(), "kept the event loop busy for 51 % of 0.35 s."),
         (concurrent(0), "right sent no request and finished in 60 ms."),
         (compare(concurrent(0), concurrent(arm="b")), "b had 12 requests in flight"),
-        (compare(concurrent(), serial()), "done 10.8 times later."),
-        (compare(concurrent(), concurrent(arm="b")), "about as soon."),
+        (compare(concurrent(), serial()), "done in 3.8 s instead of 0.35 s."),
+        (compare(concurrent(), concurrent(arm="b")), "about as fast."),
     ],
 )
 def test_sentence_says(shown: Comparison | Run, expected: str) -> None:
     assert expected in sentence(shown)
 
 
+def test_a_loop_that_was_blocked_and_busy_is_called_both() -> None:
+    both = replace(busy(), stalls=(*busy().stalls[1:], Stall(0.01, 0.06, steps=1)))
+    assert "kept the event loop blocked or busy for" in sentence(both)
+
+
 def test_an_arm_that_hung_is_not_called_slower_or_faster() -> None:
     said = sentence(compare(hung(), concurrent()))
-    assert "sooner" not in said
-    assert "later" not in said
+    assert "instead of" not in said
+    assert "as fast" not in said
 
 
 def test_a_difference_within_the_noise_is_not_reported() -> None:
     arms = concurrent(3), concurrent(3, "b", slower=1.5)
-    assert "1.3 times later" in sentence(compare(*arms, noise=0.01))
-    assert "about as soon" in sentence(compare(*arms, noise=0.1))
+    assert " instead of " in sentence(compare(*arms, noise=0.01))
+    assert "about as fast" in sentence(compare(*arms, noise=0.1))
 
 
 @pytest.mark.parametrize(

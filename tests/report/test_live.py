@@ -130,13 +130,13 @@ def test_a_frame_while_the_loop_is_free(clock: Clock) -> None:
     [
         (
             serial(),
-            "peak in flight 1 · answered 12 of 12 · returned after 3.9 s · loop blocked 99 % · "
-            "cell 5, line 4: httpx.post(…)",
+            "peak in flight 1 · answered 12 of 12 · returned after 3.9 s · "
+            "loop blocked or busy 99 % · cell 5, line 4: httpx.post(…)",
         ),
         (hung(), "answered 3 of 12 · still waiting when the lab gave up after 5 s"),
         (raised(), "answered 2 of 6 · raised ConnectError at cell 5, line 4"),
         (limited(), "answered 8 of 40 · returned after 1 s"),
-        (busy(), "returned after 0.39 s · loop busy 51 %"),
+        (busy(), "returned after 0.39 s · loop blocked or busy 51 %"),
     ],
 )
 def test_the_last_frame_says_how_it_ended(run: Run, said: str) -> None:
@@ -170,7 +170,7 @@ def test_a_stall_before_the_first_request_is_drawn_and_named() -> None:
     page, text = _finished(_delayed(0.12, 0.124))
     assert f'fill="{BLOCKED}"' in _source(page)
     assert text.endswith(
-        " · loop blocked 0 % of the calls"
+        " · loop blocked or busy 0 % of the calls"
         " · before the calls: blocked 0.12 s at cell 6, line 7: httpx.AsyncClient(…)"
     )
 
@@ -186,7 +186,7 @@ def test_a_line_that_blocked_during_the_calls_stands_before_what_happened_outsid
 
 def test_a_stall_after_the_last_answer_is_named() -> None:
     late = replace(serial(1), seconds=1.0, stalls=(Stall(0.5, 0.4, steps=30),))
-    said = "loop blocked 0 % of the calls · after the calls: busy 0.40 s"
+    said = "loop blocked or busy 0 % of the calls · after the calls: busy 0.40 s"
     assert _finished(late)[1].endswith(said)
 
 
@@ -281,7 +281,7 @@ def test_a_pipe_gets_the_last_line_only(clock: Clock, capsys: pytest.CaptureFixt
     view.finish(hung())
     assert capsys.readouterr().out == (
         "wrong · peak in flight 12 · answered 3 of 12 · "
-        "still waiting when the lab gave up after 5 s · loop blocked 0 %\n"
+        "still waiting when the lab gave up after 5 s · loop blocked or busy 0 %\n"
     )
 
 

@@ -17,8 +17,10 @@ from helpers.report.timeline import (
 
 # a loop that was blocked for a smaller share of the time is not worth mentioning
 _WORTH_MENTIONING = 0.05
-# times closer than this ratio are "about as soon"
+# times closer than this ratio are "about as fast"
 _SAME = 1.1
+# what `Run.blocked_share` is a share of
+LOOP_STALLED = "loop blocked or busy"
 
 
 def seconds(length: float) -> str:
@@ -112,21 +114,14 @@ def unmeasured_loop(run: Run) -> str:
     return {"none": "no event loop", "unknown": "event loop not measured"}.get(run.backend, "")
 
 
-def loop_word(run: Run) -> str:
-    """What the loop mostly was while it answered nothing: "blocked" or "busy" (see `Stall`)."""
-    line = timeline(run)
-    blocked, busy = (sum(length for _, length in kind) for kind in (line.blocked, line.busy))
-    return "busy" if busy > blocked else "blocked"
-
-
 def stalled(run: Run) -> list[str]:
-    """How much of a run the loop was stalled, and where: "loop blocked 99 %", "cell 5, line 4: …".
+    """How long the loop was stalled, and where: "loop blocked or busy 99 %", "cell 5, line 4: …".
 
     The share is that of the calls. What happened outside of them is said as well, for it is drawn:
     "before the calls: blocked 0.12 s at cell 6, line 7: …".
     """
     start, end = run.window
-    share = f"loop {loop_word(run)} {percent(run.blocked_share)}"
+    share = f"{LOOP_STALLED} {percent(run.blocked_share)}"
     named = culprit_during_calls(run)
     lines = [_line(named)] if named else []
     outside: list[str] = []
@@ -167,7 +162,7 @@ def sentence(shown: Comparison | Run) -> str:
     clauses = [_clause(run, noun=i == noun_at, terse=len(runs) > 2) for i, run in enumerate(runs)]
     if isinstance(shown, Comparison):
         clauses[1:] = [
-            clause + _sooner(shown, runs[0].arm, run.arm)
+            clause + _instead(shown, runs[0].arm, run.arm)
             for clause, run in zip(clauses[1:], runs[1:], strict=True)
         ]
     return "; ".join(clauses) + "."
@@ -213,11 +208,13 @@ def _stalled(run: Run, terse: bool) -> str:
     if not is_stalled(run):
         return ""
     share = f"{percent(run.blocked_share)} of {seconds(run.makespan)}"
-    if loop_word(run) == "busy":
-        return f"kept the event loop busy for {share}"
-    culprit = None if terse else culprit_during_calls(run)
-    line = f" ({call(culprit.where)}, {culprit.where})" if culprit else ""
-    return f"blocked the event loop for {share}{line}"
+    line = timeline(run)
+    verb = "blocked the event loop"
+    if line.busy:
+        verb = f"kept the event loop {'blocked or ' if line.blocked else ''}busy"
+    culprit = culprit_during_calls(run) if line.blocked and not terse else None
+    named = f" ({call(culprit.where)}, {culprit.where})" if culprit else ""
+    return f"{verb} for {share}{named}"
 
 
 def _end(run: Run, terse: bool) -> str:
@@ -228,18 +225,16 @@ def _end(run: Run, terse: bool) -> str:
     return "" if is_stalled(run) else f"finished in {seconds(run.makespan)}"
 
 
-def _sooner(comparison: Comparison, first: str, arm: str) -> str:
+def _instead(comparison: Comparison, first: str, arm: str) -> str:
     if not all(comparison[a].outcome == "returned" for a in (first, arm)):
         return ""
     was, now = (comparison.spread(a, lambda run: run.makespan).median for a in (first, arm))
-    done = ", done " if is_stalled(comparison[arm]) else ", "
+    done = ", done" if is_stalled(comparison[arm]) else ""
     if min(was, now) <= 0:
         return ""
     if abs(was - now) <= comparison.noise or max(was, now) / min(was, now) < _SAME:
-        return f"{done}about as soon"
-    ratio = max(was, now) / min(was, now)
-    factor = f"{ratio:.1f}" if ratio < 20 else f"{ratio:.0f}"
-    return f"{done}{factor} times {'sooner' if now < was else 'later'}"
+        return f"{done or ','} about as fast"
+    return f"{done and f'{done} in {seconds(now)}'} instead of {seconds(was)}"
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from helpers.lab.run import Stall
-from helpers.report.formatting import shortened
+from helpers.report.formatting import LOOP_STALLED, shortened
 from helpers.report.palette import ALARM, BLOCKED, FAINT, INK, MUTED, PAPER, Look
 from helpers.report.timeline import FATE_NAMES, Fate, Lane, Ticks, ticks
 
@@ -229,7 +229,7 @@ def _legend_entries(frame: Frame) -> list[tuple[str, str]]:
     entries = [
         (f'<path d="{box}" fill="{look.light}" {outline}/>', "waiting for the first token"),
         (f'<path d="{box}" fill="{look.color}" {outline}/>', "generating"),
-        (f'<path d="{box}" fill="{BLOCKED}"/>', "loop blocked or busy"),
+        (f'<path d="{box}" fill="{BLOCKED}"/>', LOOP_STALLED),
         (f'<path d="M0 -6v12m6 -12v12m6 -12v12" stroke="{INK}"/>', _ticks(frame).name),
     ]
     queued = max((lane.slot - lane.arrival for lane in frame.lanes), default=0.0)

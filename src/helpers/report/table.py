@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from helpers.lab.run import Comparison, Run
 from helpers.report.formatting import (
+    LOOP_STALLED,
     ending,
     number,
     percent,
@@ -194,7 +195,7 @@ _CALLS: tuple[tuple[str, _Cell], ...] = (
 )
 _TIME = ("start to end", _makespan)
 _LOOP: tuple[tuple[str, _Cell], ...] = (
-    ("loop blocked or busy", _loop_only(_spread(lambda run: run.blocked_share, percent))),
+    (LOOP_STALLED, _loop_only(_spread(lambda run: run.blocked_share, percent))),
     ("longest stall", _loop_only(_spread(_longest_stall, seconds))),
     ("heartbeats (of those due)", _loop_only(_beats)),
     ("guilty line", _loop_only(_guilty)),

@@ -27,12 +27,12 @@ from helpers.report.figures.panels import draw_lanes, draw_loop, legend_entries
 from helpers.report.figures.picture import Picture
 from helpers.report.figures.prediction import Prediction
 from helpers.report.formatting import (
+    LOOP_STALLED,
     call,
     counted,
     ending,
     guilt,
     is_stalled,
-    loop_word,
     number,
     percent,
     seconds,
@@ -273,7 +273,7 @@ def _at(column: _Column, span: float, time: float) -> float:
 
 
 def _standard_numbers(run: Run) -> Numbers:
-    loop = (percent(run.blocked_share), f"loop {loop_word(run)}")
+    loop = (percent(run.blocked_share), LOOP_STALLED)
     unmeasured = unmeasured_loop(run)
     return (
         (str(run.peak_in_flight), "peak in flight"),
