@@ -13,11 +13,11 @@
 # %% [markdown]
 # # Start here
 #
-# Applications built on language models fail in a few ways, and they are the same everywhere: a blocked event loop, a client per request,
+# Applications built on language models fail in the same few ways everywhere: a blocked event loop, a client per request,
 # no deadline, retries that make things worse. Each lesson takes one such mistake. You run the wrong and the right implementation
-# against a mock provider on your own machine and see side by side what really happened.
+# against a mock provider on your own machine and see side by side what really happened. The code that runs and measures them is called *the lab*.
 #
-# Every number is measured when you run the cell. Results that a page shows before you run it come from the computer on which the course was built. You need no key and no internet.
+# Every number is measured when you run the cell. Results in the published pages come from the computer on which the course was built; your own copy starts without results. You need no key and no internet.
 #
 # ## Can this machine run the course?
 #
@@ -39,9 +39,9 @@ print("This machine can run the course.")
 # %% [markdown]
 # ## How a lesson works
 #
-# A lesson has a core and further sections under *Going deeper*. The card at the top says how long each takes, with the exercise. The sections are folded: click the button below a heading ("+ 3 cells hidden") to open one.
+# A lesson has a core and further sections under *Going deeper*. The line *Time* at the top says how long each takes, with the exercise. The sections are folded: click the button below a heading ("+ 3 cells hidden") to open one.
 #
-# 1. **Read** the incident and the wrong code. It is complete; it could be part of your own application.
+# 1. **Read** the incident and the wrong code. The code could be part of your own application; the lab only calls it.
 # 2. **Predict.** Commit to a number before you run anything. A wrong guess helps you remember the lesson.
 # 3. **Run** the wrong way, live. The picture shows each request as the server saw it, and the event loop below.
 # 4. **Compare** it with the right way. The verdict cell checks the claims of the lesson on your machine.
@@ -50,7 +50,7 @@ print("This machine can run the course.")
 #
 # Run the cells from top to bottom with Shift+Enter. You can stop a cell with the ■ button and restart the kernel at any time: nothing stays behind.
 #
-# The lessons use **anyio**. If you know asyncio: `anyio.create_task_group()` is asyncio's `TaskGroup()`, and `tasks.start_soon(ask, question)` is `tasks.create_task(ask(question))`. Each lesson has more of this near its end, under *Coming from asyncio*.
+# The lessons use **anyio**. If you know asyncio: `anyio.create_task_group()` is asyncio's `TaskGroup()`, and `tasks.start_soon(ask, question)` is `tasks.create_task(ask(question))`. Each lesson has more of this near its end, under *Coming from asyncio, coming from Rust*.
 #
 # **If you see no input fields or sliders**, your editor does not show Jupyter widgets. Nothing is lost: the text in their place is the code to use instead, for example `guess.commit(1.5)`. Run it in a new cell.
 #
@@ -82,7 +82,7 @@ llm.stop()
 # %% [markdown]
 # This is the live view. It starts when your code starts.
 #
-# - A **bar** is one request as the server saw it: pale while it waits for its first token, solid while the model writes the answer. A thin line before a bar is time in the server's queue.
+# - A **bar** is one request as the server saw it: pale while it waits for its first token, solid while the model writes the answer. A thin line before a bar is time in the server's queue. A request is *in flight* when it is sent and not yet answered.
 # - The **strip** below is the event loop of your code. A tick is a **heartbeat**, a tiny task that the lab wakes up fifty times a second on the same loop. A block is a period of at least 5 ms in which the loop could not respond. It is *blocked* if one step took that long, and *busy* if it was many short steps in a row.
 # - Both share one time axis, because the server and your code read the same clock.
 #
