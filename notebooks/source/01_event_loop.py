@@ -145,11 +145,11 @@ figure(comparison, prediction=guess.made, titles=titles)
 table(comparison)
 
 # %% [markdown]
-# The figure shows a typical run of each arm; the table shows the spread of all runs. The twelve blocked steps of `wrong` follow each other without a pause, so the table counts them as one long stall.
+# The figure shows a typical run of each arm; the table shows the spread of all runs. The twelve blocked steps of `wrong` follow each other without a pause, so the table counts them as one long *stall*, a stretch in which the loop did not respond.
 #
 # ## Verdict
 #
-# The claims so far, checked with the numbers that you have just measured. Times are compared only as a ratio of both arms, because your machine may be slower.
+# The claims so far, checked with the numbers that you have just measured. Times are compared only as the ratio of the two arms, because your machine may be slower.
 
 # %% tags=["nbval-check-output", "verdict"]
 from helpers import at_least, equals, verdict
@@ -208,7 +208,7 @@ hints("01")
 # %% [markdown]
 # ## Going deeper
 #
-# Each section below works on its own after the cells above. Open what you need, or continue with [02 · Share one client](02_shared_client.ipynb).
+# Each section below runs on its own after the cells above. Choose what you need, or continue with [lesson 02](02_shared_client.ipynb).
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
@@ -311,7 +311,10 @@ for arm in pools.arms:
     print(f"{arm}: {pools[arm].peak_in_flight} calls in flight at once")
 
 # %% [markdown]
-# Set the limiter to 4 and run both cells again. Everything in the process that uses the pool shares it, so one slow dependency can use up all threads.
+# The default pool of 40 is shared by everything in the process, so one slow dependency can use it up. Give that dependency a limiter of its own.
+# Set the limiter to 4 and run both cells again: how many are in flight now?
+#
+# <details><summary>Answer</summary>4, while the other threads stay free for the rest of the process.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if the code computes?
@@ -368,7 +371,7 @@ print("a process leaves at least twice as many turns as a thread:", ratio >= 2)
 
 # %% [markdown]
 # In CPython's standard build, only the thread that holds the global interpreter lock (**GIL**) runs Python code. tiktoken works in Rust and releases the lock for most of its work. `textwrap.wrap` is Python: each time the loop wakes up, it has to wait for the lock.
-# So the loop is not blocked, but slow.
+# So the loop still turns, but slowly.
 #
 # Send long Python work to another process. It takes processor time from the loop, but no lock. The function must be in an imported module.
 #
@@ -429,7 +432,9 @@ for name in checks:
     print(f"{name}: the loop stays free: {checked[name].result}")
 
 # %% [markdown]
-# Add `await anyio.sleep(0)` to the loop of `hidden`. *Others then run between two calls, not during one.*
+# Add `await anyio.sleep(0)` to the end of the `for` loop in `hidden`, and let the check pass `QUESTIONS[:3]`. Is the loop free now?
+#
+# <details><summary>Answer</summary>No. One stall of three calls becomes a stall for each call: other tasks run between two calls, not during one.</details>
 #
 # In development, `PYTHONASYNCIODEBUG=1` logs every step of the loop that takes [longer than 100 ms](https://docs.python.org/3/library/asyncio-dev.html#debug-mode).
 # Blockbuster raises an error at the blocking call; LangGraph's development server has it ([langchain-ai/langgraph#4218](https://github.com/langchain-ai/langgraph/issues/4218)).
@@ -486,7 +491,7 @@ print("the linter in sdk_sync:", *lint(sdk_sync) or ["nothing found"])
 # ### In a service
 
 # %% [markdown]
-# Three routes of a FastAPI application. The **lifespan** creates the client when the service starts; `Depends` hands it to a route.
+# Three routes of a FastAPI application. The *lifespan* creates the client when the service starts; `Depends` hands it to a route.
 
 # %%
 from contextlib import asynccontextmanager
@@ -548,8 +553,10 @@ for name in routes:
     print(f"/{name}: {service[name].peak_in_flight} in flight at once")
 
 # %% [markdown]
-# FastAPI runs a plain `def` route [in a thread](https://fastapi.tiangolo.com/async/), 40 at a time. In an `async def` route, it blocks every user.
-# Add `time.sleep(0.5)` to `/ask` (and `import time`). *Four pauses, one after the other.*
+# FastAPI runs a plain `def` route [in a thread](https://fastapi.tiangolo.com/async/), 40 at a time. A blocking call in an `async def` route stops every user.
+# Add `time.sleep(0.5)` to `/ask` (and `import time`). What do the four users get?
+#
+# <details><summary>Answer</summary>Four pauses, one after the other: nobody else is served during a pause.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
@@ -560,7 +567,7 @@ for name in routes:
 # | `asyncio.TaskGroup()`, `tasks.create_task(ask(q))` | `anyio.create_task_group()`, `tasks.start_soon(ask, q)` |
 # | `await asyncio.gather(ask(1), ask(2))` | a task group, and a dict for the answers |
 # | `await asyncio.to_thread(f, x)` | `await anyio.to_thread.run_sync(f, x)` |
-# | `asyncio.Semaphore(8)` | `anyio.Semaphore(8)` |
+# | `asyncio.Semaphore(8)` | `anyio.CapacityLimiter(8)` |
 # | `async with asyncio.timeout(30)` | `with anyio.fail_after(30)` |
 # | `asyncio.Queue(8)` | `anyio.create_memory_object_stream(8)` |
 #
@@ -607,7 +614,7 @@ print(plain.peak_in_flight, "in flight at once,", len(plain.result), "answers")
 #
 # 1. `httpx.post` waits without `await`, so the loop cannot switch to another task.
 # 2. A deadline is a timer on the loop, and the loop was blocked.
-# 3. When only a synchronous client exists. Each call needs a thread, and the pool is small.
+# 3. When only a synchronous client exists, or when the work releases the GIL, as tiktoken does. Each call needs a thread, and the pool is small.
 #
 # </details>
 #
