@@ -43,7 +43,7 @@ print("A mock provider is running, with TLS. All its times are divided by 5.")
 # ## The wrong way
 #
 # Eight users ask four questions each. Every call creates a client, uses it and closes it.
-# `trust` does what `httpx.AsyncClient()` does by default, which is to load the trusted certificates; it adds the mock provider's own.
+# By default, `httpx.AsyncClient()` loads the trusted certificates. `trust` does the same, and adds the mock provider's certificate.
 
 
 # %%
@@ -86,7 +86,7 @@ async def wrong(url, ca_file, users, questions):
 # There are 32 calls, at most eight at a time, and the model answers each in about 0.1 s. Commit to a number, then run the next cell.
 
 # %%
-question = "From the first request to the last answer, how much of the time is the loop blocked?"
+question = "From the first request to the last answer: how long is the loop blocked or busy?"
 guess = Predict("02", question, arm="wrong", unit="%")
 guess
 
@@ -139,7 +139,7 @@ async def right(url, ca_file, users, questions):
 # %% [markdown]
 # - **One client** is created before the first call and closed after the last one. *In a service*, below, shows where that is in a FastAPI application.
 # - **`max_connections`** limits how many connections are open; with HTTP/1.1 that is also how many requests are under way. Further calls wait for a free connection.
-# - **`max_keepalive_connections`** limits how many idle connections are kept, says the documentation. In fact httpcore counts busy ones too, so set it to `max_connections`.
+# - **`max_keepalive_connections`** limits how many idle connections are kept, says the documentation. In fact httpcore, the library below httpx, counts busy ones too, so set it to `max_connections`.
 # - **`keepalive_expiry`** is how long an idle connection is kept. The default is 5 s: a service that makes a call every six seconds would open a connection for each of them.
 #
 # ## Side by side
@@ -153,7 +153,7 @@ comparison = await compare(llm, llm.ca_file, 8, 4, wrong=wrong, right=right)
 titles = {"wrong": "wrong: a client per call", "right": "right: one client"}
 numbers = [
     ("TCP connections", lambda run: run.opened),
-    ("loop blocked", lambda run: percent(run.blocked_share)),
+    ("loop blocked or busy", lambda run: percent(run.blocked_share)),
     ("last answer", lambda run: seconds(run.makespan)),
 ]
 figure(comparison, prediction=guess.made, titles=titles, numbers=numbers)
@@ -163,6 +163,8 @@ rows = {"TCP connections": lambda run: run.opened, "TLS handshakes": lambda run:
 table(comparison, rows=rows)
 
 # %% [markdown]
+# The longest stall is longer than one context takes: several contexts, parsed one right after the other, count as one stall.
+#
 # ## Verdict
 
 # %% tags=["nbval-check-output", "verdict"]
@@ -222,7 +224,7 @@ hints("02")
 # %% [markdown]
 # ## Going deeper
 #
-# Each section below runs on its own after the cells above; or continue with [lesson 03](03_prompt_tokens.ipynb).
+# Each section below runs on its own after the cells above. Choose what you need, or continue with [lesson 03](03_prompt_tokens.ipynb).
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
@@ -323,7 +325,7 @@ print("connections: HTTP/1.1", bursts["http1"].opened, "· HTTP/2", bursts["http
 #
 # <details><summary>Answer</summary>
 #
-# httpcore closes an idle connection while the pool holds more than 20, and it counts those in use, too. So each of the first calls gives its connection up.
+# httpcore closes an idle connection while the pool holds more than 20, and it counts those in use, too. So each of the first 100 connections is closed when its call ends, and the next call opens a new one.
 #
 # </details>
 
@@ -363,7 +365,7 @@ print(*[line for line in page.splitlines() if "connections_total{" in line], sep
 # ### In your SDK
 
 # %% [markdown]
-# `AsyncOpenAI` and `AsyncAnthropic` each own such a client and pool. Creating one per request costs the same.
+# `AsyncOpenAI` and `AsyncAnthropic` each own a client of httpx2, httpx's successor with the same API, and so a pool. Creating one per request costs the same.
 
 # %%
 import openai
@@ -440,7 +442,9 @@ visited = await run(visit, llm, llm.ca_file)
 print(visited.opened, "connection for", len(visited.result), "answers")
 
 # %% [markdown]
-# Let `ask` make a client of its own, with `async with`, in place of the one that it gets. *Four connections for four answers.*
+# Let `ask` make a client of its own, with `async with`, in place of the one that it gets. How many connections are there now?
+#
+# <details><summary>Answer</summary>Four connections for four answers.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
@@ -449,7 +453,7 @@ print(visited.opened, "connection for", len(visited.result), "answers")
 # | asyncio | anyio, as in this lesson |
 # |---|---|
 # | `async with asyncio.TaskGroup() as tasks: tasks.create_task(ask())` | `async with anyio.create_task_group() as tasks: tasks.start_soon(ask)` |
-# | `asyncio.Semaphore(8)` around the call | `max_connections=8`, or `anyio.CapacityLimiter(8)` |
+# | `asyncio.Semaphore(8)` | `anyio.CapacityLimiter(8)` |
 # | from another thread: `asyncio.run_coroutine_threadsafe(ask(), loop)` | from anyio's worker threads: `anyio.from_thread.run(ask)` |
 #
 # | Rust | Python | note |
@@ -487,9 +491,11 @@ message = (await run(borrowed, llm, llm.ca_file)).result
 print("…", message.rpartition("> ")[2])
 
 # %% [markdown]
-# The second loop was given the idle connection of the first. Without one to reuse, its call is answered, and closing the client fails
+# The second loop was given the idle connection of the first. If there is no idle connection, the second loop opens its own and gets its answer; then closing the client fails
 # ([encode/httpx#2473](https://github.com/encode/httpx/discussions/2473)). Use one loop, and send calls to it from other threads, or create one client per loop.
 # Let `ask` make a client of its own, with `async with`, and use that: why does this work?
+#
+# <details><summary>Answer</summary>The new client's pool belongs to the loop that uses it.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Recap and further reading
