@@ -47,13 +47,11 @@ def body(messages):
 
 
 # %% [markdown]
-# `encode` is `tiktoken.get_encoding("o200k_base").encode`; `count_prompt_tokens` adds what the chat format needs, about four tokens per message, as the mock provider does. In this lesson, prompts are cached by the rules of OpenAI's models before GPT-5.6; *In your SDK* describes the newer rules.
+# `encode` is `tiktoken.get_encoding("o200k_base").encode`; `count_prompt_tokens` adds what the chat format needs, about four tokens per message, as the mock provider does.
 #
 # ## The wrong way
 #
-# ### A polite letter
-#
-# The same question, in a letter and in a line. What do 10,000 letters a day cost in a year? The price is an example: enter the one of your model.
+# **A polite letter.** The same question, in a letter and in a line. What do 10,000 letters a day cost in a year? The price is an example: enter the one of your model.
 
 # %%
 LETTER = """Dear assistant, I hope this message finds you well. First of all, thank you very much \
@@ -72,9 +70,7 @@ caption += f"A year costs {a_year['letter']:,.0f} dollars or {a_year['line']:,.0
 bars(tokens, unit="prompt tokens", caption=caption)
 
 # %% [markdown]
-# ### The same tariff in every turn
-#
-# A question is sent again in each later turn, as part of the history. So is everything before it: this help desk sends its tariff of 16,000 tokens in every turn.
+# **The same tariff in every turn.** A question is sent again in each later turn, as part of the history. So is everything before it: this help desk sends its tariff of 16,000 tokens in every turn.
 
 # %%
 from datetime import datetime
@@ -134,7 +130,7 @@ wrong_run = await run(wrong, llm, QUESTIONS)
 guess.reveal(wrong_run.cached_tokens)
 
 # %% [markdown]
-# **What just happened?** What a model computes for a token depends on every token before it, so a cache can only know *beginnings*: the same tokens from the first one on, here 1,024 of them or more, in steps of 128.
+# **What just happened?** What a model computes for a token depends on every token before it, so a cache can only know *beginnings*: the same tokens from the first one on, here 1,024 of them or more, in steps of 128. (OpenAI's models before GPT-5.6 cache by these rules.)
 # The clock is the one thing that changes, and it is at the front. So each turn was a new prompt from its first line. The server read the tariff eight times, at full price, while the user waited.
 #
 # The agent of the incident had the current time, with its seconds, in its system prompt. Now it shows the date only.
@@ -154,8 +150,8 @@ async def right(url, questions):
 
 # %% [markdown]
 # - **What never changes comes first; what changes comes last.** The model still learns the time, from the newest message.
-# - **From GPT-5.6 on, order is not enough.** The provider stores a prompt up to a *breakpoint*, near the newest message, and a fixed beginning with a new question each time may not be found again ([openai/codex#35300](https://github.com/openai/codex/issues/35300)). Mark where it ends: see *In your SDK*.
-# - **One line instead of a letter.** Shorter is cheaper, but here the order makes nearly all of the difference. Without the tariff, the letter would make it.
+# - **From GPT-5.6 on, order is not enough.** You also have to mark where the fixed part ends ([openai/codex#35300](https://github.com/openai/codex/issues/35300)); see *In your SDK*.
+# - **One line instead of a letter.** Shorter is cheaper, but here the order makes nearly all of the difference. Without the tariff, the short question would save most.
 #
 # ## Side by side
 
@@ -245,7 +241,7 @@ hints("03")
 # ### When is the wrong way fine?
 
 # %% [markdown]
-# For a prompt that is sent once, no cache helps. And for a few conversations a day, the saving is smaller than an hour of your work. Enter the prices of your model, and move the sliders:
+# For a prompt that is sent once, no cache helps. And for one conversation a day, the saving is smaller than an hour of your work. Enter the prices of your model, and move the sliders:
 
 # %%
 from helpers import WhatIf
@@ -267,7 +263,7 @@ async def vary(turns, conversations):
 
 
 # %%
-WhatIf(vary, turns=(1, 8, 8), conversations=(10, 10_000, 1_000))
+WhatIf(vary, turns=(1, 8, 8), conversations=(1, 10_000, 1_000))
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Is a token four characters?
@@ -362,9 +358,9 @@ lines(points, x="turn", y="cost, in full-price tokens", caption=f"All 64 turns: 
 # %% [markdown]
 # A **sliding window** drops the oldest messages in each turn. Its prompt begins differently each time, so the cache finds nothing. A window that drops eight messages at once keeps its beginning for a while.
 #
-# In 64 turns, sliding costs more than twice as much as keeping everything, and steps save little. So cut the history because the context window ends, not to save. Until turn 8 no earlier prompt had 1,024 tokens, so nothing was cached; the zigzag is the cache's steps of 128.
+# In 64 turns, sliding costs more than twice as much as keeping everything, and steps save about 15 %. The longer the conversation, the more steps save, because `everything` keeps growing. Until turn 8 no earlier prompt had 1,024 tokens, so nothing was cached. The peaks of the window in steps are its cuts; the small teeth of `everything` are the cache's steps of 128.
 #
-# **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (`window` above can return nothing at all), at least a third of the budget is used, and the same history always gives the same prompt. The check counts what a server takes from its cache in two conversations: from the first cut on, half of the prompt tokens.
+# **Your turn, part b.** This window slides. Write one that is cut in steps: the newest message is always there (`window` above can return nothing at all), at least a third of the budget is used, and the same history always gives the same prompt. The check sends two conversations. From the first cut on, at least half of the prompt tokens must come from the cache.
 
 
 # %% tags=["exercise-b"]
@@ -426,7 +422,7 @@ for build_prompt in (wrong_prompt, right_prompt):
 
 # %%
 async def ask_openai(url):
-    import openai  # here, and not above: the notebook's own process need not load it
+    import openai
 
     async with openai.AsyncOpenAI(base_url=url, api_key="any") as client:
         for _ in range(2):
@@ -461,9 +457,9 @@ print(f"anthropic: counted {counted}; {fresh_tokens} input tokens, and {read} re
 # Mixing the two up is expensive to debug: one tool showed 51.08 dollars for what cost about 8 ([microsoft/conductor#427](https://github.com/microsoft/conductor/issues/427)). Remove `cache_control` and run it again: Anthropic caches only what you mark.
 #
 # - **Count with the provider's own counter** where there is one: tiktoken has OpenAI's vocabularies only; `messages.count_tokens` asks Anthropic.
-# - **From GPT-5.6 on**, OpenAI finds a prefix that ends at a *breakpoint*, and one of them it sets itself. Writing to the cache costs 1.25 times the input price; at Anthropic, too (for five minutes). So a prompt that is never found is *more* expensive than without a cache.
+# - **From GPT-5.6 on**, OpenAI finds only prefixes that end at a *breakpoint*. It sets one itself, near the newest message, where a new question each time may hide the fixed part. Writing to the cache costs 1.25 times the input price, at Anthropic too (with a lifetime of five minutes). So a prompt that is never found is *more* expensive than without a cache.
 #   Mark the end of the part that never changes: `{"type": "text", "text": TARIFF, "prompt_cache_breakpoint": {"mode": "explicit"}}`.
-# - **`max_completion_tokens`** limits the answer. (`max_tokens` is deprecated at OpenAI, and reasoning models refuse it.) The model does not know the limit: the answer is cut off, with the finish reason `length`.
+# - **`max_completion_tokens`** limits the answer. (`max_tokens` is deprecated at OpenAI, and reasoning models refuse it.) The model does not know the limit: the answer is cut off, and its `finish_reason` says `length`.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
@@ -518,7 +514,7 @@ print("statuses:", visited.result)
 # %% [markdown]
 # Set the budget to 20,000. How many tokens of the third prompt are not cached?
 #
-# <details><summary>Answer</summary>2,027 of 18,027.</details>
+# <details><summary>Answer</summary>2,051 of 18,051.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
