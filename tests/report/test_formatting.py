@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from helpers.lab.run import Comparison, Failure, Run, Stall, Where
+from helpers.lab.run import Block, Comparison, Failure, Run, Stall, Where
 from helpers.report.formatting import (
     call,
     counted,
@@ -144,7 +144,9 @@ def test_sentence_says(shown: Comparison | Run, expected: str) -> None:
 
 
 def test_a_loop_that_was_blocked_and_busy_is_called_both() -> None:
-    both = replace(busy(), stalls=(*busy().stalls[1:], Stall(0.01, 0.06, steps=1)))
+    block = Block(0.1, 0.06, Where("cell 5", 4, "ask", "httpx.post(url)"), cpu_share=None)
+    stall = Stall(0.1, 0.06, steps=1, blocks=(block,))
+    both = replace(busy(), stalls=(*busy().stalls[3:], stall))
     assert "kept the event loop blocked or busy for" in sentence(both)
 
 
