@@ -329,7 +329,7 @@ figure(herd_run, numbers=numbers, by_client=True)
 #
 # <details><summary>Answer</summary>Hardly fewer. Jitter spreads the requests, but it adds no permits.</details>
 #
-# One machine cannot run 10,000 clients, but it can simulate them. Here they lose their provider for 30 s; then it answers 500 requests a second. The longest wait is 32 s.
+# In a simulation, 10,000 clients lose their provider for 30 s; then it answers 500 requests a second. The longest wait is 32 s.
 
 
 # %%
@@ -543,8 +543,7 @@ print(f"turned away: {visited.result[503]} of 40 · last answer after {visited.m
 # | asyncio | anyio, as in this lesson |
 # |---|---|
 # | `await asyncio.sleep(wait)` | `await anyio.sleep(wait)` |
-# | `await asyncio.gather(*calls)` | `async with anyio.create_task_group() as tasks: tasks.start_soon(…)` |
-# | tenacity, stamina around a coroutine function | the same |
+# | `await asyncio.gather(*calls)` | a task group, and a list for the answers |
 #
 # | Rust | Python | in both |
 # |---|---|---|
@@ -572,7 +571,6 @@ print(f"turned away: {visited.result[503]} of 40 · last answer after {visited.m
 # </details>
 #
 # **Further reading.** Workers that all woke together: [DaKheera47/job-ops#555](https://github.com/DaKheera47/job-ops/issues/555).
-# Sleeps of 60 s for a request that could never fit: [CodeBoarding/CodeBoarding#42](https://github.com/CodeBoarding/CodeBoarding/issues/42).
 # A passing limit worded as a spent quota: [LibreChat-AI/agents#358](https://github.com/LibreChat-AI/agents/issues/358).
 #
 # Next: [06 · Put the conversation in a store](06_conversation_store.ipynb).

@@ -144,14 +144,17 @@ def legend_entries(
 
 
 def _lane_entries(lanes: Sequence[Lane], hatches: Sequence[str], span: float) -> list[_Candidate]:
-    # Each arm has a hatch of its own, and one has none: all mean the same, so one stands for all.
-    waiting = Patch(
-        facecolor="#cfcfcf",
-        edgecolor=MUTED,
-        linewidth=0,
-        hatch=max(hatches, default=""),
-        hatch_linewidth=0.6,
-        label="waiting for the first token",
+    # Each arm has a hatch of its own, and one has none: all mean the same.
+    waiting = tuple(
+        Patch(
+            facecolor="#cfcfcf",
+            edgecolor=MUTED,
+            linewidth=0,
+            hatch=hatch,
+            hatch_linewidth=0.6,
+            label="waiting for the first token",
+        )
+        for hatch in hatches
     )
     queued = any(lane.slot - lane.arrival > span / 100 for lane in lanes)
     generating = any(lane.end > lane.first for lane in lanes)
