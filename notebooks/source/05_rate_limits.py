@@ -558,7 +558,7 @@ print(f"turned away: {visited.result[503]} of 40 · last answer after {visited.m
 # ### Recap and further reading
 
 # %% [markdown]
-# 1. Twenty clients wait exactly as `Retry-After` says. Why are nineteen of them refused again?
+# 1. Twenty clients wait exactly as `Retry-After` says. Why are most of them refused again?
 # 2. Which 429 responses must not be retried, and how do you tell?
 # 3. Your code makes four attempts, the SDK three. How many requests are that, and which layer do you keep?
 #
