@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 06 · Put the conversation in a store
 #
-# **Symptom.** After every deploy the assistant has forgotten everybody. Ever since you went to two workers, some of its answers make no sense.
+# **Symptom.** After every deploy the assistant has forgotten everybody. Since you moved to two workers, some of its answers make no sense.
 #
 # **Objectives.** After this lesson you can
 #
@@ -28,7 +28,7 @@
 # A service kept its voice sessions in a dict and ran two workers. A request created the session in one worker, and the WebSocket that needed it could reach either one. About half of all connections were refused
 # ([Abilityai/trinity#704](https://github.com/Abilityai/trinity/issues/704)).
 #
-# A model remembers nothing. What it should know about the conversation, you send with each question. So where do you keep it?
+# A model remembers nothing. With each question, you send everything that it should know. So where do you keep it?
 
 # %%
 from uuid import uuid4
@@ -60,7 +60,7 @@ async def wrong(ask, session, text):
 # %% [markdown]
 # ## Predict, then run
 #
-# In production, the service is restarted and has more than one worker. `Workers` starts it like that, and sends the turns to its workers as a load balancer does.
+# In production, the service is restarted and has more than one worker. `Workers` starts it like that, and sends the turns to its two workers in turn. Each worker gets its own copy of `wrong` and of `conversations`.
 #
 # Eight questions, two workers. With question 8 the model should be sent the seven turns before it. Commit to a number, then run the next cell.
 
@@ -110,7 +110,7 @@ print("worker killed after question 7:", recalled(killed_run))
 # %% [markdown]
 # **What just happened?** Every request was answered with status 200: no error, no log line. But the dict lives in one process. Two workers are two processes with two dicts, and get the turns in rotation: the user talks to two assistants. And with the process, the dict is gone: question 8 arrives as if it were the first.
 #
-# Sticky sessions, with which a load balancer sends a user to the same worker each time, hide the first failure and not the second. And there is a third: nothing ever leaves the dict.
+# Sticky sessions, with which a load balancer sends a user to the same worker each time, hide the first failure and not the second. There is a third failure: nothing ever leaves the dict, so memory grows.
 #
 # ## The right way
 #
@@ -184,7 +184,7 @@ async def right(ask, session, text):
 # %% [markdown]
 # - **Append, never write back.** A turn is two rows in one transaction: it is kept whole or not at all.
 # - **A connection for each operation.** Tasks that share a connection share its transaction, too, and the `commit` of one would commit half of the other's.
-# - **A sliding window**: the last `keep` messages, oldest first. It is an even number, so the window begins with a question.
+# - **A sliding window**: the last `keep` messages, oldest first. It is an even number, so the window begins with a question. (In production, cut in steps: [lesson 03](03_prompt_tokens.ipynb).)
 # - **A time to live (TTL).** `expire` forgets a conversation `ttl` seconds after its *last* message. A background task of the service calls it, every minute for example; until then, an idle conversation is still returned.
 # - **WAL**, the write-ahead log, lets others read while one writes. A second writer waits for up to 5 s, the default of Python's `sqlite3`.
 #
@@ -292,7 +292,7 @@ hints("06")
 # ### When is the wrong way fine?
 
 # %% [markdown]
-# When the conversation may end with the process, and there is one process: a script, a notebook, a test. How much does a window save? Move the slider:
+# When the conversation may end with the process, and there is one process: a script, a notebook, a test. Then a list will do, but it grows with each turn. Move the slider to see what a window takes off the prompt, without a prompt cache:
 
 # %%
 from helpers import WhatIf, lines
@@ -356,7 +356,7 @@ guess_blob.reveal(kept["blob"])
 # %% [markdown]
 # Both tabs read the same history, and the second to write erases the first: a **lost update**. Every write was a transaction, but the read was outside it. With `right` both turns are kept, although neither answer knew of the other question: if that matters, take one turn at a time per session.
 #
-# If you must read and then write, begin with `BEGIN IMMEDIATE`, which locks before the read. A transaction that has read and then wants to write fails at once if somebody else wrote in between. Waiting cannot help: what it read is old.
+# If you must read and then write, begin with `BEGIN IMMEDIATE`, which locks before the read. A transaction that has read and then wants to write fails at once if somebody else wrote in between.
 
 
 # %%
@@ -440,7 +440,7 @@ for continued, done in talks.items():
     print("    tokens to pay for:", [each.prompt_tokens for each in done.requests])
 
 # %% [markdown]
-# (Pink in the traces: the SDK's first call in a process.) You send one message and pay for three. This is a store with somebody else's policy: you set neither the window nor the TTL, and your users' words stay there. Add a third question: how do the tokens grow?
+# (The pink block is the SDK loading at its first call.) You send one message and pay for three. This is a store with somebody else's policy: you set neither the window nor the TTL, and your users' words stay there. Add a third question: how do the tokens grow?
 #
 # <details><summary>Answer</summary>By about one turn per question (12, 40, about 68), so the total grows with the square.</details>
 
@@ -573,7 +573,7 @@ except ValkeyMissing as missing:
     print(missing)
 
 # %% [markdown]
-# A list keeps the order, which a hash (`HSET`) does not. A server can be killed too: without an append-only file, what came after its last snapshot is gone.
+# A server can be killed too: without an append-only file, what came after its last snapshot is gone.
 # Use `keep=1` and run the cell again. Why does it say 0?
 #
 # <details><summary>Answer</summary>The window holds one message, which is half a turn.</details>

@@ -43,7 +43,7 @@ from helpers import Fault, MockLLM, Predict, Profile, batches, compare, figure, 
 REVIEWS = {number: f"Review {number}: it works, mostly." for number in range(1, 21)}
 REVIEWS[7] = "It was a dark and stormy night. " * 400  # somebody pasted a novel
 llm = MockLLM(Profile(base=0.3, decode_rate=40, slots=5, context_window=2_000)).start()
-print("A mock model is running. It answers five calls at once, and reads at most 2,000 tokens.")
+print("A mock provider is running. It answers five calls at once, and reads at most 2,000 tokens.")
 
 
 class Rating(BaseModel, extra="forbid"):
@@ -177,7 +177,7 @@ async def right(client, url, reviews, save):
 # %% [markdown]
 # - **A boundary around each call**, inside its task. An expected failure cannot touch the other calls: a **bulkhead**, as in a ship.
 # - **Each answer is saved as soon as it is there.** Whatever happens to the batch later, it is not lost. The shield keeps the deadline out of these two lines: no rating is saved *and* called failed. A `save` that can hang needs a limit of its own.
-# - **Only expected errors are caught, by name:** the last three are what a malformed reply raises. (`ValidationError` is a `ValueError`.) `CancelledError` gets through, so the deadline works, and an error of `save` ends the batch on purpose.
+# - **Only expected errors are caught, by name:** the last three are what a malformed reply raises. (`ValidationError` is a `ValueError`.) `CancelledError` gets through, so the deadline works, and an error of `save` is not caught: it should end the batch.
 # - **Every review is accounted for.** What is not saved is in `failed`, with its cause. The second round is the simplest retry there is; in production, wait as in lesson 05.
 #
 # ## Side by side
@@ -212,9 +212,9 @@ rows = {"answers finished for nobody": batches.orphaned, **dict(numbers)}
 table(comparison, rows, standard=False)
 
 # %% [markdown]
-# Each row is one call as the server saw it, in order of arrival. `wrong` raised at its first error: whatever the model wrote to the right of the dashed line was for nobody.
+# Each row is one request as the server saw it, in order of arrival; the last four of `right` are second tries. `wrong` raised at its first error: whatever the model wrote to the right of the dashed line was for nobody.
 #
-# `swallow` keeps the good answers, and a broken one among them: half a JSON object. To the server it is an answer like any other, with a shorter bar. Nobody hears of the rest. `right` asked again where that may help, but not about the novel, which will not get shorter: that is the one failure in its report.
+# `swallow` keeps the good answers, and a broken one among them: half a JSON object. In the figure it looks like any other answer, since to the server it is one. Nobody hears of the rest. `right` asked again where that may help, but not about the novel, which will not get shorter: that is the one failure in its report.
 #
 # ## Verdict
 
@@ -279,13 +279,13 @@ hints("08")
 # %% [markdown]
 # ## Going deeper
 #
-# Each section below runs on its own after the cells above.
+# Each section below runs on its own after the cells above. Choose what you need, or continue with [lesson 09](09_repair_a_chatbot.ipynb).
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
 
 # %% [markdown]
-# When answers are of use only together, such as the votes of a jury of models: one failure *is* the failure of all. Then use a task group, which cancels the others and stops paying at once.
+# When answers are of use only together, such as the votes of a jury of models: one failure *is* the failure of all. Then use a task group, which cancels the others, so a provider that notices stops writing.
 
 
 # %%
@@ -335,7 +335,7 @@ WhatIf(vary, every=(2, 20, 5))
 # ### Why does a task ignore its deadline?
 
 # %% [markdown]
-# A deadline raises `CancelledError` at the `await` where the task waits. `stubborn` retries a model that never answers, with a deadline of 1 s. The lab gives up after 4 s. How many requests will it have sent?
+# A deadline raises `CancelledError` at the `await` where the task waits. `stubborn` retries a model that never answers, with a deadline of 1 s. The lab gives up after 4 s. How many requests will `stubborn` have sent by then?
 
 # %%
 guess_stubborn = Predict(
@@ -367,7 +367,7 @@ print("the arm ended by itself:", stubborn_run.outcome == "returned")
 guess_stubborn.reveal(len(stubborn_run.requests))
 
 # %% [markdown]
-# The deadline did come. The loop took it for one more failure and asked again, and `asyncio.timeout` cancels only once: the lab had to end the arm. `CancelledError` is not an `Exception`.
+# The deadline did come. The `except:` took the cancellation for one more failure, the `for` loop asked again, and `asyncio.timeout` cancels only once: the lab had to end the arm. `CancelledError` is not an `Exception`.
 # Replace `except:` with `except Exception:` and run that cell and the next: now `run` raises an `ArmError` that names a `TimeoutError`, the deadline at work.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
@@ -458,7 +458,8 @@ async def silent(client, url, reviews, save):
 
 # %% tags=["nbval-check-output"]
 for arm in (wrong, swallow, silent, forget, right):
-    print(f"{arm.__name__}:", *lint(arm, "E722,BLE001,S110,RUF006") or ["nothing found"])
+    found = lint(arm, "E722,BLE001,S110,RUF006") or ["nothing found"]
+    print(f"{arm.__name__}:", *found, sep="\n    ")
 
 # %% [markdown]
 # They do not see `wrong`, and saving a broken answer is correct Python. A **chaos test** finds both: the provider misbehaves on demand, and the test counts.
@@ -473,7 +474,7 @@ for arm in (wrong, swallow, silent, forget, right):
 #     assert saved.keys() | failed.keys() == twenty_reviews.keys()
 # ```
 #
-# In production, count outcomes by cause, and alert on the share that is not an answer.
+# In production, count outcomes by cause.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
@@ -558,6 +559,15 @@ print(len(visited["saved"]), "saved; failed:", visited["failed"])
 
 # %% [markdown]
 # Which status should the route have if some reviews failed? Here it is 200, because the batch itself did what was asked. Let it return 502 if nothing was saved.
+#
+# <details><summary>Answer</summary>After <code>failed = …</code>, with <code>HTTPException</code> imported from <code>fastapi</code>:
+#
+# ```python
+# if not saved:
+#     raise HTTPException(502, "no review was rated")
+# ```
+#
+# </details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
@@ -565,7 +575,7 @@ print(len(visited["saved"]), "saved; failed:", visited["failed"])
 # %% [markdown]
 # | asyncio | anyio, as in this lesson |
 # |---|---|
-# | `asyncio.gather(*calls)` | none: use a task group with a boundary in each task |
+# | `await asyncio.gather(*calls)` | a task group, with a boundary in each task |
 # | `async with asyncio.TaskGroup() as tasks` | `async with anyio.create_task_group() as tasks` |
 # | `asyncio.timeout(15)` cancels once | `anyio.move_on_after(15)` cancels again at each `await` |
 #
@@ -576,7 +586,6 @@ print(len(visited["saved"]), "saved; failed:", visited["failed"])
 # | an `enum` of errors, `match` | exceptions, `match` | the compiler finds the case that you forgot |
 # | serde, `deny_unknown_fields` | pydantic, `extra="forbid"` | parse, then use |
 # | a dropped future | `CancelledError` | in Python a bare `except:` swallows it |
-# | the crate `failsafe` | purgatory | a circuit breaker |
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Recap and further reading
@@ -588,13 +597,13 @@ print(len(visited["saved"]), "saved; failed:", visited["failed"])
 #
 # <details><summary>Answers</summary>
 #
-# 1. In `gather` they run to their end, and nobody takes their answers. In a task group they are cancelled. In both cases the batch has nothing, unless each call has a boundary of its own.
+# 1. In `gather` they run to their end, and nobody takes their answers. In a task group they are canceled. In both cases the batch has nothing, unless each call has a boundary of its own.
 # 2. Those that will fail again, such as a request that is too long.
 # 3. A deadline raises `CancelledError`, which is a `BaseException` but not an `Exception`.
 #
 # </details>
 #
-# **Further reading.** A grader raised in a task group, and finished reports were lost: [scitix/sieval#117](https://github.com/scitix/sieval/issues/117). A 400 that became a 500 and was retried twelve times:
-# [benchflow-ai/benchflow#830](https://github.com/benchflow-ai/benchflow/issues/830). A tool that was run with `{}` because its arguments did not parse: [NousResearch/hermes-agent#2342](https://github.com/NousResearch/hermes-agent/issues/2342).
+# **Further reading.** A grader raised in a task group, and finished reports were lost: [scitix/sieval#117](https://github.com/scitix/sieval/issues/117).
+# A tool that was run with `{}` because its arguments did not parse: [NousResearch/hermes-agent#2342](https://github.com/NousResearch/hermes-agent/issues/2342).
 #
 # Next: [09 · Repair a chatbot](09_repair_a_chatbot.ipynb).

@@ -40,7 +40,7 @@
 # | **hang** | The request is accepted and never answered. | [04 · Predict, then run](04_deadlines.ipynb#Predict,-then-run) |
 # | **head-of-line blocking** | Requests share a TCP connection, so one lost packet delays all of them. | [02 · What does HTTP/2 change?](02_shared_client.ipynb#What-does-HTTP/2-change?) |
 # | **heartbeat** | A tiny task that the lab runs on your event loop, fifty times a second. It stops when the loop is blocked. | [01 · Predict, then run](01_event_loop.ipynb#Predict,-then-run) |
-# | **idempotent** | Said of a request that has the same effect when it is sent twice. | [05 · Recap and further reading](05_rate_limits.ipynb#Recap-and-further-reading) |
+# | **idempotent** | Said of a request that has the same effect when it is sent twice. | [05 · The right way](05_rate_limits.ipynb#The-right-way) |
 # | **keep-alive** | A connection stays open after its request and waits for the next one. | [02 · Predict, then run](02_shared_client.ipynb#Predict,-then-run) |
 # | **lifespan** | In FastAPI, code that runs when the service starts and when it stops. It creates the client and closes it. | [02 · In a service](02_shared_client.ipynb#In-a-service) |
 # | **load shedding** | A busy service refuses early, with status 503 and a Retry-After of its own, instead of filling up with waiting users. | [05 · In a service](05_rate_limits.ipynb#In-a-service) |

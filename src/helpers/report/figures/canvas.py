@@ -113,6 +113,7 @@ class Canvas:
 def add_legend(figure: Figure, entries: Sequence[Entry]) -> float:
     """Add a legend along the bottom, and return its height in inches; 0 if there are no entries."""
     marks = [entry if isinstance(entry, tuple) else (entry,) for entry in entries]
+    most = max(map(len, marks), default=1)
     for columns in range(len(entries), 0, -1):
         legend = figure.legend(
             handles=[several if len(several) > 1 else several[0] for several in marks],
@@ -120,6 +121,8 @@ def add_legend(figure: Figure, entries: Sequence[Entry]) -> float:
             handler_map={tuple: HandlerTuple(ndivide=None, pad=0.3)},
             loc="outside lower center",
             ncols=columns,
+            # In font sizes: three marks side by side need more than matplotlib's 2.
+            handlelength=2.0 if most < 3 else 1.5 * most,
             columnspacing=1.6,
             handletextpad=0.5,
             borderaxespad=0.2,

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.typing import MarkerType
 
-from helpers.report.figures.canvas import Entry
+from helpers.report.figures.canvas import DPI, Entry
 from helpers.report.palette import BLOCKED, INK, MUTED, PAPER, Look
 from helpers.report.timeline import FATE_NAMES, Fate, Lane, Ticks, Timeline, ticks
 
@@ -19,6 +19,8 @@ _Candidate: TypeAlias = tuple[bool, Entry]
 
 # inches per lane; in a thinner one, a hatch is only noise
 _HATCH_FROM = 0.07
+# inches: the shortest bar of an answer
+_SHORTEST = 0.04
 _MARKS: dict[Fate, MarkerType] = {
     "refused": "x",
     "dropped": "s",
@@ -62,12 +64,11 @@ def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
         )
     axes.barh(
         rows,
-        [lane.end - lane.first for lane in lanes],
+        _seen_widths(axes, lanes),
         left=[lane.first for lane in lanes],
         height=height,
         color=look.color,
         edgecolor=look.line,
-        # An outline keeps a short answer visible on a long axis.
         linewidth=min(0.5, 10 * pitch),
     )
     queue_line = min(1.2, pitch * 72 * 0.6)
@@ -80,6 +81,14 @@ def draw_lanes(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) ->
         capstyle="butt",
     )
     _mark_ends(axes, lanes, look, pitch)
+
+
+def _seen_widths(axes: Axes, lanes: tuple[Lane, ...]) -> list[float]:
+    """Seconds of the answers' bars, long enough to be seen on a long axis."""
+    span = max((lane.end for lane in lanes), default=0.0)
+    least = span * _SHORTEST * DPI / axes.get_window_extent().width
+    lengths = [lane.end - lane.first for lane in lanes]
+    return [max(length, least) if length > 0 else 0.0 for length in lengths]
 
 
 def _mark_ends(axes: Axes, lanes: tuple[Lane, ...], look: Look, pitch: float) -> None:
