@@ -88,9 +88,9 @@ def side_by_side(**rushes: Rush) -> Comparison:
 
 def _by_user(rush: Rush) -> ScenarioRecord:
     """As if each user had a connection of their own: it is what tells clients apart."""
-    requests = tuple(
+    requests = [
         replace(call.request, connection=_NAMES.index(call.sent.user)) for call in rush.calls
-    )
+    ]
     return replace(rush.record, ledger=replace(rush.record.ledger, requests=requests))
 
 
