@@ -54,10 +54,10 @@ print((folder / wrong).read_text())
 # %% [markdown]
 # ## Predict, then run
 #
-# Twenty users each send a message, wait for the answer, and send the next one, for five seconds. An answer takes about 0.8 seconds. The provider has its usual troubles: it never answers one user, breaks off the answers to another, and limits the rate of a third. An answer is **complete** if the provider wrote all of it, and all of it reached the user.
+# Twenty users each send a message, wait for the answer, and send the next one, for five seconds, or longer while a slow chatbot is still answering. An answer takes about 0.8 seconds. The provider has its usual troubles: it never answers one user, breaks off the answers to another, and limits the rate of a third. An answer is **complete** if the provider wrote all of it, and all of it reached the user.
 
 # %%
-question = "How many complete answers do the twenty users get in five seconds?"
+question = "How many complete answers do the twenty users get?"
 guess = Predict("09", question, arm="wrong", unit="answers")
 guess
 
@@ -70,7 +70,7 @@ guess.reveal(wrong_rush.answers)
 #
 # ## The right way
 #
-# The repaired chatbot has one change for each lesson. You will make these changes, so the code is not shown here; you see only what it does in the same five seconds.
+# The repaired chatbot has one change for each lesson. You will make these changes, so the code is not shown here; you see only what it does for the same users.
 
 # %%
 right = "chatbot_repaired.py"
@@ -85,7 +85,7 @@ right_rush = rush_hour(folder / right)
 rushes = {"wrong": wrong_rush, "right": right_rush}
 
 # %% [markdown]
-# The requests as the provider saw them. The measurement does not look into the chatbot's process: it knows nothing of the event loop there.
+# The requests as the provider saw them. Each row is a user whose messages reached the provider.
 
 # %% tags=["figure"]
 both = side_by_side(**rushes)
@@ -94,7 +94,7 @@ numbers = [
     ("users with an answer, of 20", lambda run: rushes[run.arm].users_answered),
     ("requests in flight at once", lambda run: run.peak_in_flight),
 ]
-figure(both, prediction=guess.made, numbers=numbers)
+figure(both, prediction=guess.made, numbers=numbers, by_client=True)
 
 # %% tags=["table"]
 rows = {
@@ -148,7 +148,7 @@ repairs
 # %% [markdown]
 # ## Going deeper
 #
-# Each section below runs on its own after the cells above.
+# Each section below runs on its own after the cells above. Choose what you need, or continue with [lesson 10](10_audit.ipynb).
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
@@ -156,7 +156,7 @@ repairs
 # %% [markdown]
 # For a demo on your own laptop, all eight. You are the only user, you notice a hang yourself, and a restart loses nothing that you need. The mistakes become expensive with the second user, the first bill, and the first deployment.
 #
-# How often did each trouble of the provider come in the rush? `no trouble` counts the requests that it answered in full:
+# How often did each trouble of the provider come in the rush? `no trouble` counts the requests that met none, including those still open at the end:
 
 # %%
 from collections import Counter
@@ -168,7 +168,7 @@ for name, rush in rushes.items():
 # %% [markdown]
 # Which of these faults does a user of the wrong chatbot not notice?
 #
-# <details><summary>Answer</summary>An answer that is broken off: the chatbot shows and stores it like a whole one.</details>
+# <details><summary>Answer</summary>A 429: the chatbot asks again at once. And an answer that is broken off (none came here): the chatbot shows and stores it like a whole one.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
@@ -191,13 +191,13 @@ for finding in findings:
     print(f"line {finding.line}: {finding.rule}")
 
 # %% [markdown]
-# A scan points to lines, in milliseconds; only the audit knows what users get. A client that is made in one function and used in another, or a half answer that is passed on, looks like any other code. Scan your own repair: put `mine` in place of `folder / wrong`.
+# A scan points to lines, in milliseconds; only the audit, which runs the code, knows what users get ([lesson 10](10_audit.ipynb) explains it). A client that is made in one function and used in another, or a half answer that is passed on, looks like any other code. Scan your own repair: put `mine` in place of `folder / wrong`.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
 
 # %% [markdown]
-# The same chatbot on the anthropic SDK makes the same eight mistakes. Mistake 05 is not made by the SDK, which does not retry 400, 401 or 404. The decorator around the call does.
+# The same chatbot on the anthropic SDK makes the same eight mistakes. Mistake 05 is not made by the SDK, which does not retry 400, 401 or 404. The decorator around the call does. `LAP05.permanent` is the id of one of the audit's checks:
 
 # %%
 from helpers.lessons.chatbot.steps import MISTAKES, Chatbot
@@ -213,22 +213,26 @@ scoreboard(folder / "on_anthropic.py", only="LAP05.permanent")
 # ### In a service
 
 # %% [markdown]
-# In production, several processes share the users. Here, two processes of the repaired chatbot each answer a part of one conversation:
+# In production, several processes share the users. Here, two processes of the repaired chatbot each answer a part of one conversation, in the check `LAP06.workers`:
 
 # %%
 scoreboard(folder / right, only="LAP06.workers")
 
 # %% [markdown]
-# Put `wrong` in place of `right`: which turns does each process not know? The store is a SQLite file here, because all processes are on one machine. With several machines, use Redis, Valkey or PostgreSQL.
+# Put `wrong` in place of `right`: which turns does each process not know?
+#
+# <details><summary>Answer</summary>The turn that the other process answered: each has a dict of its own.</details>
+#
+# The store is a SQLite file here, because all processes are on one machine. With several machines, use Redis, Valkey or PostgreSQL.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What about a batch script?
 
 # %% [markdown]
-# This script is of the kind that cookbooks publish: parallel, with retries from a library. It has three hidden mistakes. A *proposed* tutorial of this kind sent 18 requests for one answer ([openai/openai-cookbook#2812](https://github.com/openai/openai-cookbook/pull/2812)). Which three do you see?
+# This script is of the kind that cookbooks publish: parallel, with retries from a library. It has three hidden mistakes. A *proposed* tutorial of this kind sent 18 requests for one answer ([openai/openai-cookbook#2812](https://github.com/openai/openai-cookbook/pull/2812)). Which do you see?
 
 # %%
-from helpers.lessons.chatbot.steps import Chatbot
+from helpers.lessons.chatbot.steps import MISTAKES, Chatbot
 
 batch = Chatbot("batch").text()
 print(batch)
@@ -245,7 +249,13 @@ command = shlex.join([sys.executable, str(folder / "batch.py")])
 print(text.render(audit_command(command, deadline=3, only="LAP05.layers")))
 
 # %% [markdown]
-# This is one of the three. Which are the others? Leave out `only`, set `deadline=8`, and wait for a minute. Then repair the script, and compare: `print(Chatbot("batch").text(repaired=["04", "05", "08"]))`.
+# This is one of the three. It is fewer than 18 requests because `deadline=3` ends the script early: six attempts of the decorator times three of the SDK would be 18. Which are the other two? Leave out `only`, set `deadline=8`, and wait for a minute. Then repair the script.
+#
+# <details><summary>Answer</summary>
+#
+# A call that hangs has no deadline of a few seconds (04). A call that fails takes the others with it, and an answer without `stop` passes for a whole one (08). The repaired script: `print(Chatbot("batch").text(repaired=MISTAKES))`.
+#
+# </details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
@@ -258,7 +268,7 @@ print(text.render(audit_command(command, deadline=3, only="LAP05.layers")))
 # | 01 | `AsyncOpenAI`, `await`, `async for` | no `reqwest::blocking` in a task |
 # | 02 | a client in the lifespan's state | one `Client` in the router's `State`, cloned |
 # | 03 | a constant system prompt first | the same |
-# | 04 | `asyncio.timeout` around the answer | `tokio::time::timeout` around the stream |
+# | 04 | `asyncio.timeout` around each piece | `tokio::time::timeout` around each `next()` |
 # | 05 | `max_retries` of the SDK, no loop around it | one retry layer of `tower` |
 # | 06 | `aiosqlite`, or Redis | `sqlx`, or Redis |
 # | 07 | `yield` in the generator | `Sse::new(stream)` |

@@ -45,21 +45,20 @@ print(*sorted(file.name for file in folder.iterdir()))
 # %% [markdown]
 # ## The wrong way
 #
-# A chatbot with FastAPI and the openai SDK. It works: a demo with one user and a healthy provider would show no mistake.
+# The chatbot of [lesson 09](09_repair_a_chatbot.ipynb#The-wrong-way), where you can read it. It makes all eight mistakes, but a demo with one user and a healthy provider would show none of them.
 
 # %%
 wrong = "chatbot.py"
 right = "chatbot_repaired.py"
-print((folder / wrong).read_text())
 
 # %% [markdown]
 # ## Predict, then run
 #
-# Read it as a reviewer would. Each of the lessons 01 to 08 is about one mistake.
+# The audit below makes 15 checks. A check can pass, fail, or be unable to judge, because what it needs did not happen. Remember that this chatbot's event loop is blocked.
 
 # %%
-question = "How many of the eight mistakes does the audit find in the chatbot?"
-guess = Predict("10", question, arm="wrong", unit="mistakes")
+question = "How many of the 15 checks cannot judge the chatbot?"
+guess = Predict("10", question, arm="wrong", unit="checks")
 guess
 
 # %% [markdown]
@@ -84,17 +83,18 @@ def audit(only=SOME, **files):
 
 reports = audit(wrong=wrong, right=right)
 wrong_report = reports["wrong"]
-guess.reveal(len(comparison.mistakes(wrong_report)))
+guess.reveal(len(comparison.unseen(wrong_report)))
 
 # %%
 print(text.render(wrong_report))
 
 # %% [markdown]
-# **What just happened?** Read the report row by row.
+# **What just happened?** The audit finds all eight mistakes. Read the report row by row.
 #
 # - A **verdict** is about what happened at the provider and at the user's end, in numbers. Nobody read the code: the same audit works for a program in any language.
 # - **The id**, such as `LAP04.hang`, begins with the lesson to read. Ids do not change, so you can refer to them.
 # - **`not seen`** is not a pass. The application did not do what the check needs, and the sentence says what was missing.
+# - **Users** who wait in a check of lesson 04 are more than eight: the scenario `silence` plays more users than the figure below shows.
 #
 # ## The right way
 #
@@ -109,9 +109,9 @@ print((folder / right).read_text())
 # %% tags=["figure"]
 right_report = reports["right"]
 numbers = [
-    ("users at once", lambda run: 8),
     ("requests in flight at once", lambda run: run.peak_in_flight),
     ("checks that failed", lambda run: len(reports[run.arm].failures)),
+    ("checks not seen", lambda run: len(comparison.unseen(reports[run.arm]))),
 ]
 figure(comparison.played(reports, "crowd"), prediction=guess.made, numbers=numbers)
 
@@ -119,7 +119,7 @@ figure(comparison.played(reports, "crowd"), prediction=guess.made, numbers=numbe
 comparison.side_by_side(reports)
 
 # %% [markdown]
-# The figure shows one of the scenarios as the provider saw it: eight users ask at once. The last ones of `wrong` give up: they have waited for longer than the deadline. The audit knows nothing of the chatbot's event loop: it does not look into the process. The table has all scenarios.
+# The figure shows one of the scenarios as the provider saw it: eight users ask at once. With `wrong`, the last ones give up at the deadline: a request that is missing was never sent. The audit does not look into the chatbot's process, so nothing is drawn of its event loop. The table has all scenarios.
 #
 # ## Verdict
 
@@ -142,7 +142,7 @@ verdict(
 # Audit an application of yours. It must take the provider's address from the environment; the SDKs do (see *In your SDK*).
 #
 # 1. Write the command that starts it into `START`, with `$PORT` where the port goes, and a user's request into `CHAT`.
-# 2. Begin with one lesson: `only=["04"]` takes about a minute. Then leave `only` out.
+# 2. Begin with one lesson: `only=["04"]` takes about a minute at worst: the default deadline is 30 seconds, and it was 6 above. Then leave `only` out.
 # 3. Take the first failure, open the lesson that the report names, and repair it.
 #
 # Your application calls no provider but the mock one: it needs no key, and it costs nothing.
@@ -161,7 +161,7 @@ else:
 # %% [markdown]
 # ## Going deeper
 #
-# Each section below runs on its own after the cells above.
+# Each section below runs on its own after the cells above. Choose what you need, or go back to the [course map](00_start_here.ipynb).
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### When is the wrong way fine?
@@ -188,22 +188,22 @@ for number in ("05", "06"):
     print(number, "is still a mistake:", number in comparison.mistakes(with_reasons))
 
 # %% [markdown]
-# The check still runs. If it passes one day, the entry is *stale* and the audit fails until you remove the entry: the file cannot go out of date. Put `right_report` in place of `wrong_report` in the cell above and run `print(text.render(with_reasons))`.
+# The check still runs. If it passes one day, the entry is *stale* and the audit fails until you remove the entry: the file cannot go out of date. Try it: put `right_report` in place of `wrong_report` above, and run `print(text.render(with_reasons))`.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What can the audit not see?
 
 # %% [markdown]
-# - **What did not happen.** An application that never asks for JSON is not judged by how it parses JSON. That is `not seen`, not a pass.
+# - **What did not happen.** An application that never asks for JSON is not judged by how it parses JSON.
 # - **Whether answers are good.** The mock provider's text means nothing.
 # - **Your load.** Eight users at once prove that a loop is blocked. They do not say how many users you can serve.
 # - **Your infrastructure.** A proxy that buffers, a load balancer with a shorter timeout, a second provider behind a gateway.
 #
-# How many checks could not judge each chatbot?
+# Which checks could not judge each chatbot, and why?
 
 # %%
 for name, report in reports.items():
-    unseen = [check for check in report.checks if check.verdict == "not seen"]
+    unseen = comparison.unseen(report)
     print(f"{name}: {len(unseen)} of {len(report.checks)} not seen")
     for check in unseen:
         print(f"    {check.id}: {check.evidence}")
@@ -224,7 +224,7 @@ for name, report in reports.items():
 #     --expected-failures audit.yaml --junit audit.xml --html audit.html --markdown "$GITHUB_STEP_SUMMARY"
 # ```
 #
-# `--html` writes one page with the timeline of each scenario as the provider saw it. Keep it as an artifact for the person who makes the repair.
+# Keep the HTML page, with the timeline of each scenario, for the person who makes the repair.
 
 # %%
 from helpers.audit.reports import files, html, junit
@@ -245,7 +245,7 @@ print(*suites)
 # %% [markdown]
 # To see the page, run `print(folder / "audit.html")`, and open that file in a browser.
 #
-# Begin by listing today's failures as expected. From then on, each *new* mistake fails the build, and each repair takes an entry out of the file.
+# Begin by listing today's failures as expected: then each *new* mistake fails the build, and each repair removes an entry.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What about a command-line program?
@@ -329,7 +329,9 @@ guess_sdk.reveal(sdk_report.checks[0].counted["requests"])
 print(text.render(sdk_report))
 
 # %% [markdown]
-# The SDK makes three attempts, with pauses between them, and the timeout is that of one attempt. By default it is 600 seconds. Add `max_retries=0` to the code: does the program end in time now? Then audit `LAP04.drip`: what is one second worth there?
+# Each of the SDK's three attempts has this timeout ([lesson 04](04_deadlines.ipynb)). Add `max_retries=0` to the code: does the program end in time now? Then audit `LAP04.drip`: does `timeout=1` help against a drip?
+#
+# <details><summary>Answer</summary>Without retries, the program ends in time. Against a drip, it does not: each byte starts the timeout again.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
@@ -365,7 +367,9 @@ service_report = audit_app(SERVICE, only="LAP01.flight")
 print(service_report.checks[0].evidence)
 
 # %% [markdown]
-# FastAPI runs a plain function in a thread. Write `async def ask`: what does the audit say now?
+# Write `async def ask`: what does the audit say now?
+#
+# <details><summary>Answer</summary>At most one call was in flight: FastAPI gives a plain function a thread; `async def` runs on the event loop, which the synchronous client blocks.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
@@ -383,7 +387,7 @@ print(service_report.checks[0].evidence)
 # | `LAP07` | `await reply.aread()` | `text().await` where `bytes_stream()` was wanted |
 # | `LAP08` | `finish_reason or "stop"` | `unwrap()` on what the model sent |
 #
-# reqwest reads no variable for the provider's address. One line in your program is enough, and it also makes tests possible:
+# reqwest reads no variable for the provider's address. One line in your program is enough:
 #
 # ```rust
 # let base = std::env::var("OPENAI_BASE_URL").unwrap_or("https://api.openai.com/v1".into());
@@ -407,7 +411,6 @@ print(service_report.checks[0].evidence)
 #
 # </details>
 #
-# **Further reading.** A detector that people turn off because changing the code is hard: [langchain-ai/langsmith-docs#849](https://github.com/langchain-ai/langsmith-docs/issues/849). A run of five hours in one call without a timeout, and the seven places that had to be repaired:
-# [bolnet/attestor#117](https://github.com/bolnet/attestor/pull/117).
+# **Further reading.** A detector that people turn off because changing the code is hard: [langchain-ai/langsmith-docs#849](https://github.com/langchain-ai/langsmith-docs/issues/849).
 #
 # Back to the [course map](00_start_here.ipynb).

@@ -17,6 +17,7 @@
 #
 # | term | meaning | where it happens |
 # |---|---|---|
+# | **arm** | One version of the code in a comparison, such as `wrong` or `right`. | [01 · The wrong way](01_event_loop.ipynb#The-wrong-way) |
 # | **audit** | A run of the whole application against a mock provider that misbehaves. It reports what the application did. | [10 · The incident](10_audit.ipynb#The-incident) |
 # | **back-pressure** | A slow reader makes the sender wait, and everything before the sender, up to the server. Without it, data piles up in between. | [07 · The right way](07_streaming.ipynb#The-right-way) |
 # | **blocking call** | A call that keeps its thread until it returns. On an event loop, no other task can run until then. | [01 · Predict, then run](01_event_loop.ipynb#Predict,-then-run) |
@@ -41,18 +42,22 @@
 # | **head-of-line blocking** | Requests share a TCP connection, so one lost packet delays all of them. | [02 · What does HTTP/2 change?](02_shared_client.ipynb#What-does-HTTP/2-change?) |
 # | **heartbeat** | A tiny task that the lab runs on your event loop, fifty times a second. It stops when the loop is blocked. | [01 · Predict, then run](01_event_loop.ipynb#Predict,-then-run) |
 # | **idempotent** | Said of a request that has the same effect when it is sent twice. | [05 · The right way](05_rate_limits.ipynb#The-right-way) |
+# | **in flight** | Said of a request that was sent and whose answer is not complete. The number at once shows whether calls run at the same time. | [01 · Predict, then run](01_event_loop.ipynb#Predict,-then-run) |
+# | **jitter** | The random part of a wait before a retry, so that clients do not come back together. | [05 · The right way](05_rate_limits.ipynb#The-right-way) |
 # | **keep-alive** | A connection stays open after its request and waits for the next one. | [02 · Predict, then run](02_shared_client.ipynb#Predict,-then-run) |
 # | **lifespan** | In FastAPI, code that runs when the service starts and when it stops. It creates the client and closes it. | [02 · In a service](02_shared_client.ipynb#In-a-service) |
 # | **load shedding** | A busy service refuses early, with status 503 and a Retry-After of its own, instead of filling up with waiting users. | [05 · In a service](05_rate_limits.ipynb#In-a-service) |
 # | **lost update** | Two writers read the same state, and the second to write erases what the first has written. | [06 · What if two turns come at once?](06_conversation_store.ipynb#What-if-two-turns-come-at-once?) |
+# | **makespan** | The time from the first request to the last answer. | [01 · Predict, then run](01_event_loop.ipynb#Predict,-then-run) |
 # | **orphan** | A call that goes on after the code that made it has failed. You pay for its answer, and nobody takes it. | [08 · Predict, then run](08_error_boundaries.ipynb#Predict,-then-run) |
 # | **permanent error** | An error that no retry can fix, such as a bad request or a spent quota. | [05 · The right way](05_rate_limits.ipynb#The-right-way) |
 # | **prompt cache** | What a provider keeps of the prompts that it has read. If a prompt begins like an earlier one, token for token, that part is cheaper and is read much sooner. | [03 · Predict, then run](03_prompt_tokens.ipynb#Predict,-then-run) |
 # | **retry amplification** | Requests per answer. It should be close to 1. | [05 · Catch it](05_rate_limits.ipynb#Catch-it) |
 # | **retry storm** | The server gets several requests for each question, and most of them are in vain. | [05 · Predict, then run](05_rate_limits.ipynb#Predict,-then-run) |
 # | **server-sent events** | The format of a streamed answer: lines that begin with `data:`, about one event per token. | [07 · The wrong way](07_streaming.ipynb#The-wrong-way) |
-# | **sliding window** | Only the newest messages are kept, oldest first. If it drops one in each turn, the prompt begins differently each time, and the prompt cache finds nothing. | [06 · The right way](06_conversation_store.ipynb#The-right-way), [03 · What if the conversation is longer?](03_prompt_tokens.ipynb#What-if-the-conversation-is-longer?) |
+# | **sliding window** | Only the newest messages are kept, in their order. If it drops one in each turn, the prompt begins differently each time, and the prompt cache finds nothing. | [06 · The right way](06_conversation_store.ipynb#The-right-way), [03 · What if the conversation is longer?](03_prompt_tokens.ipynb#What-if-the-conversation-is-longer?) |
 # | **SSL context** | A client's TLS settings, with the parsed certificates of all authorities that it trusts. Parsing them blocks the event loop. | [02 · Predict, then run](02_shared_client.ipynb#Predict,-then-run) |
+# | **stall** | A time in which the event loop answers nothing. It is *blocked* by one long step, or *busy* with many short ones. | [01 · Catch it](01_event_loop.ipynb#Catch-it) |
 # | **stall meter** | It measures the event loop while it runs: how long each stall was, and which line caused it. | [01 · Catch it](01_event_loop.ipynb#Catch-it) |
 # | **structured concurrency** | A task lives no longer than the block of code that started it: the block waits for it, and cancelling the block cancels it. | [07 · The right way](07_streaming.ipynb#The-right-way) |
 # | **tail latency** | How long the slowest calls take, such as the 99th percentile. | [04 · When is the wrong way fine?](04_deadlines.ipynb#When-is-the-wrong-way-fine?) |

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib
 import itertools
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,35 @@ def test_repairs_are_behind_a_click() -> None:
     assert "AsyncOpenAI" not in repr(Repairs())
     with pytest.raises(ValueError, match="The mistakes are 01, 02"):
         Repairs().diff("09")
+
+
+@pytest.mark.parametrize(
+    ("source_waits", "reader_waits", "is_whole"), [(0.0, 0.3, True), (0.3, 0.0, False)]
+)
+def test_only_the_provider_runs_into_the_limits_not_a_slow_reader(
+    source_waits: float, reader_waits: float, is_whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repaired = importlib.import_module("helpers.lessons.chatbot.chatbot_repaired")
+    monkeypatch.setattr(repaired, "SILENCE", 0.1)
+
+    async def pieces() -> AsyncIterator[str]:
+        for piece in "abc":
+            await asyncio.sleep(source_waits)
+            yield piece
+
+    async def read() -> list[str]:
+        seen = []
+        async for piece in repaired.in_time(pieces()):
+            seen.append(piece)
+            await asyncio.sleep(reader_waits)
+        return seen
+
+    seen = asyncio.run(read())
+    if is_whole:
+        assert seen == ["a", "b", "c"]
+    else:
+        assert len(seen) == 1
+        assert seen[0].startswith("event: error")
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from helpers.audit.expected_failures import read_expected_failures
 from helpers.audit.outcome import AuditReport, Outcome, ScenarioRecord
 from helpers.audit.reports import files, html, junit, markdown, text
 from helpers.audit.reports import json as json_report
-from helpers.audit.reports.comparison import mistakes, passed, played, side_by_side
+from helpers.audit.reports.comparison import mistakes, passed, played, side_by_side, unseen
 from helpers.lessons.catalogue import lesson
 from helpers.lessons.course.folder import MANIFEST, course_folder
 from helpers.mock_llm import Ledger, MockLLM
@@ -437,6 +437,7 @@ def test_applications_are_set_side_by_side(report: AuditReport) -> None:
     )
     assert mistakes(report) == ("04",)
     assert passed(report) == ("01", "05")
+    assert [check.lesson for check in unseen(report)] == ["06"]
 
 
 def test_one_scenario_of_several_audits_is_a_comparison(report: AuditReport) -> None:

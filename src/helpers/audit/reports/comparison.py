@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from helpers.audit.outcome import AuditReport, ScenarioRecord
+from helpers.audit.outcome import AuditReport, Outcome, ScenarioRecord
 from helpers.audit.reports.wording import STATES, lesson_title, state, tally
 from helpers.lab.run import Comparison, Run
 from helpers.mock_llm import Request
@@ -24,6 +24,11 @@ def passed(report: AuditReport) -> tuple[str, ...]:
     """The numbers of the lessons that have a passed check and no failed one."""
     lessons = {check.lesson for check in report.checks if check.verdict == "pass"}
     return tuple(sorted(lessons.difference(mistakes(report))))
+
+
+def unseen(report: AuditReport) -> tuple[Outcome, ...]:
+    """The checks that could not judge: what they need did not happen."""
+    return tuple(check for check in report.checks if check.verdict == "not seen")
 
 
 def played(reports: Mapping[str, AuditReport], scenario: str) -> Comparison:

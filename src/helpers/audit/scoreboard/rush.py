@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -16,7 +16,7 @@ from helpers.audit.drivers.users import Users
 from helpers.audit.interrupts import result
 from helpers.audit.outcome import AuditReport, ScenarioRecord
 from helpers.audit.provider import Provider
-from helpers.audit.recording import Visit
+from helpers.audit.recording import Call, Visit
 from helpers.audit.reports.comparison import played
 from helpers.audit.scenarios import Scenario, Treatment
 from helpers.audit.scoreboard.application import options_for
@@ -56,6 +56,7 @@ class Rush:
     """Who had at least one."""
     seconds: float
     record: ScenarioRecord
+    calls: tuple[Call, ...]
 
     @property
     def per_minute(self) -> float:
@@ -80,10 +81,17 @@ def rush_hour(file: str | Path) -> Rush:
 
 
 def side_by_side(**rushes: Rush) -> Comparison:
-    """The rushes as the provider saw them, to be drawn by `figure`."""
-    return played(
-        {name: AuditReport((), (rush.record,)) for name, rush in rushes.items()}, RUSH.name
-    )
+    """The rushes as the provider saw them: a user is a client, for ``figure(by_client=True)``."""
+    reports = {name: AuditReport((), (_by_user(rush),)) for name, rush in rushes.items()}
+    return played(reports, RUSH.name)
+
+
+def _by_user(rush: Rush) -> ScenarioRecord:
+    """As if each user had a connection of their own: it is what tells clients apart."""
+    requests = [
+        replace(call.request, connection=_NAMES.index(call.sent.user)) for call in rush.calls
+    ]
+    return replace(rush.record, ledger=replace(rush.record.ledger, requests=requests))
 
 
 async def _rush(options: ServiceOptions, provider: Provider, applications: Applications) -> Rush:
@@ -104,12 +112,13 @@ async def _rush(options: ServiceOptions, provider: Provider, applications: Appli
             ended = perf_counter()
             asking.cancel_scope.cancel()
         ledger = provider.ledger()
+        calls = provider.calls(ledger)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(application.kill)
     whole = _whole(visits)
     record = ScenarioRecord(RUSH.name, RUSH.description, ledger, started, ended)
-    return Rush(len(whole), len(_users(whole)), ended - started, record)
+    return Rush(len(whole), len(_users(whole)), ended - started, record, calls)
 
 
 def _whole(visits: list[Visit]) -> list[Visit]:

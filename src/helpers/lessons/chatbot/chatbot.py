@@ -1,4 +1,4 @@
-"""A chatbot that works in every demo."""
+"""A chatbot that answers customers."""
 
 import json
 from datetime import datetime

@@ -14,8 +14,9 @@ _WHY = {
     "it when the service starts, and closes it when the service ends.",
     "03": "A short system prompt without a clock begins every prompt with the same tokens, which "
     "the provider caches. The history is cut in steps, and the answer's length has a limit.",
-    "04": "The client's timeout ends one silent call, and the total deadline also ends an answer "
-    "that drips. The user gets an error that names the model and the limit.",
+    "04": "The client's timeout ends one silent call. The limit around each piece also ends an "
+    "answer that drips, and the total one that never ends. Neither limit is around the yield, so "
+    "a slow reader does not cancel the call. The error names the model and the limits.",
     "05": "One layer retries, the SDK: transient errors only, after Retry-After or with "
     "exponential back-off and jitter. The decorator, which retried everything at once, is gone.",
     "06": "The conversation is in a store that survives the process and that all workers share. "

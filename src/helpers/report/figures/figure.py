@@ -47,6 +47,8 @@ _LEFT, _RIGHT, _BETWEEN = 0.72, 0.22, 0.34
 _LOOP = 0.36
 # height of the requests' panel, at most and at least
 _TALLEST, _LOWEST = 3.1, 0.88
+# height of a lane's number
+_NUMBER = 0.14
 # font sizes, in points as displayed
 _TITLE, _SMALL = 12.5, 9.0
 _MOMENT: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 2))}
@@ -175,9 +177,11 @@ def _draw(bands: list[list[_Column]], width: float, own_time: bool, moment: str)
     columns = [column for band in bands for column in band]
     heads = headline([column.numbers for column in columns], columns[0].width)
     pitch = min(0.22, _TALLEST / _most_lanes(columns))
+    # Nothing is drawn of loops of which nothing is known.
+    loop = 0.0 if all(unmeasured_loop(column.run) for column in columns) else _LOOP
     rows: list[_Rows] = []
     for band in bands:
-        rows.append(_rows(band, rows[-1].bottom + 0.14 if rows else 0.12, heads, pitch))
+        rows.append(_rows(band, rows[-1].bottom + 0.14 if rows else 0.12, heads, pitch, loop))
     span = _span(columns)
     canvas = Canvas(width, rows[-1].bottom)
     shown = [(column.line, column.look) for column in columns]
@@ -202,25 +206,29 @@ def _draw_column(
     heads.draw(canvas, column.x, rows.numbers, column.numbers)
     canvas.text(column.x, rows.predicted, column.predicted, _SMALL)
     lanes = canvas.axes(column.x, rows.lanes, column.width, rows.callout - rows.lanes - 0.1)
-    loop = canvas.axes(column.x, rows.loop, column.width, _LOOP)
     _lanes_panel(lanes, column, rows)
-    _loop_panel(loop, column, span)
+    panels = [lanes]
+    if rows.loop_height:
+        loop = canvas.axes(column.x, rows.loop, column.width, rows.loop_height)
+        _loop_panel(loop, column, span)
+        lanes.tick_params(axis="x", length=0, labelbottom=False)
+        panels.append(loop)
     ticks = max(3, int(column.width / 0.6))
-    for axes in (lanes, loop):
+    for axes in panels:
         axes.set_xlim(0, span)
         axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    lanes.tick_params(axis="x", length=0, labelbottom=False)
     _notice(canvas, column, rows, span)
     _callout(canvas, column, rows, span)
-    _predicted(canvas, column, rows, span, (lanes, loop))
+    _predicted(canvas, column, rows, span, panels)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
     """Where each row of a band of columns begins, in inches from the canvas's top.
 
-    ``pitch`` is the height of one lane, ``most`` how many lanes the panels have room for.
+    ``pitch`` is the height of one lane, ``most`` how many lanes the panels have room for, and
+    ``loop_height`` that of the event loop's panel: 0 if there is none.
     """
 
     top: float
@@ -231,6 +239,7 @@ class _Rows:
     lanes: float
     callout: float
     loop: float
+    loop_height: float
     bottom: float
     pitch: float
     most: int
@@ -240,7 +249,9 @@ def _most_lanes(columns: list[_Column]) -> int:
     return max(column.line.rows for column in columns) or 1
 
 
-def _rows(columns: list[_Column], top: float, heads: Headline, pitch: float) -> _Rows:
+def _rows(
+    columns: list[_Column], top: float, heads: Headline, pitch: float, loop_height: float
+) -> _Rows:
     most = max(_most_lanes(columns), round(_LOWEST / pitch))
     panel = pitch * most
     numbers = top + max(height_of(column.title, _TITLE) for column in columns) + 0.06
@@ -252,9 +263,11 @@ def _rows(columns: list[_Column], top: float, heads: Headline, pitch: float) -> 
     callout = lanes + panel + 0.1
     called = max(height_of(column.callout) for column in columns)
     loop = callout + (called + 0.12 if called else 0.0)
+    if not loop_height:
+        loop = lanes + panel  # the time axis is that of the requests
     return _Rows(
-        *(top, numbers, predicted, notice, prediction, lanes, callout, loop),
-        bottom=loop + _LOOP + 0.54,
+        *(top, numbers, predicted, notice, prediction, lanes, callout, loop, loop_height),
+        bottom=loop + loop_height + 0.54,
         pitch=pitch,
         most=most,
     )
@@ -295,7 +308,10 @@ def _lanes_panel(axes: Axes, column: _Column, rows: _Rows) -> None:
     lanes = column.line.lanes
     draw_lanes(axes, lanes, column.look, rows.pitch)
     axes.set_ylim(rows.most - 0.5, -0.5)
-    axes.set_yticks(sorted({0, column.line.rows - 1}) if lanes else [])
+    last = column.line.rows - 1
+    # The last lane's number alone, where the first one's would lie on it.
+    first = 0 if last * rows.pitch > _NUMBER else last
+    axes.set_yticks(sorted({first, last}) if lanes else [])
     axes.set_yticklabels([str(row + 1) for row in axes.get_yticks().astype(int)])
     axes.tick_params(axis="y", length=0)
     if not lanes:
@@ -342,7 +358,7 @@ def _callout(canvas: Canvas, column: _Column, rows: _Rows, span: float) -> None:
 
 
 def _predicted(
-    canvas: Canvas, column: _Column, rows: _Rows, span: float, panels: tuple[Axes, ...]
+    canvas: Canvas, column: _Column, rows: _Rows, span: float, panels: list[Axes]
 ) -> None:
     if column.prediction is None:
         return
@@ -365,12 +381,14 @@ def _margins(canvas: Canvas, columns: list[_Column], rows: _Rows) -> None:
     middle = (rows.lanes + rows.callout - 0.1) / 2
     rows_are = "clients" if columns[0].line.by_client else "requests"
     canvas.label(0.22, middle, f"{rows_are}, as the\nserver saw them", rotation=90, ha="center")
-    canvas.label(_LEFT - 0.08, rows.loop + _LOOP / 2, "event\nloop", ha="right")
+    if rows.loop_height:
+        middle = rows.loop + rows.loop_height / 2
+        canvas.label(_LEFT - 0.08, middle, "event\nloop", ha="right")
 
 
 def _time_labels(canvas: Canvas, columns: list[_Column], rows: _Rows, own_time: bool) -> None:
     """What the time axes show, below each of them or once for all."""
-    label, y = "seconds since the first request", rows.loop + _LOOP + 0.24
+    label, y = "seconds since the first request", rows.loop + rows.loop_height + 0.24
     if own_time:
         for column in columns:
             end = f"{label}, {seconds(column.line.end)} in all"
