@@ -15,7 +15,7 @@ import pytest
 
 from helpers.audit import AuditReport, audit_command, audit_service
 from helpers.audit.reports.comparison import mistakes, passed
-from helpers.audit.scoreboard import rush_hour
+from helpers.audit.scoreboard import rush_hour, side_by_side
 from helpers.lessons import chatbot
 from helpers.lessons.chatbot.repairs import Repairs
 from helpers.lessons.chatbot.steps import MISTAKES, Chatbot
@@ -172,6 +172,10 @@ def test_a_rush_is_served_by_the_repaired_chatbot_and_stops_the_other(tmp_path: 
     # The fourth user is never answered, and nobody behind that user is.
     assert wrong.users_answered <= 3
     assert right.users_answered >= 10
+    drawn = side_by_side(wrong=wrong, right=right)
+    users = {arm: {each.connection for each in drawn[arm].requests} for arm in drawn.arms}
+    assert len(users["wrong"]) <= 4
+    assert 10 <= len(users["right"]) <= 20
 
 
 @pytest.mark.slow

@@ -233,6 +233,23 @@ def test_it_says_what_went_wrong(run: Run, expected: str, drawn: list[Figure]) -
     assert expected in texts_of(drawn[0])
 
 
+def test_loops_of_which_nothing_is_known_have_no_panel(drawn: list[Figure]) -> None:
+    figure(SHOWN["unknown loops"], numbers=NUMBERS)
+    assert "event\nloop" not in texts_of(drawn[0])
+    figure(compare(concurrent(), replace(concurrent(arm="other"), backend="none", beats=())))
+    assert "event\nloop" in texts_of(drawn[1])
+    assert "no event loop" in texts_of(drawn[1])
+    assert (len(drawn[0].axes), len(drawn[1].axes)) == (2, 4)
+
+
+def test_the_numbers_of_lanes_do_not_lie_on_each_other(drawn: list[Figure]) -> None:
+    figure(compare(serial(3), concurrent(120)), numbers=NUMBERS)
+    assert_readable(drawn[0])
+    few, many = (drawn[0].axes[i].get_yticklabels() for i in (0, 2))
+    assert [label.get_text() for label in few] == ["3"]
+    assert [label.get_text() for label in many] == ["1", "120"]
+
+
 def test_the_legend_explains_only_what_is_drawn(drawn: list[Figure]) -> None:
     figure(concurrent())
     texts = texts_of(drawn[0])
