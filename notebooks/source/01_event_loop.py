@@ -312,9 +312,6 @@ for arm in pools.arms:
 
 # %% [markdown]
 # The default pool of 40 is shared by everything in the process, so one slow dependency can use it up. Give that dependency a limiter of its own.
-# Set the limiter to 4 and run both cells again: how many are in flight now?
-#
-# <details><summary>Answer</summary>4, while the other threads stay free for the rest of the process.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What if the code computes?
@@ -374,10 +371,6 @@ print("a process leaves at least twice as many turns as a thread:", ratio >= 2)
 # So the loop still turns, but slowly.
 #
 # Send long Python work to another process. It takes processor time from the loop, but no lock. The function must be in an imported module.
-#
-# Replace `textwrap.wrap` with `sorted`. What changes?
-#
-# <details><summary>Answer</summary>The thread leaves even fewer turns: `sorted` is one call in C that keeps the lock. The process still helps.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
@@ -434,10 +427,10 @@ for name in checks:
 # %% [markdown]
 # Add `await anyio.sleep(0)` to the end of the `for` loop in `hidden`, and let the check pass `QUESTIONS[:3]`. Is the loop free now?
 #
-# <details><summary>Answer</summary>No. One stall of three calls becomes a stall for each call: other tasks run between two calls, not during one.</details>
+# <details><summary>Answer</summary>No: others run between two calls, not during one.</details>
 #
 # In development, `PYTHONASYNCIODEBUG=1` logs every step of the loop that takes [longer than 100 ms](https://docs.python.org/3/library/asyncio-dev.html#debug-mode).
-# Blockbuster raises an error at the blocking call; LangGraph's development server has it ([langchain-ai/langgraph#4218](https://github.com/langchain-ai/langgraph/issues/4218)).
+# Blockbuster raises an error at the blocking call ([langchain-ai/langgraph#4218](https://github.com/langchain-ai/langgraph/issues/4218)).
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In your SDK
@@ -556,7 +549,7 @@ for name in routes:
 # FastAPI runs a plain `def` route [in a thread](https://fastapi.tiangolo.com/async/), 40 at a time. A blocking call in an `async def` route stops every user.
 # Add `time.sleep(0.5)` to `/ask` (and `import time`). What do the four users get?
 #
-# <details><summary>Answer</summary>Four pauses, one after the other: nobody else is served during a pause.</details>
+# <details><summary>Answer</summary>Four pauses, one after the other.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust
@@ -600,7 +593,7 @@ print(plain.peak_in_flight, "in flight at once,", len(plain.result), "answers")
 # | `tokio::time::sleep` | `anyio.sleep` | `std::thread::sleep` and `time.sleep` block |
 # | `tokio::time::timeout` | `anyio.fail_after` | takes effect only where the task yields |
 #
-# tokio's multi-thread runtime has several worker threads, so one blocked task slows the others down. In asyncio, as in tokio's `current_thread` runtime, it stops them.
+# In tokio's multi-thread runtime, a blocked task slows the others down; in asyncio, it stops them.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Recap and further reading

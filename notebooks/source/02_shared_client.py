@@ -247,7 +247,7 @@ WhatIf(vary, users=(1, 8, 2), questions=(1, 4, 2))
 # ### What if the pool keeps less than it opens?
 
 # %% [markdown]
-# By default, httpx opens up to 100 connections and keeps 20. Here the pool keeps fewer, and eight users ask at the same time. (`Limits(…)` without `max_connections` means no limit, not 100.)
+# By default, httpx opens up to 100 connections and keeps 20. Here the pool keeps fewer, and eight users ask at the same time.
 
 
 # %%
@@ -270,13 +270,13 @@ for keep, expiry, pause in [(8, 5, 0), (2, 5, 0), (8, 0.1, 0.3)]:
     print(f"keep {keep}, expiry {expiry} s, pause {pause} s: {done.opened} connections")
 
 # %% [markdown]
-# All three made 24 calls. The second closes connections that become idle while more than two are open; in the third, each round comes after `keepalive_expiry`. No error tells you.
+# All three made 24 calls. The second closes connections that become idle while more than two are open; in the third, each round comes after `keepalive_expiry`.
 # Change the last pause in the list (0.3) to 0: does the number of connections change?
 #
 # <details><summary>Answer</summary>Yes: 8, because no connection is idle for 0.1 s.</details>
 #
 # If `max_connections` is too small, a call waits for a free connection, and fails with `PoolTimeout` if the wait exceeds the pool timeout. One service leaked memory with a client per request and met `PoolTimeout` with a shared one
-# ([openai/openai-python#874](https://github.com/openai/openai-python/issues/874)). A maintainer's advice: one client, with larger limits.
+# ([openai/openai-python#874](https://github.com/openai/openai-python/issues/874)).
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### What does HTTP/2 change?
@@ -318,7 +318,7 @@ guess_http2.reveal(bursts["http2"].opened)
 print("connections: HTTP/1.1", bursts["http1"].opened, "· HTTP/2", bursts["http2"].opened)
 
 # %% [markdown]
-# HTTP/2 carries many requests at the same time over one connection. It saves 31 handshakes here, which matters more where round trips are long. Where the connections are open already, there is no handshake to save.
+# HTTP/2 carries many requests at the same time over one connection. It saves 31 handshakes here.
 # All requests share one TCP connection, so one lost packet delays all of them: **head-of-line blocking**.
 #
 # Change 32 to 200 and run both cells again. Why does HTTP/1.1 open 200 connections, although the limit is 100 at once?
@@ -394,7 +394,7 @@ print("connections for three calls: per call", per_call.opened, "· shared", sha
 
 # %% [markdown]
 # `with_options` returns a light object that shares the pool of the client it came from: use it for a key or a timeout per customer. Both SDKs keep an idle connection for 5 s;
-# pass `http_client=openai.DefaultAsyncHttpxClient(limits=…)` to change that. One user created a client per request, and memory grew: [openai/openai-python#1246](https://github.com/openai/openai-python/issues/1246).
+# pass `http_client=openai.DefaultAsyncHttpxClient(limits=…)` to change that.
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### In a service
@@ -444,7 +444,7 @@ print(visited.opened, "connection for", len(visited.result), "answers")
 # %% [markdown]
 # Let `ask` make a client of its own, with `async with`, in place of the one that it gets. How many connections are there now?
 #
-# <details><summary>Answer</summary>Four connections for four answers.</details>
+# <details><summary>Answer</summary>Four.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Coming from asyncio, coming from Rust

@@ -408,8 +408,7 @@ for build_prompt in (wrong_prompt, right_prompt):
         print(build_prompt.__name__, "failed:", failed)
 
 # %% [markdown]
-# In production, log two numbers of each call's `usage`: prompt tokens, and the share of them that was cached. A share of 0 on a prompt that hardly changes is a bug. One team found theirs like that
-# ([goruck/home-generative-agent#617](https://github.com/goruck/home-generative-agent/issues/617)). Lower the budget to 16,000: which test fails first now?
+# In production, log two numbers of each call's `usage`: prompt tokens, and the share of them that was cached. A share of 0 on a prompt that hardly changes is a bug. Lower the budget to 16,000: which test fails first now?
 #
 # <details><summary>Answer</summary>test_budget, for both prompts.</details>
 
@@ -457,7 +456,7 @@ print(f"anthropic: counted {counted}; {fresh_tokens} input tokens, and {read} re
 # Mixing the two up is expensive to debug: one tool showed 51.08 dollars for what cost about 8 ([microsoft/conductor#427](https://github.com/microsoft/conductor/issues/427)). Remove `cache_control` and run it again: Anthropic caches only what you mark.
 #
 # - **Count with the provider's own counter** where there is one: tiktoken has OpenAI's vocabularies only; `messages.count_tokens` asks Anthropic.
-# - **From GPT-5.6 on**, OpenAI finds only prefixes that end at a *breakpoint*. It sets one itself, near the newest message, where a new question each time may hide the fixed part. Writing to the cache costs 1.25 times the input price, at Anthropic too (with a lifetime of five minutes). So a prompt that is never found is *more* expensive than without a cache.
+# - **From GPT-5.6 on**, OpenAI finds only prefixes that end at a *breakpoint*. It sets one itself. Writing to the cache costs 1.25 times the input price, at Anthropic too (with a lifetime of five minutes). So a prompt that is never found is *more* expensive than without a cache.
 #   Mark the end of the part that never changes: `{"type": "text", "text": TARIFF, "prompt_cache_breakpoint": {"mode": "explicit"}}`.
 # - **`max_completion_tokens`** limits the answer. (`max_tokens` is deprecated at OpenAI, and reasoning models refuse it.) The model does not know the limit: the answer is cut off, and its `finish_reason` says `length`.
 
@@ -520,7 +519,7 @@ print("statuses:", visited.result)
 # ### Coming from asyncio, coming from Rust
 
 # %% [markdown]
-# In asyncio, `asyncio.gather` on a prompt that is new to the cache pays for it in each call: at Anthropic, it is found there only after [the first response has begun](https://platform.claude.com/docs/en/build-with-claude/prompt-caching). Await one call, then gather the others. (The mock provider caches sooner.)
+# In asyncio, `asyncio.gather` on a prompt that is new to the cache pays for it in each call: at Anthropic, it is found there only after [the first response has begun](https://platform.claude.com/docs/en/build-with-claude/prompt-caching). Await one call, then gather the others.
 #
 # | Rust | Python | in both |
 # |---|---|---|

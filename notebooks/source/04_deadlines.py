@@ -365,7 +365,7 @@ print("requests open:   ", read_run.still_open)
 print("calls never sent:", never_sent(read_run))
 
 # %% [markdown]
-# The calls that drip are never silent for 20 s. Each keeps a connection, and after the fourth the pool is full, as in `wrong`, only later. (The server notices a closed connection late, so it may count five in flight.) Change `pool=None` to `pool=20 / SCALE`: which error do the waiting calls get?
+# The calls that drip are never silent for 20 s. Each keeps a connection, and after the fourth the pool is full, as in `wrong`, only later. Change `pool=None` to `pool=20 / SCALE`: which error do the waiting calls get?
 #
 # <details><summary>Answer</summary><code>httpx.PoolTimeout</code>, without having been sent.</details>
 
@@ -413,7 +413,7 @@ def fate(model, run):
     request = next((each for each in run.requests if each.model == model), None)
     if request and request.last_byte:
         return "answered"
-    return "still open" if request and not request.client_left else "ended by client"
+    return "still open" if request and not request.client_left else "client left"
 
 
 # %% tags=["nbval-check-output"]
@@ -438,7 +438,7 @@ table(streamed, {model: partial(fate, model) for model in MODELS}, standard=Fals
 # Streams that were open and silent froze four sessions of an agent for 25 to 109 minutes ([earendil-works/pi#8331](https://github.com/earendil-works/pi/issues/8331)).
 # Change `idle` to 0.5: what happens to the healthy model?
 #
-# <details><summary>Answer</summary>The client ends it, too: the limit includes the wait for the first event.</details>
+# <details><summary>Answer</summary>The client leaves it, too: the limit includes the wait for the first event.</details>
 
 # %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ### Catch it
