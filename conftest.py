@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each worker one test at a time, but the cells of a notebook to one worker.
 
-    Lessons run in two queues, so that at most two of them are measured at the same time.
+    Lessons run in three queues, so that at most three of them are measured at the same time.
     """
     # The plugin is optional. Its --dist=loadgroup groups nothing with pytest 9.2: issue 1386.
     from xdist.scheduler import LoadScopeScheduling
